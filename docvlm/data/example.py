@@ -1,0 +1,53 @@
+"""The frozen records the stages exchange: a page, and a question about pages.
+
+Everything between a data set on disk and a tensor is an `Example`. It holds no pixels: a `Page` knows how to open
+itself, so records are cheap to shuffle, split, hash and send to a worker, and a page is decoded only where it is used.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@runtime_checkable
+class Page(Protocol):
+    """One image of a document. `name` identifies it in messages and reports; `open` decodes it, upright and RGB."""
+
+    @property
+    def name(self) -> str:
+        """A file path, a row of a data set, or the seed a generated page is drawn from."""
+        ...
+
+    def open(self) -> Image:
+        """Decode the page: EXIF orientation applied, mode RGB. Raises `DocvlmError` naming the page if it is broken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question on one document, with its accepted answers.
+
+    `document` groups questions: splits, limits and intervals never cut a document in two. `benchmark` is the label a
+    result carries (`docvqa`, or `docvqa-generated` where the pages were drawn). `instruction` is the benchmark's own
+    wording that follows the question for families that take one.
+    """
+
+    question_id: str
+    question: str
+    answers: tuple[str, ...]
+    document: str
+    pages: tuple[Page, ...]
+    benchmark: str
+    instruction: str = ""
+    question_types: tuple[str, ...] = ()
+    document_type: str = ""
+
+    @property
+    def target(self) -> str:
+        """The answer to learn: the one most annotators gave, the first of them on a tie."""
+        return Counter(self.answers).most_common(1)[0][0]

@@ -1,0 +1,29 @@
+"""Errors a user can mend: one line that names the file or key, the value, and what to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class DocvlmError(Exception):
+    """A problem with input, configuration or files that the user can mend. The message is one complete line."""
+
+
+def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
+    """Turn a `DocvlmError` raised by a verb into one line on stderr and exit code 1, without a traceback."""
+
+    @wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return main(*args, **kwargs)
+        except DocvlmError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+    return run
