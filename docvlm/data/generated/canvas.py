@@ -1,0 +1,138 @@
+"""A small page on a character grid: what the embedded checkpoints can read.
+
+Why a grid: a vision token of Qwen2-VL covers 28 x 28 pixels. With a monospaced face whose advance is 14 pixels and rows
+of 28, each token holds exactly two characters, which is what a model of two million weights learns to read in minutes
+on a CPU; a glyph that straddles tokens costs it many times the pages (docs/LOG.md). Sides are multiples of 28, so
+neither qwen-vl-utils nor the image processors resize the page.
+
+Cost: a glyph is drawn once per face and then pasted, about 1 ms a page of 20 x 6 characters.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+ADVANCE = 14
+ROW = 28
+Face = Literal["sans", "bold", "oblique", "typewriter"]
+FACES: dict[str, tuple[str, float]] = {
+    # face: font file that matplotlib ships, size in pixels at which a character is 14 pixels wide
+    "sans": ("DejaVuSansMono.ttf", 23.25),
+    "bold": ("DejaVuSansMono-Bold.ttf", 23.25),
+    "oblique": ("DejaVuSansMono-Oblique.ttf", 23.25),
+    "typewriter": ("cmtt10.ttf", 26.6),
+}
+
+
+def font_file(name: str) -> Path:
+    """A font file that every matplotlib installation carries, so that a page looks the same on every machine."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
+
+
+@cache
+def glyph(character: str, face: str) -> np.ndarray:
+    """Ink of one printable ASCII character in its cell: float32, ROW x ADVANCE, 0 = paper, 1 = ink."""
+    file, size = FACES[face]
+    font = ImageFont.truetype(
+        str(font_file(file)), size, layout_engine=ImageFont.Layout.BASIC
+    )
+    cell = Image.new("L", (ADVANCE, ROW), 0)
+    ImageDraw.Draw(cell).text((0, ROW - 7), character, font=font, fill=255, anchor="ls")
+    return np.asarray(cell, dtype=np.float32) / 255
+
+
+class GridCanvas:
+    """A page of `columns` x `rows` characters; grey levels 0 (black) to 1 (white); positions count from 0.
+
+    `columns` must be even, so that the width is a multiple of 28 pixels. Text that does not fit raises ValueError: a
+    generator that cuts its own words would ask questions the page cannot answer.
+    """
+
+    def __init__(self, columns: int = 20, rows: int = 6, paper: float = 1.0) -> None:
+        if columns % 2:
+            raise ValueError(
+                f"columns={columns}: the page's width must be a multiple of 28 pixels, take an even number"
+            )
+        self.columns, self.rows = columns, rows
+        self.level = np.full((rows * ROW, columns * ADVANCE), paper, dtype=np.float32)
+
+    def text(
+        self,
+        row: int,
+        column: int,
+        words: str,
+        face: str = "sans",
+        ink: float = 0.0,
+        dy: int = 0,
+    ) -> None:
+        """Write `words` from one cell on. `ink` is the text's grey level, `dy` moves it by pixels (up to 3)."""
+        if (
+            column < 0
+            or row < 0
+            or row >= self.rows
+            or column + len(words) > self.columns
+        ):
+            raise ValueError(
+                f"{words!r} at row {row}, column {column} leaves a page of {self.columns} x {self.rows}"
+            )
+        top = row * ROW
+        for offset, character in enumerate(words):
+            left = (column + offset) * ADVANCE
+            cell = self.level[top : top + ROW, left : left + ADVANCE]
+            mask = (
+                np.roll(glyph(character, face), dy, axis=0)
+                if dy
+                else glyph(character, face)
+            )
+            cell += mask * (ink - cell)
+
+    def fill(
+        self, row: int, column: int, width: int, level: float, height: int = 1
+    ) -> None:
+        """Shade `width` x `height` cells with one grey level, for headers, bars and panels."""
+        self.level[
+            row * ROW : (row + height) * ROW,
+            column * ADVANCE : (column + width) * ADVANCE,
+        ] = level
+
+    def bar(self, row: int, column: int, length: float, level: float = 0.45) -> None:
+        """A horizontal bar of `length` cells (fractions allowed), inset by 6 pixels above and below."""
+        top, left = row * ROW, column * ADVANCE
+        self.level[top + 6 : top + ROW - 6, left : left + round(length * ADVANCE)] = (
+            level
+        )
+
+    def rule(
+        self, row: int, column: int = 0, width: int | None = None, level: float = 0.3
+    ) -> None:
+        """A horizontal line, two pixels thick, along the bottom edge of a row."""
+        end = self.columns if width is None else column + width
+        bottom = (row + 1) * ROW
+        self.level[bottom - 2 : bottom, column * ADVANCE : end * ADVANCE] = level
+
+    def box(
+        self, row: int, column: int, width: int, height: int = 1, level: float = 0.3
+    ) -> None:
+        """A frame of two pixels around `width` x `height` cells."""
+        top, left = row * ROW, column * ADVANCE
+        bottom, right = top + height * ROW, left + width * ADVANCE
+        self.level[top : top + 2, left:right] = level
+        self.level[bottom - 2 : bottom, left:right] = level
+        self.level[top:bottom, left : left + 2] = level
+        self.level[top:bottom, right - 2 : right] = level
+
+    def noise(self, rng: np.random.Generator, strength: float) -> None:
+        """Scanner noise: Gaussian with standard deviation `strength` in grey levels."""
+        self.level += rng.normal(0.0, strength, self.level.shape).astype(np.float32)
+
+    def image(self) -> Image.Image:
+        """The page as an RGB image of `columns * 14` x `rows * 28` pixels."""
+        grey = np.clip(self.level * 255 + 0.5, 0, 255).astype(np.uint8)
+        return Image.fromarray(grey, mode="L").convert("RGB")
