@@ -1,0 +1,207 @@
+"""What a run can be told: where `conf/` is, and the typed schema that every composed config is merged onto.
+
+The yaml files in `conf/` hold the defaults and say why; this file holds names and types, nothing else. A composed config
+becomes plain dataclasses before a verb sees it (`docvlm.verb`): interpolations resolved, types checked, read-only, no
+OmegaConf container left that could leak into a library. `None` means "the callee's own default" throughout.
+Nothing heavy is imported here, so `--help` and the tests of other stages stay fast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).resolve().parent
+# In a wheel `conf/` travels inside the package, in a checkout it stands beside it.
+CONF_DIR: Path = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if d.is_dir())
+
+
+class _ReadOnly:
+    """Attributes can be set once, by the constructor. (`frozen=True` would stop OmegaConf from merging onto the class.)"""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__dict__:
+            raise FrozenInstanceError(f"the config is read-only: cannot set {name}={value!r}")
+        super().__setattr__(name, value)
+
+
+@dataclass
+class ScaleConf(_ReadOnly):
+    """`conf/scale/`: what "tiny" and "full" mean, where it does not depend on the model family."""
+
+    name: str
+    source: str | None
+    preset: str
+    limit_train: int | None
+    limit_val: int | None
+    limit_test: int | None
+    batch_size: int
+    eval_batch_size: int
+    num_workers: int
+    max_epochs: int
+    accumulate_grad_batches: int
+    precision: str
+    dtype: str
+
+
+@dataclass
+class ScaledModel(_ReadOnly):
+    """What a model family starts from at one scale. Learning rates: `lr` beside an adapter, `full_lr` where r=0."""
+
+    size: str
+    attn: str
+    lr: float
+    full_lr: float
+    vision_lr: float
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+
+@dataclass
+class ModelConf(_ReadOnly):
+    """`conf/model/`: a family, which checkpoint of it, and the family's own defaults for `lora.r`, `freeze` and budget."""
+
+    family: str
+    size: str
+    checkpoint: str
+    dtype: str
+    attn: str
+    checkpoints: dict[str, str]
+    default_r: int
+    default_freeze: float
+    by_scale: dict[str, ScaledModel]
+
+
+@dataclass
+class BudgetConf(_ReadOnly):
+    """Pixels of a page a model sees: `min_pixels`/`max_pixels` (Qwen2-VL) or `height` x `width` (Florence-2)."""
+
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+
+@dataclass
+class LoraConf(_ReadOnly):
+    """Adapter on the language side. `r=0`: none, the language side learns in full. `alpha=None` means `2 * r`."""
+
+    r: int
+    alpha: float | None = None
+    dropout: float = 0.0
+    target_modules: list[str] | None = None
+    use_dora: bool = False
+
+
+@dataclass
+class DataConf(_ReadOnly):
+    """`conf/data/`: one benchmark, a folder of one's own, or the mixture. Fields that are None are not passed on."""
+
+    _target_: str
+    name: str
+    source: str | None
+    preset: str
+    seed: int
+    batch_size: int
+    eval_batch_size: int
+    num_workers: int
+    limit_train: int | None
+    limit_val: int | None
+    limit_test: int | None
+    val_fraction: float
+    offline: bool
+    parts: dict[str, Any] | None = None
+    weights: dict[str, float] | None = None
+
+
+@dataclass
+class OptimConf(_ReadOnly):
+    """`conf/optim/`: peak learning rates, and optimizer and schedule as partials without them.
+
+    `warmup` is the share of all optimizer steps in which the rate rises from 0.
+    """
+
+    lr: float
+    vision_lr: float
+    weight_decay: float
+    warmup: float
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+
+
+@dataclass
+class TrainerConf(_ReadOnly):
+    """`conf/trainer/`: how long and on what. `devices=-1` is all of them; `strategy` is Lightning's word or a `_target_`."""
+
+    max_epochs: int
+    max_steps: int
+    accelerator: str
+    devices: int
+    num_nodes: int
+    strategy: Any
+    precision: str
+    accumulate_grad_batches: int
+    gradient_clip_val: float | None
+    gradient_checkpointing: bool
+    deterministic: bool
+    log_every_n_steps: int
+
+
+@dataclass
+class TrainConfig(_ReadOnly):
+    """Everything `docvlm.train` can be told (`conf/train.yaml`)."""
+
+    scale: ScaleConf
+    model: ModelConf
+    budget: BudgetConf
+    lora: LoraConf
+    freeze: float
+    data: DataConf
+    optim: OptimConf
+    trainer: TrainerConf
+    logger: dict[str, Any]
+    callbacks: dict[str, Any]
+    seed: int
+    offline: bool
+    rerun: bool
+    name: str = ""
+
+
+@dataclass
+class EvaluateConfig(_ReadOnly):
+    """Everything `docvlm.evaluate` can be told (`conf/evaluate.yaml`).
+
+    `run` is a folder a training left; without it and without `predictions`, `checkpoint` (default: the family's own) is
+    evaluated zero-shot. `data` holds one entry for each benchmark that `benchmarks` may name.
+    """
+
+    scale: ScaleConf
+    model: ModelConf
+    budget: BudgetConf
+    data: dict[str, DataConf]
+    benchmarks: list[str]
+    run: str | None
+    checkpoint: str | None
+    predictions: str | None
+    metric: str | None
+    baseline: bool
+    best: bool
+    split: str
+    limit: int | None
+    output: str | None
+    precision: str
+    seed: int
+    offline: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where one execution of a verb writes, and which cell of which sweep it is. Only `docvlm.verb` asks Hydra for it."""
+
+    folder: Path
+    overrides: tuple[str, ...] = ()
+    sweep: Path | None = None
+    number: int | None = None
