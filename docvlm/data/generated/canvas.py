@@ -128,6 +128,12 @@ class GridCanvas:
         self.level[top:bottom, left : left + 2] = level
         self.level[top:bottom, right - 2 : right] = level
 
+    def polygon(self, corners: tuple[tuple[float, float], ...], level: float) -> None:
+        """Fill a polygon, corners (x, y) in pixels from the page's upper left: slices of a pie, pieces of a line."""
+        mask = Image.new("L", (self.columns * ADVANCE, self.rows * ROW), 0)
+        ImageDraw.Draw(mask).polygon(corners, fill=1)
+        self.level[np.asarray(mask) == 1] = level
+
     def noise(self, rng: np.random.Generator, strength: float) -> None:
         """Scanner noise: Gaussian with standard deviation `strength` in grey levels."""
         self.level += rng.normal(0.0, strength, self.level.shape).astype(np.float32)
