@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def detect_scale() -> str:
-    """`full` where torch sees a CUDA device, else `tiny`. torch is imported only where a driver library exists (2 s)."""
+    """`full` where torch sees a CUDA device, else `tiny`. torch (2 s) is imported only where a driver is."""
     if ctypes.util.find_library("cuda") is None and ctypes.util.find_library("amdhip64") is None:
         return "tiny"
     import torch
