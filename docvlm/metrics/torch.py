@@ -1,0 +1,85 @@
+"""torchmetrics classes over the string metrics, for use in a LightningModule.
+
+State is a sum and a count, both reduced by sum, so the value is the mean over examples at any batch size and any number
+of devices: never a mean of batch means. (Two devices that see the same example still count it twice: the evaluation
+sampler is what prevents that.) The strings themselves stay on their device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from docvlm.errors import DocvlmError
+from docvlm.metrics.variants import metric_function
+
+
+class StringMetric(Metric):
+    """Mean over examples of one of `docvlm.metrics.METRICS`; `variant` and `options` as in `metric_function`."""
+
+    full_state_update = False
+    higher_is_better = True
+    is_differentiable = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, metric: str, variant: str | None = None, **options: Any) -> None:
+        super().__init__()
+        self.score = metric_function(metric, variant, **options)
+        # float64: a float32 sum loses single examples after some ten million of them.
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
+        """Add B predictions (B strings) and their accepted answers (B sequences of strings)."""
+        if len(predictions) != len(answers):
+            raise ValueError(f"{len(predictions)} predictions but {len(answers)} lists of answers")
+        self.total += sum(self.score(p, a) for p, a in zip(predictions, answers, strict=True))
+        self.count += len(predictions)
+
+    def compute(self) -> Tensor:
+        """Mean score, a scalar in [0, 1]. Raises `DocvlmError` before any update: the mean of nothing is no score."""
+        if self.count == 0:
+            raise DocvlmError(
+                "no example was scored: the evaluation split is empty; check data.limit_* and data.source"
+            )
+        return self.total / self.count
+
+
+class ANLS(StringMetric):
+    """`docvlm.metrics.anls` as a torchmetrics class."""
+
+    def __init__(self, variant: str | None = None, **options: Any) -> None:
+        super().__init__("anls", variant, **options)
+
+
+class RelaxedAccuracy(StringMetric):
+    """`docvlm.metrics.relaxed_accuracy` as a torchmetrics class."""
+
+    def __init__(self, variant: str | None = None, **options: Any) -> None:
+        super().__init__("relaxed_accuracy", variant, **options)
+
+
+class Accuracy(StringMetric):
+    """`docvlm.metrics.accuracy` as a torchmetrics class."""
+
+    def __init__(self) -> None:
+        super().__init__("accuracy")
+
+
+class ExactMatch(StringMetric):
+    """`docvlm.metrics.exact_match` as a torchmetrics class."""
+
+    def __init__(self) -> None:
+        super().__init__("exact_match")
+
+
+class F1(StringMetric):
+    """`docvlm.metrics.f1` as a torchmetrics class; `level="char"` for Korean, Chinese and Japanese."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("f1", **options)
