@@ -40,9 +40,7 @@ def font_file(name: str) -> Path:
 def glyph(character: str, face: str) -> np.ndarray:
     """Ink of one printable ASCII character in its cell: float32, ROW x ADVANCE, 0 = paper, 1 = ink."""
     file, size = FACES[face]
-    font = ImageFont.truetype(
-        str(font_file(file)), size, layout_engine=ImageFont.Layout.BASIC
-    )
+    font = ImageFont.truetype(str(font_file(file)), size, layout_engine=ImageFont.Layout.BASIC)
     cell = Image.new("L", (ADVANCE, ROW), 0)
     ImageDraw.Draw(cell).text((0, ROW - 7), character, font=font, fill=255, anchor="ls")
     return np.asarray(cell, dtype=np.float32) / 255
@@ -73,29 +71,16 @@ class GridCanvas:
         dy: int = 0,
     ) -> None:
         """Write `words` from one cell on. `ink` is the text's grey level, `dy` moves it by pixels (up to 3)."""
-        if (
-            column < 0
-            or row < 0
-            or row >= self.rows
-            or column + len(words) > self.columns
-        ):
-            raise ValueError(
-                f"{words!r} at row {row}, column {column} leaves a page of {self.columns} x {self.rows}"
-            )
+        if column < 0 or row < 0 or row >= self.rows or column + len(words) > self.columns:
+            raise ValueError(f"{words!r} at row {row}, column {column} leaves a page of {self.columns} x {self.rows}")
         top = row * ROW
         for offset, character in enumerate(words):
             left = (column + offset) * ADVANCE
             cell = self.level[top : top + ROW, left : left + ADVANCE]
-            mask = (
-                np.roll(glyph(character, face), dy, axis=0)
-                if dy
-                else glyph(character, face)
-            )
+            mask = np.roll(glyph(character, face), dy, axis=0) if dy else glyph(character, face)
             cell += mask * (ink - cell)
 
-    def fill(
-        self, row: int, column: int, width: int, level: float, height: int = 1
-    ) -> None:
+    def fill(self, row: int, column: int, width: int, level: float, height: int = 1) -> None:
         """Shade `width` x `height` cells with one grey level, for headers, bars and panels."""
         self.level[
             row * ROW : (row + height) * ROW,
@@ -105,21 +90,15 @@ class GridCanvas:
     def bar(self, row: int, column: int, length: float, level: float = 0.45) -> None:
         """A horizontal bar of `length` cells (fractions allowed), inset by 6 pixels above and below."""
         top, left = row * ROW, column * ADVANCE
-        self.level[top + 6 : top + ROW - 6, left : left + round(length * ADVANCE)] = (
-            level
-        )
+        self.level[top + 6 : top + ROW - 6, left : left + round(length * ADVANCE)] = level
 
-    def rule(
-        self, row: int, column: int = 0, width: int | None = None, level: float = 0.3
-    ) -> None:
+    def rule(self, row: int, column: int = 0, width: int | None = None, level: float = 0.3) -> None:
         """A horizontal line, two pixels thick, along the bottom edge of a row."""
         end = self.columns if width is None else column + width
         bottom = (row + 1) * ROW
         self.level[bottom - 2 : bottom, column * ADVANCE : end * ADVANCE] = level
 
-    def box(
-        self, row: int, column: int, width: int, height: int = 1, level: float = 0.3
-    ) -> None:
+    def box(self, row: int, column: int, width: int, height: int = 1, level: float = 0.3) -> None:
         """A frame of two pixels around `width` x `height` cells."""
         top, left = row * ROW, column * ADVANCE
         bottom, right = top + height * ROW, left + width * ADVANCE

@@ -1,0 +1,7 @@
+"""Pages drawn by the project itself, in the schema of the three benchmarks: no download, any number, known answers."""
+
+from __future__ import annotations
+
+from docvlm.data.generated.page import BENCHMARKS, PRESETS, DrawnPage, documents
+
+__all__ = ["BENCHMARKS", "PRESETS", "DrawnPage", "documents"]

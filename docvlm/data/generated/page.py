@@ -1,0 +1,92 @@
+"""Generated documents: which page an index means, and the records of its questions.
+
+A page is a pure function of (benchmark, split, index, preset, seed). `documents` decides what every page says and asks,
+which takes some 150 microseconds a page; pixels are drawn when a worker opens the page, from the same five values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from docvlm.data.example import Example
+from docvlm.data.generated.drawing import Drawing
+from docvlm.data.generated.values import SPLITS, Values
+from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+BENCHMARKS = ("docvqa", "chartqa", "infovqa")
+PRESETS = ("tiny", "full")
+
+
+def kinds(benchmark: str, preset: str) -> tuple[Callable[[Values], Drawing], ...]:
+    """The kinds of document a benchmark has at a preset; page i is of kind i modulo their number."""
+    if benchmark not in BENCHMARKS:
+        raise DocvlmError(f"benchmark={benchmark}: there are generated pages for {', '.join(BENCHMARKS)}")
+    if preset not in PRESETS:
+        raise DocvlmError(f"data.preset={preset}: generated pages have the presets {', '.join(PRESETS)}")
+    result: tuple[Callable[[Values], Drawing], ...] = import_module(f"docvlm.data.generated.{preset}.{benchmark}").KINDS
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnPage:
+    """A page that is drawn when it is opened: the same pixels on every machine and in every process and worker."""
+
+    benchmark: str
+    split: str
+    index: int
+    preset: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Unique among all generated pages, for example `docvqa-tiny-seed0-train-000012`."""
+        return f"{self.benchmark}-{self.preset}-seed{self.seed}-{self.split}-{self.index:06d}"
+
+    def drawing(self) -> Drawing:
+        """What the page says and asks, and the function that draws it. Raises DocvlmError on an unknown preset."""
+        options = kinds(self.benchmark, self.preset)
+        values = Values(self.benchmark, self.split, self.index, self.preset, self.seed)
+        return options[self.index % len(options)](values)
+
+    def open(self) -> Image:
+        """Draw the page: an RGB image, 280 x 168 at `tiny`, about 1 200 x 1 600 at `full`."""
+        return self.drawing().paint()
+
+
+def documents(benchmark: str, split: str, count: int, preset: str, seed: int) -> list[list[Example]]:
+    """The first `count` generated documents of a split: a list of 2 to 6 examples each, on one page each.
+
+    Splits share no page and no rare content (see `values`). Raises DocvlmError for an unknown benchmark, split or
+    preset, or a negative count.
+    """
+    if split not in SPLITS:
+        raise DocvlmError(f"split={split}: generated pages have the splits {', '.join(SPLITS)}")
+    if count < 0:
+        raise DocvlmError(f"count={count}: a number of generated documents cannot be negative; take 0 or more")
+    kinds(benchmark, preset)
+    instruction = import_module(f"docvlm.data.{benchmark}").INSTRUCTION
+    return [_examples(DrawnPage(benchmark, split, index, preset, seed), instruction) for index in range(count)]
+
+
+def _examples(page: DrawnPage, instruction: str) -> list[Example]:
+    drawing = page.drawing()
+    return [
+        Example(
+            question_id=f"{page.name}-q{number}",
+            question=question.text,
+            answers=question.answers,
+            document=page.name,
+            pages=(page,),
+            benchmark=f"{page.benchmark}-generated",
+            instruction=instruction,
+            question_types=question.types,
+            document_type=drawing.kind,
+        )
+        for number, question in enumerate(drawing.questions)
+    ]
