@@ -2,22 +2,31 @@
 
 The codec holds no weights, so it pickles into data-loader workers. The model is plain torch: Lightning, Hydra and files
 of a run stay outside. Both families have the same shape, so that a third is a copy of the shape and not of the code.
+What they share is here because it has to be the same number: which positions reach the vocabulary projection, what
+greedy means, and what an end of an answer is.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import GenerationConfig, PreTrainedModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from docvlm.data.example import Example
+    from docvlm.vlms.trainable import Trainable
+
+IGNORED = -100  # the label cross-entropy skips
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +41,13 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of a vision tower: its name and the names of all parameters that belong to it."""
+    """One block of a vision tower: its name, its modules, and the names of all parameters that belong to it.
+
+    Names are those of the plain Transformers model, also where an adapter is wrapped around it.
+    """
 
     name: str
+    modules: tuple[str, ...]
     parameters: tuple[str, ...]
 
 
@@ -56,10 +69,28 @@ class EvalBatch:
     labelled: dict[str, Tensor]
 
 
+def greedy(own: GenerationConfig) -> GenerationConfig:
+    """A checkpoint's own tokens and nothing else of its generation settings: no sampling, beams or penalties.
+
+    Hub checkpoints say otherwise (Qwen2-VL samples, Florence-2 uses three beams and forbids repeated 3-grams, which
+    forbids some numbers), and what a call leaves open `generate` would take from them.
+    """
+    return GenerationConfig(
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=own.pad_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+        forced_bos_token_id=own.forced_bos_token_id,
+        do_sample=False,
+        num_beams=1,
+    )
+
+
 class Codec(ABC):
     """Examples to tensors and tokens to text, for one family, checkpoint and budget. Picklable."""
 
     budget: Budget
+    prompt: ClassVar[str]  # how a prompt is put together, for the record
 
     @abstractmethod
     def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -73,18 +104,37 @@ class Codec(ABC):
     def texts(self, ids: Tensor) -> list[str]:
         """Decode generated ids (B x T) to stripped strings without special tokens."""
 
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the processor's files with the budget in them, so that plain Transformers sees the same pixels."""
+
     def eval_batch(self, examples: Sequence[Example]) -> EvalBatch:
         """Prompts and labelled inputs of the same examples."""
         return EvalBatch(tuple(examples), self.prompt_batch(examples), self.train_batch(examples))
 
 
 class VLM(nn.Module, ABC):
-    """A vision-language model of one family with its codec."""
+    """A vision-language model of one family with its codec.
+
+    `net` is the Transformers model, inside a `PeftModel` where an adapter learns; `bare` is the Transformers model
+    either way. `dtype` is what the frozen weights are held in; what learns is held in float32 (`trainable.apply`).
+    """
 
     family: ClassVar[str]
+    language: ClassVar[str]  # module that holds the language side
     lora_targets: ClassVar[tuple[str, ...]]
-    net: nn.Module
     codec: Codec
+    trainable: Trainable | None = None  # set by `trainable.apply`
+
+    def __init__(self, net: PreTrainedModel, codec: Codec, checkpoint: str | Path, dtype: torch.dtype) -> None:
+        super().__init__()
+        assert net.generation_config is not None
+        net.generation_config = greedy(net.generation_config)
+        self.net: nn.Module = net
+        self.codec = codec
+        self.checkpoint = str(checkpoint)
+        self.dtype = dtype
+        self.frozen_modules: tuple[str, ...] = ()
 
     @classmethod
     @abstractmethod
@@ -101,7 +151,16 @@ class VLM(nn.Module, ABC):
 
     @abstractmethod
     def vision_blocks(self) -> list[Block]:
-        """The tower's blocks from input to output; together they hold every tower parameter exactly once."""
+        """The tower's blocks from input to output; together they hold every tower parameter exactly once.
+
+        Asked of a model without an adapter; `trainable.apply` keeps the answer in `trainable.blocks`.
+        """
+
+    def _block(self, name: str, modules: Sequence[str]) -> Block:
+        parameters = [
+            f"{module}.{name}" for module in modules for name, _ in self.bare.get_submodule(module).named_parameters()
+        ]
+        return Block(name, tuple(modules), tuple(parameters))
 
     @abstractmethod
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
@@ -109,8 +168,74 @@ class VLM(nn.Module, ABC):
 
     @abstractmethod
     def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
-        """Greedy answers, one a row of the batch, in its order."""
+        """Greedy answers, one a row of the batch, in its order. Runs in eval mode and without gradients."""
 
-    @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the adapter, or the whole model where nothing is adapted, with its processor files."""
+        """Write the adapter, or the whole model where nothing is adapted (`docvlm.vlms.adapter.save`)."""
+        from docvlm.vlms import adapter  # adapter builds on this module
+
+        adapter.save(self, folder)
+
+    @property
+    def bare(self) -> PreTrainedModel:
+        """The Transformers model, whether or not an adapter is wrapped around it."""
+        net = self.net if isinstance(self.net, PreTrainedModel) else self.net.get_base_model()  # type: ignore[operator]  # PeftModel
+        assert isinstance(net, PreTrainedModel)
+        return net
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def train(self, mode: bool = True) -> VLM:
+        """Training mode for what learns only: a frozen tower in training mode would still drop paths (DaViT)."""
+        super().train(mode)
+        for name in self.frozen_modules:
+            self.bare.get_submodule(name).eval()
+        return self
+
+    def gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass. Call it after `trainable.apply`.
+
+        Transformers and PEFT would both make the embeddings' outputs require gradients, the tower's patch embedding
+        among them, and so buy the frozen tower a backward pass. Non-reentrant checkpointing does not need that.
+        """
+        enable = getattr(self.bare, "activation_checkpointing_enable", None) or self.bare.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+        self.bare.disable_input_require_grads()
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Compute in the dtype of the frozen weights where it is not float32; what learns stays in float32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def _answer_loss(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+        """Loss of `hidden` (B x T x D) on `labels` (B x T) at the same positions; only answers are projected."""
+        answers = labels != IGNORED
+        with self.autocast():
+            logits = self.bare.get_output_embeddings()(hidden[answers])
+        loss = F.cross_entropy(logits.float(), labels[answers], reduction="sum")
+        return loss, int(answers.sum())
+
+    @torch.no_grad()
+    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
+        """Ids as Transformers' `generate` returns them, in eval mode whatever mode the model is in."""
+        training = self.training
+        self.eval()
+        with self.autocast():
+            ids = self.bare.generate(**batch, max_new_tokens=max_new_tokens)  # type: ignore[operator]  # from a mixin
+        self.train(training)
+        assert isinstance(ids, Tensor)
+        return ids
+
+    def _answers(self, ids: Tensor) -> list[Generated]:
+        """Texts of new ids (B x T): tokens counted up to and with the end token, truncated where there is none."""
+        generation = self.bare.generation_config
+        assert generation is not None
+        ends = torch.isin(ids, torch.as_tensor(generation.eos_token_id, device=ids.device))
+        ended = ends.any(dim=1)
+        lengths = torch.where(ended, ends.int().argmax(dim=1) + 1, ids.shape[1])
+        rows = zip(self.codec.texts(ids), lengths.tolist(), ended.tolist(), strict=True)
+        return [Generated(text, tokens, not end) for text, tokens, end in rows]

@@ -1,0 +1,128 @@
+"""Checkpoints of a family: a folder or a hub id, checked before any weight loads, and read without executing anything.
+
+`config.json` says whose weights they are, so a mix-up costs milliseconds and one line. Weights come from safetensors
+only and code of a repository never runs. Everything Transformers, the hub client or safetensors complain about is a
+user's file or network, hence one `DocvlmError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
+from transformers.utils import cached_file, logging
+
+from docvlm.errors import DocvlmError
+
+ModelT = TypeVar("ModelT", bound=PreTrainedModel)
+_BROKEN = (OSError, ValueError, KeyError, SafetensorError, ImportError)
+_SAMPLES, _SAMPLE_BYTES = 64, 65_536
+
+
+def model_type(checkpoint: str | Path, family: str, known: tuple[str, ...], *, offline: bool) -> str:
+    """The checkpoint's `model_type`. Raises `DocvlmError` where there is none or it is not one of `known`."""
+    folder = Path(checkpoint)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        kind = "an adapter: give its run instead" if (folder / "adapter_config.json").is_file() else "no checkpoint"
+        raise DocvlmError(f"model.checkpoint={checkpoint}: the folder has no config.json, so it is {kind}")
+    if folder.is_file() or (folder.is_absolute() and not folder.exists()):
+        raise DocvlmError(f"model.checkpoint={checkpoint}: not a folder; give a checkpoint's folder or a hub id")
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(str(checkpoint), local_files_only=offline)
+    except _BROKEN as error:
+        raise _unreadable(checkpoint, error, offline) from error
+    found = config["model_type"] if "model_type" in config else None
+    if found not in known:
+        wanted = " or ".join(known)
+        raise DocvlmError(f"model.checkpoint={checkpoint}: model_type is {found!r}, but family {family} needs {wanted}")
+    if "auto_map" in config:
+        raise DocvlmError(
+            f"model.checkpoint={checkpoint}: it brings its own code (auto_map), which docvlm never runs;"
+            " take the native form (for Florence-2: florence-community/Florence-2-base-ft)"
+        )
+    return str(found)
+
+
+def load_weights(cls: type[ModelT], checkpoint: str | Path, *, dtype: torch.dtype, attn: str, offline: bool) -> ModelT:
+    """A model of `cls` with every weight taken from the checkpoint; a missing one is an error, never a random one."""
+    try:
+        with _no_progress_bar():
+            net, info = cls.from_pretrained(
+                str(checkpoint),
+                dtype=dtype,
+                attn_implementation=attn,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=offline,
+                output_loading_info=True,
+            )
+    except _BROKEN as error:
+        raise _unreadable(checkpoint, error, offline) from error
+    except RuntimeError as error:  # tensors of other shapes than config.json says
+        raise _unreadable(checkpoint, error, offline) from error
+    if info["missing_keys"]:
+        names = sorted(info["missing_keys"])
+        raise DocvlmError(f"model.checkpoint={checkpoint}: {len(names)} weights are missing, the first is {names[0]}")
+    return net
+
+
+def load_processor(checkpoint: str | Path, kind: type[ProcessorMixin], *, offline: bool) -> ProcessorMixin:
+    """The checkpoint's processor, which has to be a `kind`."""
+    try:
+        processor = AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False, local_files_only=offline)
+    except _BROKEN as error:
+        raise _unreadable(checkpoint, error, offline) from error
+    if not isinstance(processor, kind):
+        raise DocvlmError(
+            f"model.checkpoint={checkpoint}: its processor is a {type(processor).__name__}, not a {kind.__name__};"
+            " preprocessor_config.json or tokenizer files are missing"
+        )
+    return processor
+
+
+def fingerprint(checkpoint: str | Path) -> str:
+    """16 hex digits of config and weights: all of small files, 64 samples of 64 KiB of each large one (< 0.1 s).
+
+    It tells checkpoints apart; it is no protection against someone who changes the bytes between the samples.
+    """
+    config = cached_file(str(checkpoint), "config.json", local_files_only=True)
+    folder = Path(str(config)).parent
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as stream:
+            step = max(size // _SAMPLES, _SAMPLE_BYTES)
+            for start in range(0, size, step):
+                stream.seek(start)
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """No bar for files that are read in a second; a download keeps its own."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _unreadable(checkpoint: str | Path, error: Exception, offline: bool) -> DocvlmError:
+    if not Path(checkpoint).exists() and isinstance(error, OSError):
+        where = "the local Hugging Face cache, and offline=true" if offline else "on the hub"
+        return DocvlmError(
+            f"model.checkpoint={checkpoint}: not a folder here and not found in {where}:"
+            " check the spelling, or download it once with offline=false"
+        )
+    reason = " ".join(str(error).split())
+    return DocvlmError(f"model.checkpoint={checkpoint}: cannot be loaded: {type(error).__name__}: {reason[:300]}")

@@ -1,0 +1,192 @@
+"""Florence-2, in Transformers' own classes: an encoder-decoder that sees a page at one fixed size.
+
+Every question of every benchmark follows the one task token `<DocVQA>`, as in the published fine-tuning of Florence-2
+on DocVQA, and no instruction. The decoder starts as the checkpoint does (hub checkpoints force `<s>` first); that start
+is given, not learned. Source: Xiao et al. 2023, arXiv:2311.06242; huggingface.co/blog/finetune-florence2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import Florence2ForConditionalGeneration, Florence2Processor
+
+from docvlm.errors import DocvlmError
+from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Generated
+from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
+from docvlm.vlms.pages import open_page, open_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import Florence2Config, GenerationConfig
+
+    from docvlm.data.example import Example
+
+TASK = "<DocVQA>"
+
+
+class Florence2Codec(Codec):
+    """Prompt `page, <DocVQA>question`; budget `height` x `width` pixels, default the processor's own."""
+
+    prompt = f"page, then {TASK} + question"
+
+    def __init__(
+        self, processor: Florence2Processor, config: Florence2Config, generation: GenerationConfig, budget: Budget
+    ) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.budget = _checked(budget, processor.image_processor.size)
+        rows, columns = _grid(self.budget, config)
+        images = processor.image_processor  # saved with the adapter, so that plain Transformers sees the same pixels
+        images.size = images.crop_size = {"height": self.budget.height, "width": self.budget.width}
+        images.image_seq_length = processor.num_image_tokens = rows * columns + 1
+        self.page = [processor.image_token_id] * (rows * columns + 1)
+        self.start = [generation.decoder_start_token_id]
+        if generation.forced_bos_token_id is not None:
+            self.start.append(generation.forced_bos_token_id)
+        self.bos, self.end, self.pad = (self.tokenizer.convert_tokens_to_ids(t) for t in ("<s>", "</s>", "<pad>"))
+        self.longest = config.text_config.max_position_embeddings
+
+    def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Adds `decoder_input_ids` and `labels` (B x T), which is the same answer one step later."""
+        batch = self.prompt_batch(examples)
+        answers = [[*self._tokens(example.target), self.end] for example in examples]
+        for example, answer in zip(examples, answers, strict=True):
+            self._fits(len(self.start) + len(answer), "answer", example)
+        given = [IGNORED] * (len(self.start) - 1)
+        batch["decoder_input_ids"] = _pad([self.start + answer[:-1] for answer in answers], self.pad)
+        batch["labels"] = _pad([given + answer for answer in answers], IGNORED)
+        return batch
+
+    def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """`pixel_values` (B x 3 x H x W) and the encoder's `input_ids` and `attention_mask` (B x T)."""
+        for example in examples:
+            if len(example.pages) != 1:
+                raise DocvlmError(
+                    f"question {example.question_id}: {len(example.pages)} pages, but Florence-2 reads exactly one;"
+                    " use model=qwen2vl, or one page an example"
+                )
+        pages = [images[0] for images in open_pages(examples, open_page)]
+        rows = [self._prompt(example) for example in examples]
+        return {
+            "pixel_values": self.processor.image_processor(images=pages, return_tensors="pt")["pixel_values"],
+            "input_ids": _pad(rows, self.pad),
+            "attention_mask": _pad([[1] * len(row) for row in rows], 0),
+        }
+
+    def texts(self, ids: Tensor) -> list[str]:
+        """Decode generated ids (B x T) to stripped strings without special tokens."""
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def save(self, folder: Path) -> None:
+        """Write the processor's files, budget included."""
+        self.processor.save_pretrained(folder)
+
+    def _prompt(self, example: Example) -> list[int]:
+        question = self._tokens(TASK + example.question)
+        if self.processor.image_token_id in question:
+            raise DocvlmError(
+                f"question {example.question_id}: it holds the special token {self.processor.image_token}; remove it"
+            )
+        ids = [*self.page, self.bos, *question, self.end]
+        self._fits(len(ids), "page and question", example)
+        return ids
+
+    def _fits(self, length: int, what: str, example: Example) -> None:
+        if length > self.longest:
+            raise DocvlmError(
+                f"question {example.question_id}: {what} are {length} tokens, but this checkpoint has positions for"
+                f" {self.longest}; shorten it or lower budget.height and budget.width"
+            )
+
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+class Florence2(VLM):
+    """Florence-2. Adapter targets are BART's attention projections in encoder, decoder and cross-attention."""
+
+    family = "florence2"
+    codec: Florence2Codec
+    language = "model.language_model"
+    lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        budget: Budget,
+        *,
+        dtype: torch.dtype = torch.float32,
+        attn: str = "sdpa",
+        offline: bool = False,
+    ) -> Florence2:
+        """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
+        model_type(checkpoint, cls.family, ("florence2",), offline=offline)
+        processor = load_processor(checkpoint, Florence2Processor, offline=offline)
+        net = load_weights(Florence2ForConditionalGeneration, checkpoint, dtype=dtype, attn=attn, offline=offline)
+        codec = Florence2Codec(processor, net.config, net.generation_config, budget)
+        return cls(net, codec, checkpoint, dtype)
+
+    def vision_blocks(self) -> list[Block]:
+        """One a DaViT block over all stages; a stage's convolution is of its first block, the projector of the last."""
+        tower = "model.vision_tower"
+        stages = self.bare.get_submodule(f"{tower}.blocks")
+        modules, names = [], []
+        for stage, blocks in enumerate(stages.children()):
+            for index in range(len(list(blocks.children()))):
+                convolution = [] if index else [f"{tower}.convs.{stage}"]
+                modules.append([*convolution, f"{tower}.blocks.{stage}.{index}"])
+                names.append(f"stage {stage} block {index}")
+        modules[-1].append("model.multi_modal_projector")
+        return [self._block(name, owned) for name, owned in zip(names, modules, strict=True)]
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
+        """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        with self.autocast():
+            hidden = self.bare.model(**inputs, use_cache=False).last_hidden_state
+        return self._answer_loss(hidden, batch["labels"])
+
+    def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
+        """Greedy answers, one a row of the batch, in its order."""
+        start = len(self.codec.start)
+        ids = self._greedy(batch, max_new_tokens + start - 1)
+        return self._answers(ids[:, start:])
+
+
+def _checked(budget: Budget, size: dict[str, int]) -> Budget:
+    if budget.min_pixels is not None or budget.max_pixels is not None:
+        raise DocvlmError("budget.min_pixels, budget.max_pixels: those are Qwen2-VL's; give height and width")
+    height = size["height"] if budget.height is None else budget.height
+    width = size["width"] if budget.width is None else budget.width
+    return Budget(height=int(height), width=int(width))
+
+
+def _grid(budget: Budget, config: Florence2Config) -> tuple[int, int]:
+    """Rows and columns of the tower's last feature map for a page of this size."""
+    tower = config.vision_config
+    sides = []
+    for name in ("height", "width"):
+        side: int = getattr(budget, name)
+        cells = side
+        for kernel, stride, padding in zip(tower.patch_size, tower.patch_stride, tower.patch_padding, strict=True):
+            cells = (cells + 2 * padding - kernel) // stride + 1
+        if not 0 < cells <= tower.max_position_embeddings:
+            raise DocvlmError(
+                f"budget.{name}={side}: {cells} cells a side, but this checkpoint has positions for 1 to"
+                f" {tower.max_position_embeddings}"
+            )
+        sides.append(cells)
+    return sides[0], sides[1]
+
+
+def _pad(rows: list[list[int]], value: int) -> Tensor:
+    """Rows (lists of ids) to one tensor (B x T), padded on the right: BART's positions are absolute."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)

@@ -1,0 +1,108 @@
+"""The proof of invariant 2, made at the start of a run: what is said to learn learns, and what is frozen stays.
+
+One real step on one batch, by the sign of the gradient so that its size does not depend on the loss; then every weight
+and the random state are put back bit for bit. It costs one training step, a copy of what learns, and two readings of
+the frozen weights (< 1 s a billion of them on a GPU).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from docvlm.errors import DocvlmError
+from docvlm.vlms.trainable import plain_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from docvlm.vlms.base import VLM
+    from docvlm.vlms.trainable import Trainable
+
+STEP = 1e-3
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def fingerprint(parameters: Iterable[tuple[str, Tensor]]) -> str:
+    """16 hex digits of names and values. Sums the bit patterns where the weights are: nothing is copied off a GPU."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(parameters, key=lambda item: item[0]):
+        bits = parameter.detach().contiguous().view(_BITS[parameter.element_size()]).flatten()
+        digest.update(f"{name} {tuple(parameter.shape)} {bits.sum(dtype=torch.int64).item()}".encode())
+    return digest.hexdigest()[:16]
+
+
+def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
+    """One line that says what one step on `batch` moved and what it left. The step is undone.
+
+    Every part that should learn (each learning block of the tower, the language side) must get a non-zero gradient and
+    a changed weight; no frozen parameter may get a gradient or change. Raises `DocvlmError` naming the first part that
+    breaks this, `ValueError` before `trainable.apply`.
+    """
+    trainable = vlm.trainable
+    if trainable is None:
+        raise ValueError("prove: call trainable.apply first")
+    parts = _parts(trainable)
+    learning = {id(parameter) for part in parts.values() for parameter in part}
+    frozen = [(name, p) for name, p in vlm.net.named_parameters() if id(p) not in learning]
+    frozen_before = fingerprint(frozen)
+    before = {id(parameter): parameter.detach().clone() for part in parts.values() for parameter in part}
+    on_device = {name: tensor.to(vlm.device) for name, tensor in batch.items()}
+    devices = [vlm.device] if vlm.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        loss, tokens = vlm.loss(on_device)
+        loss.backward()
+    try:
+        _step([parameter for part in parts.values() for parameter in part])
+        problem = _first_problem(parts, before, frozen)
+        if fingerprint(frozen) != frozen_before:
+            problem = "a frozen weight changed"
+    finally:
+        _undo(vlm, parts, before)
+    if not torch.isfinite(loss):
+        problem = f"the loss is {loss.item()}"
+    if problem:
+        raise DocvlmError(
+            f"freeze={trainable.freeze:g}, lora.r={trainable.lora.r}: {problem} after one step"
+            f" on {tokens} answer tokens; check that the first batch has answers and readable pages"
+        )
+    sides = f"language {len(parts['language'])} tensors, vision {len(parts) - 1} blocks"
+    return f"proof: one step moved {sides}; {len(frozen)} frozen tensors unchanged ({frozen_before}); step undone"
+
+
+def _parts(trainable: Trainable) -> dict[str, list[nn.Parameter]]:
+    """What has to move on its own account: the language side, and every learning block of the tower."""
+    owner = {name: block.name for block in trainable.blocks for name in block.parameters}
+    parts: dict[str, list[nn.Parameter]] = {"language": list(trainable.language.values())}
+    for name, parameter in trainable.vision.items():
+        parts.setdefault(f"vision {owner[plain_name(name)]}", []).append(parameter)
+    return parts
+
+
+def _step(parameters: list[nn.Parameter]) -> None:
+    with torch.no_grad():
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.sub_(STEP * parameter.grad.sign())
+
+
+def _first_problem(
+    parts: dict[str, list[nn.Parameter]], before: dict[int, Tensor], frozen: list[tuple[str, nn.Parameter]]
+) -> str:
+    for part, parameters in parts.items():
+        if not any(p.grad is not None and bool(p.grad.any()) for p in parameters):
+            return f"{part} got no gradient"
+        if all(torch.equal(parameter, before[id(parameter)]) for parameter in parameters):
+            return f"{part} did not change"
+    with_gradient = [name for name, parameter in frozen if parameter.grad is not None]
+    return f"frozen {with_gradient[0]} got a gradient" if with_gradient else ""
+
+
+def _undo(vlm: VLM, parts: dict[str, list[nn.Parameter]], before: dict[int, Tensor]) -> None:
+    with torch.no_grad():
+        for parameter in (p for part in parts.values() for p in part):
+            parameter.copy_(before[id(parameter)])
+    vlm.zero_grad(set_to_none=True)

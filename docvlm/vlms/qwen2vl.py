@@ -1,0 +1,206 @@
+"""Qwen2-VL, and Qwen2.5-VL, whose classes have the same shape: a decoder that reads pages of any size as patches.
+
+Pages are resized by qwen-vl-utils, as in the published Quick Start, between `min_pixels` and `max_pixels`; training and
+evaluation go through the same code. Prompt and answer are tokenised apart, so that what training puts before an answer
+is token for token what generation gets. Source: Wang et al. 2024, arXiv:2409.12191, and the model card's code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLProcessor,
+)
+
+from docvlm.errors import DocvlmError
+from docvlm.vlms.attention import use_fast_paths
+from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Generated
+from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
+from docvlm.vlms.pages import open_page, open_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+    from transformers import PreTrainedModel
+
+    from docvlm.data.example import Example, Page
+
+END = "<|im_end|>"
+_CLASSES: dict[str, tuple[type[PreTrainedModel], type]] = {
+    "qwen2_vl": (Qwen2VLForConditionalGeneration, Qwen2VLProcessor),
+    "qwen2_5_vl": (Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor),
+}
+_UTILS_MERGE = 2  # qwen-vl-utils makes sides multiples of patch x 2, whatever the checkpoint says
+
+
+class Qwen2VLCodec(Codec):
+    """Chat prompt `pages, question + instruction`; budget `min_pixels`/`max_pixels`, default the processor's own."""
+
+    prompt = "chat template: pages, then question + instruction"
+
+    def __init__(self, processor: Qwen2VLProcessor, budget: Budget) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        images = processor.image_processor
+        self.patch, self.merge = images.patch_size, images.merge_size
+        if _UTILS_MERGE % self.merge:
+            raise DocvlmError(f"preprocessor_config.json: merge_size={self.merge}; qwen-vl-utils supports 1 and 2")
+        self.budget = self._checked(budget)
+        size = {"shortest_edge": self.budget.min_pixels, "longest_edge": self.budget.max_pixels}
+        images.size = size  # saved with the adapter, so that plain Transformers resizes to the same budget
+        if processor.video_processor is not None:
+            processor.video_processor.size = size
+        self.end = self.tokenizer.convert_tokens_to_ids(END)
+        self.image = processor.image_token_id
+        self.pad = self.tokenizer.pad_token_id
+
+    def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Padded on the right. Adds `pixel_values` (patches x values) and `image_grid_thw` (pages x 3)."""
+        batch, prompts = self._pages(examples)
+        answers = [[*self._tokens(example.target), self.end] for example in examples]
+        labels = [[IGNORED] * len(prompt) + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        ids = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        batch["labels"] = _pad(labels, IGNORED, "right")
+        return batch | self._text(ids, "right")
+
+    def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Padded on the left, so that every row's answer starts in the same column."""
+        batch, prompts = self._pages(examples)
+        return batch | self._text(prompts, "left")
+
+    def texts(self, ids: Tensor) -> list[str]:
+        """Decode generated ids (B x T) to stripped strings without special tokens."""
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def save(self, folder: Path) -> None:
+        """Write the processor's files, budget included."""
+        self.processor.save_pretrained(folder)
+
+    def _pages(self, examples: Sequence[Example]) -> tuple[dict[str, Tensor], list[list[int]]]:
+        """Pixels of all pages, and each example's prompt ids with as many image tokens as its pages have."""
+        pages = open_pages(examples, self._resized)
+        flat = [image for images in pages for image in images]
+        # Whole batches in torch: pages of equal size are normalised and cut into patches together.
+        pixels = self.processor.image_processor(images=flat, do_resize=False, return_tensors="pt")
+        tokens = (pixels["image_grid_thw"].prod(-1) // self.merge**2).tolist()
+        prompts, first = [], 0
+        for example, images in zip(examples, pages, strict=True):
+            prompts.append(self._prompt(example, tokens[first : first + len(images)]))
+            first += len(images)
+        return {"pixel_values": pixels["pixel_values"], "image_grid_thw": pixels["image_grid_thw"]}, prompts
+
+    def _prompt(self, example: Example, image_tokens: list[int]) -> list[int]:
+        """Prompt ids; the one image token the template writes for a page becomes as many as the page has."""
+        content = [{"type": "image"} for _ in image_tokens]
+        content.append({"type": "text", "text": example.question + example.instruction})
+        chat = [{"role": "user", "content": content}]
+        text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        ids = self._tokens(text)
+        if ids.count(self.image) != len(image_tokens):
+            raise DocvlmError(
+                f"question {example.question_id}: it holds the special token {self.processor.image_token}; remove it"
+            )
+        counts = iter(image_tokens)
+        return [token for one in ids for token in [one] * (next(counts) if one == self.image else 1)]
+
+    def _text(self, rows: list[list[int]], side: str) -> dict[str, Tensor]:
+        ids = _pad(rows, self.pad, side)
+        return {
+            "input_ids": ids,
+            "attention_mask": _pad([[1] * len(row) for row in rows], 0, side),
+            "mm_token_type_ids": (ids == self.image).int(),
+        }
+
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _resized(self, page: Page) -> Image:
+        """The page as qwen-vl-utils resizes it for this budget and patch size."""
+        from qwen_vl_utils.vision_process import fetch_image, smart_resize  # brings in requests and video decoding
+
+        image = open_page(page)
+        limits = {"min_pixels": self.budget.min_pixels, "max_pixels": self.budget.max_pixels}
+        height, width = smart_resize(image.height, image.width, factor=self.patch * _UTILS_MERGE, **limits)
+        if not height or not width:
+            raise DocvlmError(
+                f"page {page.name}: {image.width} x {image.height} pixels do not fit"
+                f" budget.max_pixels={self.budget.max_pixels} at this aspect ratio; raise it or cut the page"
+            )
+        resized: Image = fetch_image({"image": image, **limits}, image_patch_size=self.patch)
+        return resized
+
+    def _checked(self, budget: Budget) -> Budget:
+        if budget.height is not None or budget.width is not None:
+            raise DocvlmError("budget.height, budget.width: those are Florence-2's; give min_pixels and max_pixels")
+        size = self.processor.image_processor.size
+        least = size["shortest_edge"] if budget.min_pixels is None else budget.min_pixels
+        most = size["longest_edge"] if budget.max_pixels is None else budget.max_pixels
+        smallest = (self.patch * _UTILS_MERGE) ** 2
+        if not 0 < least <= most or most < smallest:
+            raise DocvlmError(
+                f"budget.min_pixels={least}, budget.max_pixels={most}: they must rise, and the second be >= {smallest}"
+            )
+        return replace(budget, min_pixels=int(least), max_pixels=int(most))
+
+
+class Qwen2VL(VLM):
+    """Qwen2-VL or Qwen2.5-VL. Adapter targets are the language side's attention projections."""
+
+    family = "qwen2vl"
+    codec: Qwen2VLCodec
+    language = "model.language_model"
+    lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        budget: Budget,
+        *,
+        dtype: torch.dtype = torch.float32,
+        attn: str = "sdpa",
+        offline: bool = False,
+    ) -> Qwen2VL:
+        """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
+        net_class, processor_class = _CLASSES[model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline)]
+        codec = Qwen2VLCodec(load_processor(checkpoint, processor_class, offline=offline), budget)
+        net = load_weights(net_class, checkpoint, dtype=dtype, attn=attn, offline=offline)
+        use_fast_paths(net)
+        return cls(net, codec, checkpoint, dtype)
+
+    def vision_blocks(self) -> list[Block]:
+        """One a transformer block of the tower; the patch embedding belongs to the first, the merger to the last."""
+        depth = len(self.bare.get_submodule("model.visual.blocks"))
+        modules = [[f"model.visual.blocks.{index}"] for index in range(depth)]
+        modules[0].insert(0, "model.visual.patch_embed")
+        modules[-1].append("model.visual.merger")
+        return [self._block(f"block {index}", names) for index, names in enumerate(modules)]
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
+        """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        with self.autocast():
+            hidden = self.bare.model(**inputs, use_cache=False).last_hidden_state
+        return self._answer_loss(hidden[:, :-1], batch["labels"][:, 1:])
+
+    def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
+        """Greedy answers, one a row of the batch, in its order."""
+        ids = self._greedy(batch, max_new_tokens)
+        return self._answers(ids[:, batch["input_ids"].shape[1] :])
+
+
+def _pad(rows: list[list[int]], value: int, side: str) -> Tensor:
+    """Rows (lists of ids) to one tensor (B x T)."""
+    tensors = [torch.tensor(row) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
