@@ -90,12 +90,12 @@ def test_real_predictions_agree_with_the_rrc_rule(name: str) -> None:
     path = REAL / f"{name}.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     records = read(path)
-    assert score(records, variant="rrc").headline == pytest.approx(
-        sum(rrc(row["prediction"], row["answers"]) for row in rows) / len(rows), abs=1e-12
-    )
-    default = sum(rrc(row["prediction"].strip(), row["answers"]) for row in rows) / len(rows)
-    assert score(records).headline == pytest.approx(default, abs=1e-12)
     assert score(records).n_documents == len({document_of(row["image"]) for row in rows}) == 280
+    rows, records = rows[:250], records[:250]  # the plain rule is slow
+    official = [rrc(row["prediction"], row["answers"]) for row in rows]
+    stripped = [rrc(row["prediction"].strip(), row["answers"]) for row in rows]
+    assert score(records, variant="rrc").headline == pytest.approx(sum(official) / 250, abs=1e-12)
+    assert score(records).headline == pytest.approx(sum(stripped) / 250, abs=1e-12)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not here")
