@@ -1,9 +1,8 @@
 """What a run can be told: where `conf/` is, and the typed schema that every composed config is merged onto.
 
-The yaml files in `conf/` hold the defaults and say why; this file holds names and types, nothing else. A composed config
-becomes plain dataclasses before a verb sees it (`docvlm.verb`): interpolations resolved, types checked, read-only, no
-OmegaConf container left that could leak into a library. `None` means "the callee's own default" throughout.
-Nothing heavy is imported here, so `--help` and the tests of other stages stay fast.
+The yaml files in `conf/` hold the defaults and say why; this file holds names and types, nothing else. A composed
+config becomes plain dataclasses before a verb sees it (`docvlm.config.compose`): interpolations resolved, types
+checked, read-only, no OmegaConf container left that could leak into a library. `None` means "the callee's own default".
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 from typing import Any
 
-_HERE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 # In a wheel `conf/` travels inside the package, in a checkout it stands beside it.
-CONF_DIR: Path = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if d.is_dir())
+CONF_DIR: Path = next(d for d in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if d.is_dir())
 
 
 class _ReadOnly:
-    """Attributes can be set once, by the constructor. (`frozen=True` would stop OmegaConf from merging onto the class.)"""
+    """Attributes can be set once, by the constructor: OmegaConf cannot merge onto a class with `frozen=True`."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.__dict__:
@@ -62,7 +61,7 @@ class ScaledModel(_ReadOnly):
 
 @dataclass
 class ModelConf(_ReadOnly):
-    """`conf/model/`: a family, which checkpoint of it, and the family's own defaults for `lora.r`, `freeze` and budget."""
+    """`conf/model/`: a family, which checkpoint of it, and the family's defaults for `lora.r`, `freeze`, budget."""
 
     family: str
     size: str
@@ -94,6 +93,11 @@ class LoraConf(_ReadOnly):
     dropout: float = 0.0
     target_modules: list[str] | None = None
     use_dora: bool = False
+
+    @property
+    def effective_alpha(self) -> float:
+        """`alpha`, or the policy: `2 * r`, so that alpha / r, the real scale of an update, is 2 at every rank."""
+        return 2.0 * self.r if self.alpha is None else self.alpha
 
 
 @dataclass
@@ -134,7 +138,7 @@ class OptimConf(_ReadOnly):
 
 @dataclass
 class TrainerConf(_ReadOnly):
-    """`conf/trainer/`: how long and on what. `devices=-1` is all of them; `strategy` is Lightning's word or a `_target_`."""
+    """`conf/trainer/`: how long and on what. `devices=-1` is all; `strategy` is Lightning's word or a `_target_`."""
 
     max_epochs: int
     max_steps: int
@@ -199,7 +203,7 @@ class EvaluateConfig(_ReadOnly):
 
 @dataclass(frozen=True)
 class Job:
-    """Where one execution of a verb writes, and which cell of which sweep it is. Only `docvlm.verb` asks Hydra for it."""
+    """Where one execution of a verb writes, and which cell of which sweep it is."""
 
     folder: Path
     overrides: tuple[str, ...] = ()

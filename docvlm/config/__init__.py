@@ -1,0 +1,39 @@
+"""Configuration: where `conf/` is, the typed schema, checks with messages, and the decorator that makes a verb.
+
+`schema` names and types · `compose` yaml and overrides → dataclasses · `checks` values · `explain` Hydra's errors in
+one line · `entry` the decorator. Nothing here imports Hydra, OmegaConf or torch until something is run.
+"""
+
+from docvlm.config.checks import check
+from docvlm.config.entry import verb
+from docvlm.config.schema import (
+    CONF_DIR,
+    BudgetConf,
+    DataConf,
+    EvaluateConfig,
+    Job,
+    LoraConf,
+    ModelConf,
+    OptimConf,
+    ScaleConf,
+    ScaledModel,
+    TrainConfig,
+    TrainerConf,
+)
+
+__all__ = [
+    "CONF_DIR",
+    "BudgetConf",
+    "DataConf",
+    "EvaluateConfig",
+    "Job",
+    "LoraConf",
+    "ModelConf",
+    "OptimConf",
+    "ScaleConf",
+    "ScaledModel",
+    "TrainConfig",
+    "TrainerConf",
+    "check",
+    "verb",
+]

@@ -1,0 +1,172 @@
+"""Values that are of the right type and still impossible: found before a folder is made or a weight is loaded.
+
+Every message names the key, the value and what to do. What only the weights can tell (a LoRA target that matches no
+module) is found by `docvlm.vlms.trainable`; what only the data can tell by `docvlm.data`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from docvlm.config.schema import BudgetConf, DataConf, EvaluateConfig, LoraConf, ModelConf, TrainConfig, TrainerConf
+from docvlm.errors import DocvlmError
+
+ALLOWED_TARGETS = ("docvlm.", "torch.optim.", "lightning.pytorch.")
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true")
+DTYPES = ("float32", "bfloat16", "float16")
+SPLITS = ("test", "val")
+
+
+def check(cfg: TrainConfig | EvaluateConfig, *, sweep: bool = False) -> None:
+    """Raise `DocvlmError` for the first impossible value. `sweep`: the config is one cell of `-m`."""
+    targets(dataclasses.asdict(cfg))
+    _model(cfg.model)
+    _budget(cfg.budget, cfg.model.family)
+    _need(0 <= cfg.seed < 2**32, "seed", cfg.seed, "choose one from 0 to 4294967295")
+    if isinstance(cfg, TrainConfig):
+        _train(cfg, sweep=sweep)
+    else:
+        _evaluate(cfg)
+
+
+def targets(values: Any, path: str = "") -> None:
+    """Refuse a `_target_` outside docvlm, torch.optim and lightning.pytorch: instantiating calls it, whatever it is."""
+    for key, target in _targets(values, path):
+        _need(
+            isinstance(target, str) and target.startswith(ALLOWED_TARGETS),
+            f"{key}._target_".lstrip("."),
+            target,
+            f"only targets that begin with {', '.join(ALLOWED_TARGETS)} are called",
+        )
+
+
+def _targets(values: Any, path: str) -> Iterator[tuple[str, Any]]:
+    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for key, value in items:
+        if key == "_target_":
+            yield path, value
+        yield from _targets(value, f"{path}.{key}".lstrip("."))
+
+
+def _need(condition: bool, key: str, value: object, remedy: str) -> None:
+    if not condition:
+        raise DocvlmError(f"{key}={value}: {remedy}")
+
+
+def _train(cfg: TrainConfig, *, sweep: bool) -> None:
+    _need(0 <= cfg.freeze <= 100, "freeze", f"{cfg.freeze:g}", "a percentage of the vision tower's blocks, 0 to 100")
+    _lora(cfg.lora)
+    _data(cfg.data, "data")
+    optim = cfg.optim
+    _need(optim.lr > 0, "optim.lr", optim.lr, "a learning rate is above 0")
+    _need(optim.vision_lr > 0, "optim.vision_lr", optim.vision_lr, "above 0; freeze=100 keeps the tower as it is")
+    _need(optim.weight_decay >= 0, "optim.weight_decay", optim.weight_decay, "0 or more")
+    _need(0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "the share of all steps that warms up: 0 to below 1")
+    _trainer(cfg.trainer, sweep=sweep)
+
+
+def _lora(lora: LoraConf) -> None:
+    _need(lora.r >= 0, "lora.r", lora.r, "a rank of 1 or more, or 0 to let the language side learn in full")
+    _need(lora.alpha is None or lora.alpha > 0, "lora.alpha", lora.alpha, "above 0, or null for 2 * lora.r")
+    _need(0 <= lora.dropout < 1, "lora.dropout", lora.dropout, "a probability from 0 to below 1")
+    _need(lora.target_modules != [], "lora.target_modules", "[]", "name modules, or null for the family's own")
+    for key, given in (("use_dora", lora.use_dora), ("target_modules", lora.target_modules is not None)):
+        _need(
+            lora.r > 0 or not given, "lora.r", 0, f"there is no adapter for lora.{key}; set lora.r above 0 or drop it"
+        )
+
+
+def _model(model: ModelConf) -> None:
+    from docvlm.vlms import FAMILIES
+
+    known = ", ".join(sorted(FAMILIES))
+    _need(model.family in FAMILIES, "model.family", model.family, f"choose one of {known}")
+    _need(model.dtype in DTYPES, "model.dtype", model.dtype, f"choose one of {', '.join(DTYPES)}")
+    _need(bool(model.checkpoint), "model.checkpoint", "''", "a folder, a hub id, or the word embedded")
+
+
+def _budget(budget: BudgetConf, family: str) -> None:
+    pixels, sides = ("min_pixels", "max_pixels"), ("height", "width")
+    own, other = (sides, pixels) if budget.height is not None or budget.width is not None else (pixels, sides)
+    if family == "qwen2vl":
+        own, other = pixels, sides
+    for key in own:
+        value = getattr(budget, key)
+        _need(value is not None and value > 0, f"budget.{key}", value, f"{family} needs it: a number above 0")
+    for key in other:
+        value = getattr(budget, key)
+        _need(value is None, f"budget.{key}", value, f"{family} takes budget.{own[0]} and budget.{own[1]} instead")
+    if own == pixels and budget.min_pixels is not None and budget.max_pixels is not None:
+        advice = f"must not be above budget.max_pixels={budget.max_pixels}"
+        _need(budget.min_pixels <= budget.max_pixels, "budget.min_pixels", budget.min_pixels, advice)
+
+
+def _data(data: DataConf, key: str) -> None:
+    _need(
+        bool(data.source),
+        f"{key}.source",
+        data.source,
+        "say where the pages are: hub, generated, or a folder"
+        if data.name != "folder"
+        else "give your own folder, which holds qa.jsonl or qa.csv and the images",
+    )
+    if data.source not in ("hub", "generated"):
+        _need(
+            Path(str(data.source)).expanduser().exists(),
+            f"{key}.source",
+            data.source,
+            "there is no such file or folder; give hub, generated, or a path that exists",
+        )
+    _need(data.preset in ("tiny", "full"), f"{key}.preset", data.preset, "choose tiny or full")
+    _need(0 < data.val_fraction < 1, f"{key}.val_fraction", data.val_fraction, "a share between 0 and 1")
+    _need(data.num_workers >= 0, f"{key}.num_workers", data.num_workers, "0 or more processes")
+    for name in ("batch_size", "eval_batch_size", "limit_train", "limit_val", "limit_test"):
+        value = getattr(data, name)
+        _need(
+            value is None or value >= 1, f"{key}.{name}", value, "1 or more" + ", or null for all" * ("limit" in name)
+        )
+    for name, weight in (data.weights or {}).items():
+        _need(
+            name in (data.parts or {}), f"{key}.weights.{name}", weight, f"the parts are {', '.join(data.parts or {})}"
+        )
+        _need(weight > 0, f"{key}.weights.{name}", weight, f"above 0; ~{key}.parts.{name} leaves a part out")
+
+
+def _trainer(trainer: TrainerConf, *, sweep: bool) -> None:
+    _need(trainer.max_epochs >= 1, "trainer.max_epochs", trainer.max_epochs, "1 or more; docvlm.evaluate is zero-shot")
+    _need(trainer.max_steps == -1 or trainer.max_steps >= 1, "trainer.max_steps", trainer.max_steps, "1 or more, or -1")
+    _need(trainer.devices == -1 or trainer.devices >= 1, "trainer.devices", trainer.devices, "1 or more, or -1 for all")
+    _need(trainer.num_nodes >= 1, "trainer.num_nodes", trainer.num_nodes, "1 or more")
+    _need(trainer.precision in PRECISIONS, "trainer.precision", trainer.precision, f"one of {', '.join(PRECISIONS)}")
+    accumulate = trainer.accumulate_grad_batches
+    _need(accumulate >= 1, "trainer.accumulate_grad_batches", accumulate, "1 or more")
+    clip = trainer.gradient_clip_val
+    _need(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "above 0, or null for no clipping")
+    if sweep:
+        advice = (
+            "one device a cell in a sweep, since every rank would start the sweep again; "
+            "run the cells one by one with torchrun, or use trainer.devices=1"
+        )
+        _need(trainer.devices == 1, "trainer.devices", trainer.devices, advice)
+        _need(trainer.num_nodes == 1, "trainer.num_nodes", trainer.num_nodes, advice)
+
+
+def _evaluate(cfg: EvaluateConfig) -> None:
+    given = [key for key in ("run", "checkpoint", "predictions") if getattr(cfg, key) is not None]
+    given += ["best"] * cfg.best
+    _need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
+    for key in ("run", "predictions"):
+        path = getattr(cfg, key)
+        _need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
+    _need(bool(cfg.benchmarks), "benchmarks", "[]", f"name at least one of {', '.join(cfg.data)}")
+    for benchmark in cfg.benchmarks:
+        _need(benchmark in cfg.data, "benchmarks", benchmark, f"choose from {', '.join(cfg.data)}")
+        _data(cfg.data[benchmark], f"data.{benchmark}")
+    repeated = len(set(cfg.benchmarks)) < len(cfg.benchmarks)
+    _need(not repeated, "benchmarks", cfg.benchmarks, "name each only once")
+    _need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
+    _need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
+    _need(cfg.precision in PRECISIONS, "precision", cfg.precision, f"one of {', '.join(PRECISIONS)}")

@@ -1,0 +1,103 @@
+"""Yaml files and overrides → checked dataclasses, and where the running job writes: all that is asked of Hydra."""
+
+from __future__ import annotations
+
+import ctypes.util
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from docvlm.config.checks import check
+from docvlm.config.schema import CONF_DIR, EvaluateConfig, Job, TrainConfig
+
+C = TypeVar("C", TrainConfig, EvaluateConfig)
+
+
+def detect_scale() -> str:
+    """`full` where torch sees a CUDA device, else `tiny`. torch (2 s) is imported only where a driver is."""
+    if ctypes.util.find_library("cuda") is None and ctypes.util.find_library("amdhip64") is None:
+        return "tiny"
+    import torch
+
+    return "full" if torch.cuda.is_available() else "tiny"
+
+
+def _by_rank(r: Any, with_adapter: Any, without: Any) -> Any:
+    return without if r == 0 else with_adapter
+
+
+def register_resolvers() -> None:
+    """Make `${docvlm.…:}` known to OmegaConf. Harmless when repeated: a sweep runs many jobs in one process."""
+    OmegaConf.register_new_resolver("docvlm.scale", detect_scale, replace=True)
+    OmegaConf.register_new_resolver("docvlm.by_rank", _by_rank, replace=True)
+
+
+def typed(cfg: DictConfig, schema: type[C]) -> C:
+    """Merge onto `schema`, resolve every interpolation, and return plain read-only dataclasses."""
+    value = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), cfg))
+    assert isinstance(value, schema)
+    return value
+
+
+def load(name: str, schema: type[C], overrides: list[str] | None = None) -> C:
+    """The config a verb would get for these overrides, unchecked. For code and tests without a command line."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return typed(compose(name, overrides or []), schema)
+
+
+def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -> str:
+    """Compose and check before Hydra makes a folder. Returns the line that says the scale and how to change it.
+
+    In a sweep, what all cells share must be right, and the swept keys must exist with values of the right type in the
+    first cell. An impossible value in one cell fails that cell only.
+    """
+    register_resolvers()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        parsed = OverridesParser.create(_loader()).parse_overrides(overrides)
+        shared = [o.input_line for o in parsed if not o.is_sweep_override() and o.input_line is not None]
+        swept = [f"{o.get_key_element()}={next(o.sweep_string_iterator())}" for o in parsed if o.is_sweep_override()]
+        full = compose(name, shared, return_hydra_config=True)
+        sweep = sweep or full.hydra.mode == RunMode.MULTIRUN
+        config = typed(_without_hydra(full), schema)
+        check(config, sweep=sweep)
+        typed(compose(name, shared + swept if sweep else overrides), schema)
+    return _scale_line(full.hydra.runtime.choices.scale, config)
+
+
+def _loader() -> ConfigLoader:
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    return hydra.config_loader
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def _scale_line(choice: str, config: TrainConfig | EvaluateConfig) -> str:
+    name, other = (config.scale.name, {"tiny": "full", "full": "tiny"}[config.scale.name])
+    why = "as you said"
+    if choice == "auto":
+        why = "auto: no CUDA device found" if name == "tiny" else "auto: a CUDA device is present"
+    source = config.scale.source if isinstance(config, EvaluateConfig) else config.data.source
+    return (
+        f"scale={name} ({why}): checkpoint {config.model.checkpoint}, pages from {source}. scale={other} overrides it."
+    )
+
+
+def job() -> Job:
+    """The folder and the sweep of the job that is running now."""
+    hydra = HydraConfig.get()
+    overrides = tuple(hydra.overrides.task)
+    if hydra.mode != RunMode.MULTIRUN:
+        return Job(Path(hydra.runtime.output_dir), overrides)
+    sweep = Path(hydra.runtime.cwd, hydra.sweep.dir)
+    return Job(Path(hydra.runtime.output_dir), overrides, sweep, int(hydra.job.num))

@@ -1,0 +1,194 @@
+"""What every Hydra verb shares: compose, check, say the scale, run one job or a sweep, and fail in one line.
+
+`@verb("train", TrainConfig)` turns `main(cfg, job)` into a command. Before Hydra makes a folder, the config is composed
+once, merged onto the schema and checked, so that a mistyped key leaves nothing behind. In a sweep a cell that fails is
+reported when it fails and the other cells go on; the exit code is 1 at the end. Hydra itself would print ten lines and
+keep the traceback, and with it the failed model, in memory until the sweep ends.
+
+Hydra (0.5 s) is imported only to run something: `--help` prints the module's docstring and its yaml at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from docvlm.config.schema import CONF_DIR, EvaluateConfig, Job, TrainConfig
+from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from omegaconf import DictConfig
+
+C = TypeVar("C", TrainConfig, EvaluateConfig)
+INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+_RANK = "LOCAL_RANK"  # set for the processes of a device by torchrun and Lightning: the first one speaks
+
+
+def verb(
+    name: str, schema: type[C], after_sweep: Callable[[Path], None] | None = None
+) -> Callable[[Callable[[C, Job], float | None]], Callable[..., None]]:
+    """Make a command of `main(cfg, job)`: `conf/<name>.yaml` merged onto `schema`, arguments from `sys.argv`.
+
+    `after_sweep(folder)` is called once at the end of every sweep, also when cells failed or Ctrl-C ended it.
+    """
+
+    def decorate(main: Callable[[C, Job], float | None]) -> Callable[..., None]:
+        @functools.wraps(main)
+        def command(argv: Sequence[str] | None = None) -> None:
+            arguments = list(sys.argv[1:] if argv is None else argv)
+            if {"-h", "--help"} & set(arguments):
+                print(_help(name, sys.modules[main.__module__].__doc__ or ""))
+                return
+            with _argv(arguments), _one_line_errors(schema):
+                _rehearse(name, schema)
+                _execute(name, schema, main, after_sweep)
+
+        return command
+
+    return decorate
+
+
+def _rehearse(name: str, schema: type[C]) -> None:
+    from hydra._internal.utils import get_args_parser  # the parser of `hydra.main`: the same words, the same meaning
+
+    from docvlm.config.compose import rehearse
+
+    args = get_args_parser().parse_args()
+    if not (args.cfg or args.info or args.hydra_help or args.shell_completion):
+        line = rehearse(name, schema, args.overrides, sweep=args.multirun)
+        if int(os.environ.get(_RANK, 0)) == 0:
+            print(line, flush=True)
+
+
+def _execute(
+    name: str,
+    schema: type[C],
+    main: Callable[[C, Job], float | None],
+    after_sweep: Callable[[Path], None] | None,
+) -> None:
+    import hydra
+
+    from docvlm.config import compose
+    from docvlm.config.checks import check
+
+    compose.register_resolvers()
+    sweeps: set[Path] = set()
+    failures: list[BaseException] = []
+
+    @functools.wraps(main)
+    def task(cfg: DictConfig) -> float | None:
+        job = compose.job()
+        if job.sweep is not None:
+            sweeps.add(job.sweep)
+        with _Reported(job, schema, failures):
+            config = compose.typed(cfg, schema)
+            check(config, sweep=job.sweep is not None)
+            return main(config, job)
+
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach us instead of being printed and swallowed
+    try:
+        with _Known(failures):
+            hydra.main(config_path=str(CONF_DIR), config_name=name, version_base="1.3")(task)()
+    finally:
+        if after_sweep is not None:
+            for folder in sweeps:
+                after_sweep(folder)
+    if failures:
+        raise SystemExit(1)
+
+
+class _Reported:
+    """Print what ends a job, at once: a line where the user can mend it, else the traceback. Other cells go on."""
+
+    def __init__(self, job: Job, schema: type[Any], failures: list[BaseException]) -> None:
+        self.job, self.schema, self.failures = job, schema, failures
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception):  # nothing, Ctrl-C, or an exit that has been explained
+            return
+        line = _line(error, self.schema)
+        cell = "" if self.job.number is None else f"cell {self.job.number} ({' '.join(self.job.overrides)}): "
+        if line is None:
+            traceback.print_exception(error)
+        print(f"error: {cell}{line or repr(error)}", file=sys.stderr, flush=True)
+        if self.job.sweep is None:
+            raise SystemExit(1) from None
+        self.failures.append(error)
+        traceback.clear_frames(error.__traceback__)  # they hold the model of the failed cell
+
+
+class _Known:
+    """Swallow an error that has been reported: Hydra raises the first failed cell's again when the sweep is over."""
+
+    def __init__(self, reported: list[BaseException]) -> None:
+        self.reported = reported
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        return any(error is known for known in self.reported)
+
+
+def _line(error: BaseException, schema: type[Any]) -> str | None:
+    from docvlm.config.explain import explain
+
+    return str(error) if isinstance(error, DocvlmError) else explain(error, schema)
+
+
+@contextmanager
+def _one_line_errors(schema: type[Any]) -> Iterator[None]:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (DocvlmError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {_line(error, schema)}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues where this one stopped", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+
+
+@contextmanager
+def _argv(arguments: list[str]) -> Iterator[None]:
+    """Hydra reads `sys.argv`, and so do the processes that Lightning starts for other devices."""
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _help(name: str, docstring: str) -> str:
+    text = (CONF_DIR / f"{name}.yaml").read_text(encoding="utf-8").rstrip()
+    groups = {g.name: sorted(f.stem for f in g.glob("*.yaml")) for g in sorted(CONF_DIR.iterdir()) if g.is_dir()}
+    choices = [f"  {g}={'|'.join(c)}" for g, c in groups.items() if f"\n  - {g}: " in text and g != "hydra"]
+    return "\n".join(
+        [
+            docstring.strip(),
+            "\nChoices (conf/<word>/<choice>.yaml):",
+            *choices,
+            f"\nKeys and defaults (conf/{name}.yaml; any of them as key=value):\n",
+            text,
+            "\n--cfg job shows the composed config, --resolve with its values; -m runs every combination of a=1,2,3.",
+        ]
+    )

@@ -1,0 +1,96 @@
+"""Hydra's and OmegaConf's errors in one line: the key, the value, and what to do.
+
+Their own messages spread over up to ten lines and name the classes of containers. The mistakes people make are few:
+a mistyped key, an unknown choice, a value of another type, an unquoted special character, `a=1,2` without `-m`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any, get_type_hints
+
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from docvlm.config.schema import CONF_DIR
+
+
+def explain(error: BaseException, schema: type[Any]) -> str | None:
+    """One line for a Hydra or OmegaConf error, with the nearest key or choice of `schema`; None for any other error."""
+    if isinstance(error, OverrideParseException):
+        return (
+            f"cannot read the override {error.override!r}: write key=value, and put values that hold spaces, commas, "
+            f"braces or '=' into quotes, as in 'key=\"a=b\"'"
+        )
+    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+        return None
+    text = str(error)
+    for pattern, line in _LINES:
+        if found := re.search(pattern, text, re.DOTALL):
+            return line(found, schema)
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, OmegaConfBaseException):
+        return _omegaconf(cause)
+    return " ".join(text.split())
+
+
+def _omegaconf(error: OmegaConfBaseException) -> str:
+    first = (error.msg or str(error)).strip().splitlines()[0]
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key}: a value is needed; give {error.full_key}=…"
+    if isinstance(error, InterpolationKeyError) and (found := re.search(r"'(.+)\.([^.]+)' not found", first)):
+        known = OmegaConf.select(error.parent_node._get_root(), found[1]) if error.parent_node is not None else None
+        advice = f"; choose one of {', '.join(known)}" if isinstance(known, DictConfig) else ""
+        return f"{error.full_key}: there is no {found[2]!r} in {found[1]}{advice}"
+    for omegaconf_name, plain in _TYPES.items():
+        if f"could not be converted to {omegaconf_name}" in first:
+            return (
+                f"{error.full_key}: {first.replace(f'could not be converted to {omegaconf_name}', f'is not {plain}')}"
+            )
+    return f"{error.full_key or 'config'}: {first}"
+
+
+def _unknown_key(key: str, schema: type[Any]) -> str:
+    return f"{key}: there is no such key{nearest(key, known_keys(schema))}; --help lists what there is"
+
+
+def _unknown_choice(found: re.Match[str], schema: type[Any]) -> str:
+    group, choice = found[1], found[2]
+    known = sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml"))
+    return f"{group}={choice}: there is no such choice{nearest(choice, known)}; choose one of {', '.join(known)}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`, did you mean x?` where something similar is known, else nothing."""
+    known = list(known)
+    by_leaf = {k.rpartition(".")[2]: k for k in reversed(known)}
+    match = difflib.get_close_matches(word, known, 1, 0.6) or [
+        by_leaf[leaf] for leaf in difflib.get_close_matches(word.rpartition(".")[2], by_leaf, 1, 0.7)
+    ]
+    return f" (did you mean {match[0]}?)" if match else ""
+
+
+def known_keys(schema: type[Any], prefix: str = "") -> list[str]:
+    """Dotted names of all fields of a dataclass and of the dataclasses in it, with the groups of `conf/`."""
+    keys: list[str] = [] if prefix else [g.name for g in CONF_DIR.iterdir() if g.is_dir()]
+    for name, hint in get_type_hints(schema).items():
+        keys.append(prefix + name)
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            keys += known_keys(hint, f"{prefix}{name}.")
+    return keys
+
+
+_TYPES = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "Boolean": "true or false"}
+_LINES = (
+    (r"Could not override '([^']+)'", lambda found, schema: _unknown_key(found[1], schema)),
+    (r"Could not find '([^'/]+)/([^']+)'", _unknown_choice),
+    (r"Ambiguous value for argument '([^']+)'", lambda found, _: (
+        f"{found[1]}: several values; add -m to run each, or write key=[a,b] for one list"
+    )),
+    (r"Error merging override (\S+).*?(Value .+?)\n", lambda found, _: f"{found[1]}: {found[2]}"),
+    (r"Key '([^']+)' not in '\w+'.*?full_key: (\S+)", lambda found, schema: _unknown_key(found[2], schema)),
+)  # fmt: skip
