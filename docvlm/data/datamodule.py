@@ -1,0 +1,270 @@
+"""From `data.source` to batches: one `LightningDataModule` that every benchmark shares.
+
+Splits are read when they are first asked for (evaluation never downloads the train split), as examples without
+pixels; pages are decoded in workers by the model's codec. What is evaluated, limited or held out depends on
+`split_seed` alone, so that runs with different training seeds answer the same questions; the order of training
+depends on (seed, epoch) alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from docvlm.data import splits
+from docvlm.data.benchmark import Benchmark, Role
+from docvlm.data.example import Example
+from docvlm.data.pages import ArrowPage, FilePage
+from docvlm.data.quarantine import Quarantine
+from docvlm.data.reading import Reader
+from docvlm.data.samplers import EvalBatches, ResumableLoader, TrainBatches
+from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    from docvlm.vlms.base import Codec, EvalBatch
+
+ROLES: dict[str | None, tuple[Role, ...]] = {
+    None: ("train", "val", "test"),
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+}
+GENERATED: dict[Role, int] = {"train": 1000, "val": 100, "test": 150}
+"""How many documents are drawn where no limit says otherwise."""
+FEWEST_QUESTIONS = 2
+"""A generated document has 2 to 6 questions: this many documents a limit needs at most."""
+
+
+class DocumentDataModule(LightningDataModule):
+    """Splits and loaders of one benchmark. `codec` must be set before a loader is asked for.
+
+    `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects, where the
+    source has no validation split of its own; `test_fraction` the share that reports, where own pages come without
+    splits. Bad rows go to `quarantine_report` (JSONL). Raises `DocvlmError` for a source that cannot be read; see
+    `sources.recognise`.
+    """
+
+    benchmark: ClassVar[Benchmark]
+
+    def __init__(
+        self,
+        source: str | None,
+        *,
+        seed: int = 0,
+        batch_size: int = 8,
+        eval_batch_size: int = 8,
+        num_workers: int = 0,
+        limit_train: int | None = None,
+        limit_val: int | None = None,
+        limit_test: int | None = None,
+        val_fraction: float = 0.05,
+        offline: bool = False,
+        preset: str = "tiny",
+        quarantine_report: Path | str | None = None,
+        codec: Codec | None = None,
+        test_fraction: float = 0.2,
+        split_seed: int = 0,
+        max_new_tokens: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= test_fraction <= 1 or not 0 <= val_fraction <= 1:
+            raise DocvlmError(
+                f"data.val_fraction={val_fraction}, data.test_fraction={test_fraction}: give shares from 0 to 1"
+            )
+        self.source = source
+        self.seed = seed
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.limits: dict[Role, int | None] = {"train": limit_train, "val": limit_val, "test": limit_test}
+        self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
+        self.preset = preset
+        self.quarantine = Quarantine(Path(quarantine_report) if quarantine_report else None)
+        self.codec = codec
+        self.split_seed = split_seed
+        self.max_new_tokens = max_new_tokens or self.benchmark.max_new_tokens
+        self.reader = Reader(self.benchmark, source, offline, self.quarantine)
+        self._splits: dict[Role, list[Example]] = {}
+
+    @property
+    def metric(self) -> str:
+        """The benchmark's headline metric."""
+        return self.benchmark.metric
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The headline metric of every benchmark label among the examples (several for a mixture)."""
+        return {self.label: self.metric}
+
+    @property
+    def label(self) -> str:
+        """What results are called: the benchmark, and where its pages come from if not from its publisher."""
+        if self.source == "generated":
+            return f"{self.benchmark.name}-generated"
+        return self.reader.label
+
+    @property
+    def train(self) -> list[Example]:
+        return self._split("train")
+
+    @property
+    def val(self) -> list[Example]:
+        return self._split("val")
+
+    @property
+    def test(self) -> list[Example]:
+        return self._split("test")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits a stage needs; all of them without a stage. Reading twice costs nothing."""
+        for role in ROLES[stage]:
+            self._split(role)
+
+    def fingerprint(self) -> str:
+        """Content hash of the three splits: questions, answers, documents and pages, wherever they are stored."""
+        content = hashlib.blake2b(digest_size=16)
+        for role in ROLES[None]:
+            content.update(f"[{role}]".encode())
+            for example in self._split(role):
+                content.update(repr(_content(example)).encode())
+        return content.hexdigest()
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """`codec.train_batch` of shuffled examples; starts again where a checkpoint left off."""
+        dataset = _Batches(self._filled("train"), self._codec().train_batch)
+        ranks = self._ranks()
+        sampler = TrainBatches(dataset, self.batch_size, self.seed, parts=self._parts(), **ranks)
+        return ResumableLoader(dataset, sampler=sampler, **self._loading())
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self._eval_loader("test")
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Tensors of an `EvalBatch` move, its examples stay; Lightning itself refuses frozen records."""
+        from docvlm.vlms.base import EvalBatch
+
+        if not isinstance(batch, EvalBatch):
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        prompts, labelled = (
+            {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+            for tensors in (batch.prompts, batch.labelled)
+        )
+        return replace(batch, prompts=prompts, labelled=labelled)
+
+    def _split(self, role: Role) -> list[Example]:
+        if role not in self._splits:
+            if self.source == "generated":
+                self._splits[role] = self._generated(role)
+            else:
+                self._splits[role] = splits.limit(self._unlimited(role), self.limits[role], self.split_seed)
+        return self._splits[role]
+
+    def _generated(self, role: Role) -> list[Example]:
+        from docvlm.data.generated import documents
+
+        limit = self.limits[role]
+        count = GENERATED[role] if limit is None else math.ceil(limit / FEWEST_QUESTIONS)
+        drawn = documents(self.benchmark.name, role, count, self.preset, self.split_seed)
+        kept = drawn if limit is None else splits.fitting(drawn, limit)
+        return [replace(e, benchmark=self.label) for document in kept for e in document]
+
+    def _unlimited(self, role: Role) -> list[Example]:
+        """A role's examples: its published split, or a slice of train to select by where the source has none."""
+        public = self.benchmark.public
+        if not self.reader.has_splits:
+            return self._dealt(role)
+        if role == "test":
+            return self.reader.examples(public["test"])
+        if "val" in public and (selecting := self.reader.examples(public["val"])):
+            return selecting if role == "val" else self.reader.examples(public["train"])
+        rest, held = splits.holdout(self.reader.examples(public["train"]), self.val_fraction, self.split_seed)
+        return held if role == "val" else rest
+
+    def _dealt(self, role: Role) -> list[Example]:
+        """Own pages without splits: whole documents dealt out by their hash."""
+        rest, test = splits.holdout(self.reader.examples(None), self.test_fraction, self.split_seed)
+        if role == "test":
+            return test
+        share = self.val_fraction / (1 - self.test_fraction) if self.test_fraction < 1 else 0.0
+        train, val = splits.holdout(rest, min(share, 1.0), self.split_seed)
+        return val if role == "val" else train
+
+    def _filled(self, role: Role) -> list[Example]:
+        examples = self._split(role)
+        if not examples:
+            found = ", ".join(f"{other} {len(split)}" for other, split in self._splits.items())
+            raise DocvlmError(
+                f"data.source={self.source}: no {role} questions for data={self.benchmark.name} (found: {found}); "
+                f"give a source with that split, or change data.limit_{role} or data.val_fraction"
+            )
+        return examples
+
+    def _parts(self) -> Sequence[tuple[int, float]]:
+        return ((len(self.train), 1.0),)
+
+    def _eval_loader(self, role: Role) -> DataLoader[Any]:
+        examples = self._filled(role)
+        dataset = _Batches(examples, self._codec().eval_batch)
+        lengths = [_length(example) for example in examples]
+        sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, **self._ranks())
+        return DataLoader(dataset, sampler=sampler, **self._loading())
+
+    def _codec(self) -> Codec:
+        if self.codec is None:
+            raise RuntimeError("set data.codec = vlm.codec before asking for a loader")
+        return self.codec
+
+    def _ranks(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"num_replicas": 1, "rank": 0}
+        return {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+
+    def _loading(self) -> dict[str, Any]:
+        return {
+            "batch_size": None,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+class _Batches(Dataset[Any]):
+    """A list of examples that is indexed by whole batches."""
+
+    def __init__(self, examples: Sequence[Example], encode: Callable[[Sequence[Example]], Any]) -> None:
+        self.examples = examples
+        self.encode = encode
+
+    def __getitem__(self, indices: Sequence[int]) -> dict[str, torch.Tensor] | EvalBatch:
+        return self.encode([self.examples[index] for index in indices])
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+def _length(example: Example) -> tuple[int, ...]:
+    """Sorts examples by the cost of a batch with them: pages and their pixels first, then the question's length."""
+    sizes = [page.size for page in example.pages if isinstance(page, (FilePage, ArrowPage)) and page.size]
+    return len(example.pages), sum(width * height for width, height in sizes), len(example.question)
+
+
+def _content(example: Example) -> tuple[Any, ...]:
+    pages = tuple(
+        (Path(page.name).name, page.size, page.digest) if isinstance(page, (FilePage, ArrowPage)) else page.name
+        for page in example.pages
+    )
+    fields = (example.question_id, example.question, example.answers, example.document, example.benchmark)
+    return (*fields, example.instruction, example.question_types, example.document_type, pages)

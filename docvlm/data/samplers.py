@@ -1,0 +1,129 @@
+"""Which examples make up which batch, on which rank: pure functions of (seed, epoch), so that a run can stop anywhere.
+
+Both samplers yield whole batches of indices (the loader has `batch_size=None`). They are `DistributedSampler`s so that
+Lightning knows ranks are taken care of and does not put its own in front, which would repeat examples.
+
+    training    one shuffled order an epoch, cut into global batches; rank r takes the r-th piece of each:
+                1 process x 4 and 2 processes x 2 see the same examples in the same step
+    evaluation  longest first, cut into batches, batches dealt out to ranks; every example exactly once
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+
+def epoch_order(parts: Sequence[tuple[int, float]], seed: int, epoch: int) -> np.ndarray:
+    """Indices of one training epoch. `parts`: (number of examples, passes over them) of each stretch of the list.
+
+    1.5 passes are every example once and a seeded half of them, another half each epoch, once more.
+    """
+    random = np.random.Generator(np.random.PCG64([seed, epoch]))
+    drawn: list[np.ndarray] = []
+    start = 0
+    for size, passes in parts:
+        whole = math.floor(passes)
+        extra = round((passes - whole) * size)
+        drawn += [np.arange(start, start + size)] * whole
+        drawn.append(start + random.permutation(size)[:extra])
+        start += size
+    return random.permutation(np.concatenate(drawn)) if drawn else np.arange(0)
+
+
+class TrainBatches(DistributedSampler):
+    """Batches of indices of one rank, for the epoch last set; `resume` makes that epoch start later."""
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        batch_size: int,
+        seed: int,
+        *,
+        parts: Sequence[tuple[int, float]],
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
+        self.batch_size = batch_size
+        self.parts = tuple(parts)
+        self.start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def resume(self, epoch: int, batches: int) -> None:
+        """Let `epoch` begin after its first `batches` batches."""
+        self.epoch, self.start = epoch, batches
+
+    def __iter__(self) -> Iterator[Any]:
+        order = epoch_order(self.parts, self.seed, self.epoch)
+        everyone = self.batch_size * self.num_replicas
+        for step in range(self.start, len(self)):
+            batch = order[step * everyone : (step + 1) * everyone]
+            # The last batch may be short: each rank still needs a share, or its collectives would hang.
+            batch = np.concatenate([batch, order[: max(0, self.num_replicas - len(batch))]])
+            yield np.array_split(batch, self.num_replicas)[self.rank].tolist()
+
+    def __len__(self) -> int:
+        drawn = sum(math.floor(passes) * size + round((passes % 1) * size) for size, passes in self.parts)
+        return math.ceil(drawn / (self.batch_size * self.num_replicas))
+
+
+class EvalBatches(DistributedSampler):
+    """Batches of indices of one rank, longest examples first; over all ranks every index comes exactly once.
+
+    Ranks have equally many batches, but for one where there are fewer examples than that takes.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        batch_size: int,
+        *,
+        lengths: Sequence[tuple[int, ...]],
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
+        order = sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
+        pieces = min(math.ceil(len(order) / (batch_size * num_replicas)) * num_replicas, len(order))
+        batches = np.array_split(np.array(order, dtype=np.int64), pieces) if order else []
+        self.batches = [batch.tolist() for batch in batches][rank::num_replicas]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class ResumableLoader(DataLoader):
+    """A loader that can say where in the epoch it is, and go on there (Lightning stores it in the checkpoint)."""
+
+    sampler: TrainBatches
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._given = 0
+
+    def __iter__(self) -> Any:
+        self._given = self.sampler.start
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch, and how many of its batches were handed out; a finished epoch is the start of the next."""
+        if self._given >= len(self.sampler):
+            return {"epoch": self.sampler.epoch + 1, "batches": 0}
+        return {"epoch": self.sampler.epoch, "batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.sampler.resume(state["epoch"], state["batches"])
+        self._given = state["batches"]

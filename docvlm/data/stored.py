@@ -1,0 +1,69 @@
+"""Names for pages that come without one, and documents for pages that come without an id.
+
+Questions of one page must carry one page object: it is then decoded, encoded and cached once. Data sets that store
+the image with every question (all hub parquet does) are brought back to that here: by the id their columns give, else
+by the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from docvlm.data.example import Example
+from docvlm.data.pages import ArrowPage, FilePage, StoredPage, digest
+from docvlm.data.rows import BadRow
+from docvlm.errors import DocvlmError
+
+SHORT_DIGEST = 12
+
+
+def renamed(pages: Sequence[StoredPage], name: str) -> tuple[StoredPage, ...]:
+    """Pages of a table under the name their columns give; pages in files keep their path."""
+    return tuple(replace(page, name=name) if name and isinstance(page, ArrowPage) else page for page in pages)
+
+
+def identified(pages: Sequence[StoredPage]) -> tuple[str, tuple[StoredPage, ...]]:
+    """The document that a hash of the first page's bytes stands for, and the pages knowing their hashes.
+
+    Reads every byte of the pages. Raises `BadRow` if a page cannot be read.
+    """
+    try:
+        known = tuple(_with_digest(page) for page in pages)
+    except DocvlmError as error:
+        raise BadRow(str(error)) from error
+    document = known[0].digest[:SHORT_DIGEST] if known else ""
+    return document, tuple(
+        replace(page, name=page.digest[:SHORT_DIGEST]) if isinstance(page, ArrowPage) else page for page in known
+    )
+
+
+def _with_digest(page: StoredPage) -> StoredPage:
+    if not isinstance(page, (FilePage, ArrowPage)):
+        raise TypeError(f"not a stored page: {type(page).__name__}")
+    return replace(page, digest=digest(page))
+
+
+def grouped(examples: Iterable[Example]) -> tuple[list[Example], dict[str, str]]:
+    """Documents that share an identical page become one, under the name that came first.
+
+    Returns the examples in order and {document: the document it went into}. Pages without a digest are only themselves.
+    Splits then never cut such a pair in two, and intervals count it as one document.
+    """
+    listed = list(examples)
+    parent: dict[str, str] = {}
+
+    def root(document: str) -> str:
+        while parent[document] != document:
+            document = parent[document]
+        return document
+
+    owner: dict[str, str] = {}
+    for example in listed:
+        parent.setdefault(example.document, example.document)
+        for page in example.pages:
+            if isinstance(page, (FilePage, ArrowPage)) and page.digest:
+                first = root(owner.setdefault(page.digest, example.document))
+                parent[root(example.document)] = first
+    joined = {document: root(document) for document in parent if root(document) != document}
+    return [replace(e, document=root(e.document)) if e.document in joined else e for e in listed], joined
