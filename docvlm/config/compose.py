@@ -83,14 +83,16 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
 
 
 def _scale_line(choice: str, config: TrainConfig | EvaluateConfig) -> str:
-    name, other = (config.scale.name, {"tiny": "full", "full": "tiny"}[config.scale.name])
+    name = config.scale.name
+    other = "full" if name == "tiny" else "tiny"
     why = "as you said"
     if choice == "auto":
         why = "auto: no CUDA device found" if name == "tiny" else "auto: a CUDA device is present"
-    source = config.scale.source if isinstance(config, EvaluateConfig) else config.data.source
-    return (
-        f"scale={name} ({why}): checkpoint {config.model.checkpoint}, pages from {source}. scale={other} overrides it."
-    )
+    source = config.data.source if isinstance(config, TrainConfig) else config.scale.source
+    what = f"checkpoint {config.model.checkpoint}, pages from {source}"
+    if isinstance(config, EvaluateConfig) and (config.run or config.best or config.predictions):
+        what = f"pages from {source}"  # the run says which checkpoint
+    return f"scale={name} ({why}): {what}. scale={other} overrides it."
 
 
 def job() -> Job:
