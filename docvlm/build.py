@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from docvlm.config import DataConf, OptimConf, TrainerConf
 from docvlm.config.checks import targets
+from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -24,10 +25,16 @@ if TYPE_CHECKING:
 
 def instantiate(values: dict[str, Any], key: str = "") -> Any:
     """Call the `_target_` of `values` with the rest, and so on inwards. Raises `DocvlmError` for other prefixes."""
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate as hydra_instantiate
 
     targets(values, key)
-    return hydra_instantiate(values, _convert_="all")
+    try:
+        return hydra_instantiate(values, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, DocvlmError):
+            raise error.__cause__ from None  # what the user did wrong, without Hydra's wrapping
+        raise
 
 
 def datamodule(conf: DataConf) -> DocumentDataModule:

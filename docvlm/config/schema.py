@@ -117,6 +117,10 @@ class DataConf(_ReadOnly):
     limit_test: int | None
     val_fraction: float
     offline: bool
+    test_fraction: float | None = None
+    split_seed: int | None = None
+    metric: str | None = None
+    max_new_tokens: int | None = None
     parts: dict[str, Any] | None = None
     weights: dict[str, float] | None = None
 
@@ -152,6 +156,7 @@ class TrainerConf(_ReadOnly):
     gradient_checkpointing: bool
     deterministic: bool
     log_every_n_steps: int
+    checkpoint_every_n_steps: int
 
 
 @dataclass
