@@ -57,7 +57,7 @@ class DocumentDataModule(LightningDataModule):
 
     def __init__(
         self,
-        source: str | None,
+        source: str | None = None,
         *,
         seed: int = 0,
         batch_size: int = 8,

@@ -36,7 +36,7 @@ class Folder(DocumentDataModule):
 
     benchmark = BENCHMARK
 
-    def __init__(self, source: str | None, *, metric: str = METRIC, **shared: Any) -> None:
+    def __init__(self, source: str | None = None, *, metric: str = METRIC, **shared: Any) -> None:
         if source in ("generated", "hub"):
             raise DocvlmError(f"data.source={source}: data=folder reads own pages; give data.source=DIR with qa.jsonl")
         if metric not in METRICS:

@@ -135,7 +135,7 @@ def check(page: StoredPage) -> tuple[int, int]:
         image = _opened(page, stream)
         width, height = image.size
         try:
-            if image.getexif().get(ORIENTATION_TAG, 1) >= 5:
+            if _lies_on_its_side(image):
                 width, height = height, width
             if not _complete(stream, image.format or ""):
                 image.load()
@@ -164,6 +164,13 @@ def _opened(page: StoredPage, stream: BinaryIO) -> Image.Image:
             f"page {page.name}: {width} x {height} px, sides differ more than {MAX_ASPECT} times; crop or split it"
         )
     return image
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    """Whether EXIF turns the page by 90 degrees. Pillow decodes a whole PNG to look for it; few PNGs have any."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return False
+    return bool(image.getexif().get(ORIENTATION_TAG, 1) >= 5)
 
 
 def _complete(stream: BinaryIO, kind: str) -> bool:

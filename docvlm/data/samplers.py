@@ -67,7 +67,7 @@ class TrainBatches(DistributedSampler):
         for step in range(self.start, len(self)):
             batch = order[step * everyone : (step + 1) * everyone]
             # The last batch may be short: each rank still needs a share, or its collectives would hang.
-            batch = np.concatenate([batch, order[: max(0, self.num_replicas - len(batch))]])
+            batch = np.concatenate([batch, np.resize(order, max(0, self.num_replicas - len(batch)))])
             yield np.array_split(batch, self.num_replicas)[self.rank].tolist()
 
     def __len__(self) -> int:

@@ -141,6 +141,5 @@ def short_date(day: date) -> str:
 
 
 def money(cents: int, sign: str = "$") -> str:
-    """1250 → $12.50; thousands separated from 10 000 on."""
-    text = f"{cents / 100:,.2f}" if cents >= 1_000_000 else f"{cents / 100:.2f}"
-    return sign + text
+    """1250 → $12.50, 123456 → $1,234.56."""
+    return f"{sign}{cents / 100:,.2f}"
