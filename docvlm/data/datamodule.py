@@ -130,10 +130,10 @@ class DocumentDataModule(LightningDataModule):
         for role in ROLES[stage]:
             self._split(role)
 
-    def fingerprint(self) -> str:
-        """Content hash of the three splits: questions, answers, documents and pages, wherever they are stored."""
+    def fingerprint(self, roles: Sequence[Role] = ROLES[None]) -> str:
+        """Content hash of the splits: questions, answers, documents and pages, wherever they are stored."""
         content = hashlib.blake2b(digest_size=16)
-        for role in ROLES[None]:
+        for role in roles:
             content.update(f"[{role}]".encode())
             for example in self._split(role):
                 content.update(repr(_content(example)).encode())
@@ -147,10 +147,17 @@ class DocumentDataModule(LightningDataModule):
         return ResumableLoader(dataset, sampler=sampler, **self._loading())
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._eval_loader("val")
+        return self.answer_dataloader(self._filled("val"))
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self._eval_loader("test")
+        return self.answer_dataloader(self._filled("test"))
+
+    def answer_dataloader(self, examples: Sequence[Example]) -> DataLoader[Any]:
+        """`codec.eval_batch` of these examples, longest first; an interrupted evaluation asks for what is left."""
+        dataset = _Batches(examples, self._codec().eval_batch)
+        lengths = [_length(example) for example in examples]
+        sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, **self._ranks())
+        return DataLoader(dataset, sampler=sampler, **self._loading())
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Tensors of an `EvalBatch` move, its examples stay; Lightning itself refuses frozen records."""
@@ -214,13 +221,6 @@ class DocumentDataModule(LightningDataModule):
 
     def _parts(self) -> Sequence[tuple[int, float]]:
         return ((len(self.train), 1.0),)
-
-    def _eval_loader(self, role: Role) -> DataLoader[Any]:
-        examples = self._filled(role)
-        dataset = _Batches(examples, self._codec().eval_batch)
-        lengths = [_length(example) for example in examples]
-        sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, **self._ranks())
-        return DataLoader(dataset, sampler=sampler, **self._loading())
 
     def _codec(self) -> Codec:
         if self.codec is None:
