@@ -143,6 +143,8 @@ def _trainer(trainer: TrainerConf, *, sweep: bool) -> None:
     _need(trainer.precision in PRECISIONS, "trainer.precision", trainer.precision, f"one of {', '.join(PRECISIONS)}")
     accumulate = trainer.accumulate_grad_batches
     _need(accumulate >= 1, "trainer.accumulate_grad_batches", accumulate, "1 or more")
+    every = trainer.checkpoint_every_n_steps
+    _need(every >= 1, "trainer.checkpoint_every_n_steps", every, "1 or more")
     clip = trainer.gradient_clip_val
     _need(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "above 0, or null for no clipping")
     if sweep:

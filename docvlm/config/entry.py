@@ -34,11 +34,15 @@ _RANK = "LOCAL_RANK"  # set for the processes of a device by torchrun and Lightn
 
 
 def verb(
-    name: str, schema: type[C], after_sweep: Callable[[Path], None] | None = None
+    name: str,
+    schema: type[C],
+    after_sweep: Callable[[Path], None] | None = None,
+    on_failure: Callable[[Job, str], None] | None = None,
 ) -> Callable[[Callable[[C, Job], float | None]], Callable[..., None]]:
     """Make a command of `main(cfg, job)`: `conf/<name>.yaml` merged onto `schema`, arguments from `sys.argv`.
 
-    `after_sweep(folder)` is called once at the end of every sweep, also when cells failed or Ctrl-C ended it.
+    `after_sweep(folder)` is called once at the end of every sweep, also when cells failed or Ctrl-C ended it;
+    `on_failure(job, reason)` for every job that failed, however early.
     """
 
     def decorate(main: Callable[[C, Job], float | None]) -> Callable[..., None]:
@@ -50,7 +54,7 @@ def verb(
                 return
             with _argv(arguments), _one_line_errors(schema):
                 _rehearse(name, schema)
-                _execute(name, schema, main, after_sweep)
+                _execute(name, schema, main, after_sweep, on_failure)
 
         return command
 
@@ -74,6 +78,7 @@ def _execute(
     schema: type[C],
     main: Callable[[C, Job], float | None],
     after_sweep: Callable[[Path], None] | None,
+    on_failure: Callable[[Job, str], None] | None,
 ) -> None:
     import hydra
 
@@ -89,7 +94,7 @@ def _execute(
         job = compose.job()
         if job.sweep is not None:
             sweeps.add(job.sweep)
-        with _Reported(job, schema, failures):
+        with _Reported(job, schema, failures, on_failure):
             config = compose.typed(cfg, schema)
             check(config, sweep=job.sweep is not None)
             return main(config, job)
@@ -109,8 +114,14 @@ def _execute(
 class _Reported:
     """Print what ends a job, at once: a line where the user can mend it, else the traceback. Other cells go on."""
 
-    def __init__(self, job: Job, schema: type[Any], failures: list[BaseException]) -> None:
-        self.job, self.schema, self.failures = job, schema, failures
+    def __init__(
+        self,
+        job: Job,
+        schema: type[Any],
+        failures: list[BaseException],
+        on_failure: Callable[[Job, str], None] | None,
+    ) -> None:
+        self.job, self.schema, self.failures, self.on_failure = job, schema, failures, on_failure
 
     def __enter__(self) -> None:
         return None
@@ -125,6 +136,8 @@ class _Reported:
         if line is None:
             traceback.print_exception(error)
         print(f"error: {cell}{line or repr(error)}", file=sys.stderr, flush=True)
+        if self.on_failure is not None:
+            self.on_failure(self.job, line or repr(error))
         if self.job.sweep is None:
             raise SystemExit(1) from None
         self.failures.append(error)
