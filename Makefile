@@ -1,0 +1,55 @@
+# Every target sets up what it needs: on a bare machine with Python >= 3.10, `make demo` or `make test` is all there is to type.
+.DEFAULT_GOAL := help
+SHELL := bash
+
+PYTHON ?= python3# the interpreter that .venv is made from
+BIN := .venv/bin
+STAMP := .venv/.installed# newer than pyproject.toml and constraints.txt: nothing to install
+BENCHMARKS := docvqa,chartqa,infovqa
+
+.PHONY: help setup demo eval test test-slow check format base clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv and install docvlm with its tools (uv where it can be had, else pip)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "error: docvlm needs Python >= 3.10, which $(PYTHON) is not: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ rm -rf .venv; echo "error: $(PYTHON) -m venv failed: install the venv package of your system (Debian: apt install python3-venv)" >&2; exit 1; }
+	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	elif $(BIN)/python -m pip install --quiet uv; then $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	else $(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'; fi
+	@touch $@
+
+demo: $(STAMP) ## both ablations on the embedded checkpoints, then the evaluation; CPU is enough, nothing is downloaded
+	$(BIN)/python -m docvlm.train model=qwen2vl lora.r=16,32,64 scale=tiny -m
+	$(BIN)/python -m docvlm.train model=florence2 freeze=0,33,66,100 scale=tiny -m
+	$(BIN)/python -m docvlm.evaluate best=true baseline=true benchmarks=[$(BENCHMARKS)] scale=tiny
+
+eval: $(STAMP) ## zero-shot baseline and the best run of each family on the three benchmarks
+	$(BIN)/python -m docvlm.evaluate best=true baseline=true benchmarks=[$(BENCHMARKS)]
+
+test: $(STAMP) ## the tests that need neither a GPU nor long
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
+
+test-slow: $(STAMP) ## the long tests: sweeps, wheel, real pages where they are at hand
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+check: $(STAMP) ## lint, format and types, as CI asks for them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## let ruff mend and format what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
+	$(BIN)/python -m docvlm.vlms.embedded.recipe
+
+clean: ## remove caches and builds; runs under outputs/ and multirun/ stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
+	find docvlm tests -name __pycache__ -prune -exec rm -rf {} +
