@@ -171,4 +171,3 @@ def _evaluate(cfg: EvaluateConfig) -> None:
     _need(not repeated, "benchmarks", cfg.benchmarks, "name each only once")
     _need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
     _need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
-    _need(cfg.precision in PRECISIONS, "precision", cfg.precision, f"one of {', '.join(PRECISIONS)}")

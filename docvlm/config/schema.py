@@ -201,7 +201,7 @@ class EvaluateConfig(_ReadOnly):
     split: str
     limit: int | None
     output: str | None
-    precision: str
+    rerun: bool
     seed: int
     offline: bool
 

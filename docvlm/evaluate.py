@@ -1,0 +1,72 @@
+"""Evaluate: a run against its base, the best run of each family, a checkpoint zero-shot, or a file of answers.
+
+    python -m docvlm.evaluate run=DIR benchmarks=[docvqa,chartqa,infovqa]    baseline / ours / difference
+    python -m docvlm.evaluate best=true benchmarks=[docvqa,chartqa,infovqa]  the same for the best run of each family
+    python -m docvlm.evaluate model=florence2 checkpoint=DIR                 zero-shot
+    python -m docvlm.evaluate predictions=FILE                               only scores
+
+Every score is a mean over questions with a 95 % interval over documents. Answers are kept beside the weights they came
+from, so an evaluation that was stopped goes on, and one that is there is read.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docvlm.config import EvaluateConfig, Job, verb
+
+if TYPE_CHECKING:
+    from docvlm.evaluation.table import Row
+
+
+@verb("evaluate", EvaluateConfig)
+def main(cfg: EvaluateConfig, job: Job) -> None:
+    """Choose what is evaluated, answer, score, show, write."""
+    if cfg.predictions is not None:
+        _score_only(cfg, Path(cfg.output) if cfg.output else job.folder)
+        _leave(job.folder)
+        return
+    from docvlm.evaluation import pairs, table
+
+    rows = [row for pair in pairs.chosen(cfg, job) for row in pairs.rows(cfg, pair)]
+    _show(rows)
+    folder = Path(cfg.output) if cfg.output else Path(cfg.run, "eval") if cfg.run else job.folder
+    print(*("written: " + str(file) for file in table.write(folder, rows)), sep="\n")
+    _leave(job.folder)
+
+
+def _score_only(cfg: EvaluateConfig, folder: Path) -> None:
+    from rich.console import Console
+
+    from docvlm.evaluation import scoring
+
+    path = Path(str(cfg.predictions))
+    found = scoring.score_file(path, cfg.metric)
+    for table in scoring.tables(found, path):
+        Console().print(table)
+    print(*("written: " + str(file) for file in scoring.write(folder, found, path)), sep="\n")
+
+
+def _show(rows: list[Row]) -> None:
+    from rich.console import Console
+
+    from docvlm.evaluation import table
+
+    console = Console()
+    for row in rows:
+        for shown in table.by_type(row):
+            console.print(shown)
+    for shown in table.summary(rows):
+        console.print(shown)
+
+
+def _leave(folder: Path) -> None:
+    """Hydra's folder goes where nothing was written into it."""
+    if {path.name for path in folder.iterdir()} <= {".hydra", "evaluate.log"}:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""One set of weights on one benchmark: answers, scores, and the file that says how they came about.
+
+Answers lie in `<place>/<benchmark>-<split>-<8 hex digits>/`. The digits stand for everything that decides the answers
+(weights, budget, prompt, questions), so the same command goes on where it stopped, a finished evaluation is read back
+instead of repeated, and another limit or budget never mixes with it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docvlm
+from docvlm.evaluation import predict
+from docvlm.evaluation.records import Prediction
+from docvlm.evaluation.score import Score, score
+from docvlm.evaluation.subjects import Subject, identity
+from docvlm.training.files import write_json
+from docvlm.training.machine import git_commit, hardware, versions
+from docvlm.vlms.checkpoint import fingerprint
+
+if TYPE_CHECKING:
+    from docvlm.data.benchmark import Role
+    from docvlm.data.datamodule import DocumentDataModule
+    from docvlm.data.example import Example
+    from docvlm.vlms.base import VLM
+
+PREDICTIONS, RESULT = "predictions.jsonl", "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A subject's answers on one benchmark. `label` names the benchmark as results call it."""
+
+    subject: Subject
+    label: str
+    split: str
+    predictions: tuple[Prediction, ...]
+    score: Score
+    folder: Path
+
+
+def evaluate(
+    subject: Subject,
+    vlm: VLM,
+    data: DocumentDataModule,
+    split: Role,
+    *,
+    metric: str | None = None,
+    rerun: bool = False,
+    progress: predict.Progress | None = None,
+) -> Outcome:
+    """Answer and score a split. `metric` replaces the benchmark's own headline; `rerun` answers everything again."""
+    examples: Sequence[Example] = data.test if split == "test" else data.val
+    about: dict[str, Any] = {
+        "benchmark": data.label,
+        "split": split,
+        "fingerprint": data.fingerprint((split,)),
+        "max_new_tokens": data.max_new_tokens,
+        "instruction": sorted({example.instruction for example in examples}),
+    }
+    folder = subject.place(vlm) / f"{data.label}-{split}-{identity(subject, vlm, about)}"
+    if rerun and folder.exists():
+        shutil.rmtree(folder)
+    began = time.perf_counter()
+    predictions = predict.answer(vlm, data, examples, folder / PREDICTIONS, progress)
+    found = score(predictions, metric or data.metric)
+    write_json(folder / RESULT, _record(subject, vlm, data, about, found, time.perf_counter() - began))
+    return Outcome(subject, data.label, split, tuple(predictions), found, folder)
+
+
+def _record(
+    subject: Subject, vlm: VLM, data: DocumentDataModule, about: dict[str, Any], found: Score, seconds: float
+) -> dict[str, Any]:
+    """Everything that moves a score, beside the score."""
+    return {
+        "docvlm": docvlm.__version__,
+        "subject": subject.title,
+        "family": subject.family,
+        **subject.described,
+        "checkpoint": {"name": vlm.checkpoint, "fingerprint": fingerprint(vlm.checkpoint)},
+        "budget": asdict(vlm.codec.budget),
+        "dtype": str(vlm.dtype).removeprefix("torch."),
+        "prompt": vlm.codec.prompt,
+        **about,
+        "source": data.source,
+        "quarantined": len(data.quarantine.rejected),
+        "seconds": round(seconds, 3),
+        "score": found.as_dict(),
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "hardware": hardware(vlm.device.type),
+    }

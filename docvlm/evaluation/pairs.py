@@ -1,0 +1,145 @@
+"""What an evaluation compares: each run with the checkpoint it came from, on the same questions.
+
+One set of weights is in memory at a time; it answers all benchmarks before the next is loaded.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from docvlm import build
+from docvlm.config import EvaluateConfig, Job
+from docvlm.errors import DocvlmError
+from docvlm.evaluation import benchmark, predict, runs, subjects
+from docvlm.evaluation.benchmark import Outcome
+from docvlm.evaluation.runs import Run
+from docvlm.evaluation.subjects import Subject
+from docvlm.evaluation.table import Row
+from docvlm.vlms import FAMILIES
+
+if TYPE_CHECKING:
+    from docvlm.data.benchmark import Role
+    from docvlm.data.datamodule import DocumentDataModule
+
+MIXTURE = "mix"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A subject, and what it is measured against (None: nothing)."""
+
+    ours: Subject
+    baseline: Subject | None
+
+
+def chosen(cfg: EvaluateConfig, job: Job) -> list[Pair]:
+    """What the config asks for: one run, the best run of each family, or a checkpoint as it comes."""
+    output = None if cfg.output is None else Path(cfg.output).expanduser()
+    if cfg.run is not None:
+        run = runs.read(Path(cfg.run).expanduser())
+        _same_scale(run, cfg, job)
+        return [_pair(run, cfg, output)]
+    if cfg.best:
+        return [_pair(run, cfg, output) for run in _best(cfg).values()]
+    return [Pair(subjects.configured(cfg, output), None)]
+
+
+def rows(cfg: EvaluateConfig, pair: Pair) -> list[Row]:
+    """Both sides of a pair on every benchmark, in the order they were named."""
+    data = {name: _data(cfg, name) for name in cfg.benchmarks}
+    before = _outcomes(cfg, pair.baseline, data) if pair.baseline is not None else {}
+    ours = _outcomes(cfg, pair.ours, data)
+    return [Row(ours[name], before[name] if before else None) for name in cfg.benchmarks]
+
+
+def _pair(run: Run, cfg: EvaluateConfig, output: Path | None) -> Pair:
+    baseline = subjects.base_of(run, output, cfg.offline) if cfg.baseline else None
+    return Pair(subjects.of_run(run, output, cfg.offline), baseline)
+
+
+def _same_scale(run: Run, cfg: EvaluateConfig, job: Job) -> None:
+    """A tiny model on full-size pages reads nothing: that is a mistake unless the scale was said."""
+    said = any(override.startswith("scale=") for override in job.overrides)
+    if run.scale != cfg.scale.name and not said:
+        raise DocvlmError(
+            f"run={cfg.run}: trained at scale={run.scale}, but the pages here would be of scale={cfg.scale.name}; "
+            f"add scale={run.scale}"
+        )
+
+
+def _best(cfg: EvaluateConfig) -> dict[str, Run]:
+    """The best finished run of each family at this scale, among those trained on one of the benchmarks."""
+    wanted = (*cfg.benchmarks, MIXTURE)
+    fitting = [
+        run
+        for run in runs.finished()
+        if run.scale == cfg.scale.name and run.manifest["config"]["data"]["name"] in wanted
+    ]
+    best = runs.best(fitting)
+    if not best:
+        raise DocvlmError(
+            f"no finished run at scale={cfg.scale.name} on {', '.join(wanted)} under outputs/ or multirun/; "
+            f"train one first: python -m docvlm.train model={FAMILIES[0]}"
+        )
+    for family in FAMILIES:
+        if family in best:
+            run = best[family]
+            print(f"{family}: {run.folder.root}, best on val with {run.selection:.3f} on {run.trained_on}", flush=True)
+        else:
+            print(f"{family}: no finished run; python -m docvlm.train model={family} makes one", flush=True)
+    return best
+
+
+def _data(cfg: EvaluateConfig, name: str) -> DocumentDataModule:
+    """A benchmark's splits; `limit` replaces the limit of the split that is evaluated."""
+    conf = cfg.data[name]
+    if cfg.limit is not None:
+        conf = replace(conf, limit_test=cfg.limit) if cfg.split == "test" else replace(conf, limit_val=cfg.limit)
+    return build.datamodule(conf)
+
+
+def _outcomes(cfg: EvaluateConfig, subject: Subject, data: dict[str, DocumentDataModule]) -> dict[str, Outcome]:
+    vlm = subject.load().to(predict.device())
+    found = {}
+    for name, module in data.items():
+        with _progress(f"{subject.family} {subject.title} on {name}") as progress:
+            found[name] = benchmark.evaluate(
+                subject,
+                vlm,
+                module,
+                cast("Role", cfg.split),
+                metric=cfg.metric,
+                rerun=cfg.rerun,
+                progress=progress,
+            )
+        one = found[name]
+        line = f"{subject.family} {subject.title} on {one.label} {one.split}: {one.score.metric} {one.score.interval}"
+        print(f"{line}, answers in {one.folder}", flush=True)
+        module.codec = None
+    del vlm
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return found
+
+
+@contextmanager
+def _progress(text: str) -> Iterator[predict.Progress | None]:
+    """A bar over questions with the time left; nothing where the output is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

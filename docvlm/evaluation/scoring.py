@@ -1,0 +1,108 @@
+"""`predictions=FILE`: answers that are already there, scored without loading anything.
+
+Each benchmark in the file is scored with its own metric, and as every named reference would score it, so that numbers
+from elsewhere can be told apart by protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from docvlm.evaluation import records
+from docvlm.evaluation.intervals import Interval
+from docvlm.evaluation.records import Prediction
+from docvlm.evaluation.score import Score, score
+from docvlm.metrics import VARIANTS
+from docvlm.training.files import write_csv, write_json
+
+RELAXED = "chartqa"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One benchmark of a predictions file; `variants` holds the headline under each named protocol."""
+
+    label: str
+    score: Score
+    variants: dict[str, float]
+
+
+def score_file(path: Path, metric: str | None) -> list[Scored]:
+    """Scores of each benchmark in `path`. Without `metric`: relaxed accuracy for ChartQA, ANLS for all others."""
+    by_label: dict[str, list[Prediction]] = {}
+    for record in records.read(path):
+        by_label.setdefault(record.benchmark, []).append(record)
+    return [_scored(label, part, metric or default_metric(label)) for label, part in by_label.items()]
+
+
+def default_metric(label: str) -> str:
+    """The headline metric that goes with a benchmark's label."""
+    return "relaxed_accuracy" if label.startswith(RELAXED) else "anls"
+
+
+def _scored(label: str, part: Sequence[Prediction], metric: str) -> Scored:
+    variants = {name: score(part, metric, name).headline for name in VARIANTS.get(metric, {})}
+    return Scored(label or "(unnamed)", score(part, metric), variants)
+
+
+def tables(found: Sequence[Scored], path: Path) -> list[Table]:
+    """The headline; then for each benchmark the other metrics, the named protocols, and scores by type."""
+    shown = Table(title=str(path), caption="mean over questions, 95 % interval over documents", box=SIMPLE_HEAD)
+    shown.title_justify = shown.caption_justify = "left"
+    for head in ("benchmark", "metric", "questions", "documents", "score"):
+        shown.add_column(head, justify="left" if head in ("benchmark", "metric") else "right")
+    for one in found:
+        s = one.score
+        shown.add_row(one.label, s.metric, str(s.n_questions), str(s.n_documents), _fine(s.interval))
+    return [shown, *(table for one in found for table in _details(one))]
+
+
+def _details(one: Scored) -> list[Table]:
+    s = one.score
+    means = {"accuracy": s.accuracy, "ANLS": s.anls, "relaxed accuracy": s.relaxed, "EM": s.em, "F1": s.f1}
+    result = [_two_columns(f"{one.label}: all metrics", "metric", {name: f"{m:.4f}" for name, m in means.items()})]
+    if one.variants:
+        protocols = {name: f"{value:.4f}" for name, value in one.variants.items()}
+        result.append(_two_columns(f"{one.label}: {s.metric} as others compute it", "protocol", protocols))
+    for kind, groups in (("question", s.by_question_type), ("document", s.by_document_type)):
+        if groups:
+            rows = {f"{name} ({group.n})": str(group) for name, group in groups.items()}
+            result.append(_two_columns(f"{one.label}: by {kind} type", "type (questions)", rows))
+    return result
+
+
+def write(folder: Path, found: Sequence[Scored], path: Path) -> list[Path]:
+    """`score.json` with everything and `score.csv` with one line a benchmark, in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / "score.json", folder / "score.csv"]
+    whole = [{"benchmark": one.label, "variants": one.variants, **one.score.as_dict()} for one in found]
+    write_json(files[0], {"predictions": str(path), "benchmarks": whole})
+    flat = [
+        {
+            "benchmark": one.label, "metric": one.score.metric, "questions": one.score.n_questions,
+            "documents": one.score.n_documents, "score": one.score.headline, "low": one.score.interval.low,
+            "high": one.score.interval.high, "accuracy": one.score.accuracy, "anls": one.score.anls,
+            "relaxed": one.score.relaxed, "em": one.score.em, "f1": one.score.f1,
+        }
+        for one in found
+    ]  # fmt: skip
+    write_csv(files[1], flat)
+    return files
+
+
+def _two_columns(title: str, head: str, rows: dict[str, str]) -> Table:
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    shown.add_column(head)
+    shown.add_column("score", justify="right")
+    for name, value in rows.items():
+        shown.add_row(name, value)
+    return shown
+
+
+def _fine(interval: Interval) -> str:
+    return f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"

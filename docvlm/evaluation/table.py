@@ -1,0 +1,158 @@
+"""Outcomes to tables: baseline / ours / difference with intervals, also by question and document type; JSON; CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from docvlm.evaluation.benchmark import Outcome
+from docvlm.evaluation.intervals import Difference, Interval
+from docvlm.evaluation.score import compare
+from docvlm.training.files import write_csv, write_json
+
+SECONDARY = ("accuracy", "anls", "em", "f1", "relaxed")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One family on one benchmark: `ours` without `baseline` is a zero-shot checkpoint or a run alone."""
+
+    ours: Outcome
+    baseline: Outcome | None
+
+    @property
+    def gain(self) -> Difference | None:
+        """Ours minus baseline on the same questions, paired."""
+        if self.baseline is None:
+            return None
+        return compare(self.baseline.predictions, self.ours.predictions, self.ours.score.metric)
+
+
+def summary(rows: Sequence[Row]) -> list[Table]:
+    """The headline of every benchmark, one table for each set of weights."""
+    tables = []
+    for title in dict.fromkeys(_title(row) for row in rows):
+        part = [row for row in rows if _title(row) == title]
+        paired = any(row.baseline is not None for row in part)
+        heads = ["baseline", "ours", "Δ", "p"] if paired else [part[0].ours.subject.title]
+        shown = Table(title=title, caption="mean over questions, 95 % interval over documents", box=SIMPLE_HEAD)
+        shown.title_justify = shown.caption_justify = "left"
+        shown.add_column("benchmark")
+        for head in heads:
+            shown.add_column(head, justify="right", no_wrap=True)
+        for row in part:
+            shown.add_row(*_cells(row, paired))
+        tables.append(shown)
+    return tables
+
+
+def _title(row: Row) -> str:
+    run = row.ours.subject.described["run"]
+    return f"{row.ours.subject.family}, {f'run {run}' if run else 'zero-shot'}, {row.ours.split} split"
+
+
+def _cells(row: Row, paired: bool) -> list[str]:
+    found, gain = row.ours.score, row.gain
+    cells = [f"{row.ours.label}\n{found.metric}, {found.n_questions} on {found.n_documents}"]
+    if paired:
+        cells.append("-" if row.baseline is None else _two_lines(row.baseline.score.interval))
+    cells.append(_two_lines(found.interval))
+    if paired:
+        cells += ["-", "-"] if gain is None else [_two_lines(gain), _p(gain.p)]
+    return cells
+
+
+def _two_lines(interval: Interval | Difference) -> str:
+    return str(interval).replace(" ", "\n", 1)
+
+
+def by_type(row: Row) -> list[Table]:
+    """Per question type and per document type, where the benchmark has them."""
+    tables = []
+    for kind in ("question", "document"):
+        ours: dict[str, Interval] = getattr(row.ours.score, f"by_{kind}_type")
+        before: dict[str, Interval] = {}
+        if row.baseline is not None:
+            before = getattr(row.baseline.score, f"by_{kind}_type")
+        if ours:
+            title = f"{row.ours.subject.family} on {row.ours.label} by {kind} type ({row.ours.score.metric})"
+            tables.append(_grouped(title, kind, ours, before, row.ours.subject.title))
+    return tables
+
+
+def _grouped(title: str, kind: str, ours: Mapping[str, Interval], before: Mapping[str, Interval], name: str) -> Table:
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for head in (f"{kind} type", "questions", *(["baseline"] if before else []), name, *(["Δ"] if before else [])):
+        shown.add_column(head, justify="right" if head != f"{kind} type" else "left")
+    for group, interval in ours.items():
+        cells = [group, str(interval.n), str(interval)]
+        if before:
+            cells = [*cells[:2], str(before[group]), cells[2], f"{interval.mean - before[group].mean:+.3f}"]
+        shown.add_row(*cells)
+    return shown
+
+
+def write(folder: Path, rows: Iterable[Row]) -> list[Path]:
+    """`table.json` with everything and `table.csv` with one line a row, in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = list(rows)
+    files = [folder / "table.json", folder / "table.csv"]
+    write_json(files[0], {"rows": [_plain(row) for row in rows]})
+    write_csv(files[1], [_flat(row) for row in rows])
+    return files
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    gain = row.gain
+    return {
+        "family": row.ours.subject.family,
+        "benchmark": row.ours.label,
+        "split": row.ours.split,
+        "ours": _outcome(row.ours),
+        "baseline": None if row.baseline is None else _outcome(row.baseline),
+        "difference": None if gain is None else asdict(gain),
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "subject": outcome.subject.title,
+        **outcome.subject.described,
+        "folder": str(outcome.folder),
+        **outcome.score.as_dict(),
+    }
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    found, gain = row.ours.score, row.gain
+    before = None if row.baseline is None else row.baseline.score
+    flat: dict[str, Any] = {
+        "family": row.ours.subject.family,
+        "benchmark": row.ours.label,
+        "split": row.ours.split,
+        "metric": found.metric,
+        "questions": found.n_questions,
+        "documents": found.n_documents,
+        "subject": row.ours.subject.title,
+        "run": row.ours.subject.described["run"],
+        "score": found.headline,
+        "low": found.interval.low,
+        "high": found.interval.high,
+        "baseline": None if before is None else before.headline,
+        "baseline_low": None if before is None else before.interval.low,
+        "baseline_high": None if before is None else before.interval.high,
+    }
+    for name in ("mean", "low", "high", "p"):
+        flat[f"difference_{name}" if name != "mean" else "difference"] = None if gain is None else getattr(gain, name)
+    flat |= {name: getattr(found, name) for name in SECONDARY}
+    flat |= {f"baseline_{name}": None if before is None else getattr(before, name) for name in SECONDARY}
+    return flat | {"latency_ms": found.latency_ms, "truncated": found.n_truncated}
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
