@@ -1,0 +1,34 @@
+"""Fine-tune a vision-language model on document questions: one run, or a sweep with -m.
+
+python -m docvlm.train model=qwen2vl                            one run
+python -m docvlm.train model=qwen2vl lora.r=16,32,64 -m         LoRA-rank ablation
+python -m docvlm.train model=florence2 freeze=0,33,66,100 -m    freezing ablation
+
+The same command again continues a run that was stopped, and in a sweep trains only the cells that are missing.
+"""
+
+from __future__ import annotations
+
+from docvlm.config import Job, TrainConfig, verb
+from docvlm.reporting.sweep import summarise_sweep
+from docvlm.training.result import record_failure
+
+
+@verb("train", TrainConfig, after_sweep=summarise_sweep, on_failure=record_failure)
+def main(cfg: TrainConfig, job: Job) -> float:
+    """Train one model. Returns its selection score, on val."""
+    from docvlm.training.exam import report, test
+    from docvlm.training.fit import fit
+    from docvlm.training.run import load, opened, read
+
+    data = read(cfg, job)  # documents → splits
+    with opened(cfg, job, data, load(cfg, data)) as run:  # checkpoint → a model of which a part learns; its folder
+        if not run.finished:
+            learned = fit(run)  # epoch 0, then the epochs
+            tested = test(run, learned)  # the best weights on the test split
+            report(run, learned, tested)
+        return run.selection
+
+
+if __name__ == "__main__":
+    main()

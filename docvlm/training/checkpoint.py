@@ -1,0 +1,121 @@
+"""The two checkpoints of a run.
+
+`last.ckpt` is everything a killed run needs to end as if it had not been killed: the weights that learn, optimizer,
+schedule, loop counters (hence the position in the shuffled epoch), early stopping, the rows of `epochs.csv`. It is
+written after whole optimizer steps only, so no half-accumulated gradient is lost, and never between the last step of an
+epoch and its evaluation, which Lightning could not take up again. Random state is not in it: order and dropout are
+functions of (seed, epoch, batch).
+
+`best/` is what the run reports: the weights with the best score on val (the lower loss winning a tie), epoch 0
+included: training that only harms is reported as such.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from docvlm.errors import DocvlmError
+from docvlm.training.interrupt import Interrupted
+from docvlm.training.module import AnswerModule
+
+
+class LastCheckpoint(Callback):
+    """Writes `last.ckpt` every `every_n_steps` optimizer steps, at the end of an epoch, and when asked to stop."""
+
+    def __init__(self, path: Path, fingerprint: str, every_n_steps: int) -> None:
+        self.path = path
+        self.fingerprint = fingerprint
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where a step ended and it is time, and stop if asked."""
+        assert isinstance(module, AnswerModule)
+        if not module.step_ended:
+            return
+        last = batch_idx + 1 == trainer.num_training_batches
+        if not last and (module.stopping or trainer.global_step % self.every_n_steps == 0):
+            self._save(trainer)
+        if module.stopping:
+            raise Interrupted("stopped by the user")
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Save the finished epoch, its evaluation included."""
+        self._save(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say whose checkpoint this is and where in the data it stands."""
+        batches = trainer.fit_loop.epoch_loop.batch_idx + 1
+        epoch_over = batches == trainer.num_training_batches
+        epochs = trainer.current_epoch + epoch_over
+        checkpoint["docvlm"] = {
+            "fingerprint": self.fingerprint,
+            "epoch": epochs,
+            "batch": 0 if epoch_over else batches,
+            "done": epoch_over and (trainer.should_stop or epochs == trainer.max_epochs or _out_of_steps(trainer)),
+        }
+
+    def _save(self, trainer: Trainer) -> None:
+        part = self.path.with_name(f".{self.path.name}.part")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            os.replace(part, self.path)
+        trainer.strategy.barrier("last.ckpt")
+
+
+class BestCheckpoint(Callback):
+    """Saves the model whenever an evaluation beats the best one so far: by score, then by loss."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.epoch: int | None = None
+        self.score = -math.inf
+        self.loss = math.inf
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Compare, and save."""
+        assert isinstance(module, AnswerModule) and module.evaluation is not None
+        score, loss = module.evaluation.interval.mean, module.evaluation.loss
+        loss = math.inf if loss is None else loss
+        if self.epoch is not None and (score, -loss) <= (self.score, -self.loss):
+            return
+        self.epoch, self.score, self.loss = module.at_epoch, score, loss
+        if trainer.is_global_zero:
+            module.vlm.save(self.folder)
+        trainer.strategy.barrier("best")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What to beat."""
+        return {"epoch": self.epoch, "score": self.score, "loss": self.loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from what was best."""
+        self.epoch, self.score, self.loss = state_dict["epoch"], state_dict["score"], state_dict["loss"]
+
+
+def read(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """`last.ckpt` of a run to continue, on the CPU; None where it was killed before the first save.
+
+    Raises `DocvlmError` if it is unreadable or another run's.
+    """
+    if not path.exists():
+        return None
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        found = checkpoint["docvlm"]["fingerprint"]
+    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise DocvlmError(f"{path}: no checkpoint of docvlm ({error}); delete it, or give rerun=true") from error
+    if found != fingerprint:
+        raise DocvlmError(f"{path}: belongs to a run with other settings; delete it, or give rerun=true")
+    return checkpoint
+
+
+def _out_of_steps(trainer: Trainer) -> bool:
+    return trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps

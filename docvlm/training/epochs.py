@@ -1,0 +1,154 @@
+"""`epochs.csv`: one row an epoch, row 0 before any training, and the same rows as a table at the end of a run.
+
+Rows live in the checkpoint too, so a resumed run rewrites the file from what it continues from: a row of an epoch that
+was measured but not saved is measured again, never kept twice. Times add up over interruptions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.table import Table
+
+from docvlm.training.evaluation import Evaluation
+from docvlm.training.files import write_csv
+from docvlm.training.machine import peak_memory_mb
+from docvlm.training.module import AnswerModule
+
+Row = dict[str, float | int | str | None]
+SHOWN = {
+    "epoch": "epoch", "score": "score", "accuracy": "accuracy", "anls": "ANLS", "relaxed_accuracy": "relaxed",
+    "em": "EM", "f1": "F1", "val_loss": "val loss", "train_loss": "train loss", "questions_per_second": "questions/s",
+    "peak_memory_mb": "peak MB",
+}  # fmt: skip
+
+
+class EpochTable(Callback):
+    """Measures epochs and keeps their rows.
+
+    Throughput counts questions learned from (all devices) over the wall time of the training part of an epoch. The
+    learning rates are those of its last optimizer step. Peak memory is since the start of the run or of its resumption.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[Row] = []
+        self._earlier = 0.0  # seconds of the sessions before this one
+        self._began = time.perf_counter()
+        self._questions = 0
+        self._training = 0.0  # seconds
+        self._since: float | None = None
+        self._loss = 0.0
+        self._steps = 0
+        self._rates: dict[str, float] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run up to now, interruptions left out."""
+        return self._earlier + time.perf_counter() - self._began
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the clock of the training part, also where an epoch is resumed."""
+        if self._since is None:
+            self._since = time.perf_counter()
+
+    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Any) -> None:
+        """Note the rates this step uses; the schedule has moved on by the end of the batch."""
+        self._rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count."""
+        assert isinstance(module, AnswerModule)
+        self._questions += len(batch["labels"]) * trainer.world_size
+        if module.step_ended:
+            self._loss += module.train_loss
+            self._steps += 1
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Stop the clock of the training part."""
+        self._pause()
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Close the epoch's row."""
+        assert isinstance(module, AnswerModule) and module.evaluation is not None
+        self.rows.append(self._row(module.at_epoch, trainer.global_step, module.evaluation, module.device.type))
+        self._questions, self._training, self._loss, self._steps = 0, 0.0, 0.0, 0
+        if trainer.is_global_zero:
+            write_csv(self.path, self.rows)
+            numbers = {f"val/{name}": value for name, value in self.rows[-1].items() if isinstance(value, int | float)}
+            for logger in trainer.loggers:
+                logger.log_metrics(numbers, step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows, and the part of the open epoch that is done."""
+        if self._since is not None:
+            self._pause()
+            self._since = time.perf_counter()
+        open_epoch = {
+            "questions": self._questions,
+            "training": self._training,
+            "loss": self._loss,
+            "steps": self._steps,
+        }
+        return {"rows": self.rows, "seconds": self.seconds, "open": open_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the table."""
+        self.rows = list(state_dict["rows"])
+        self._earlier += state_dict["seconds"]
+        done = state_dict["open"]
+        self._questions, self._training = done["questions"], done["training"]
+        self._loss, self._steps = done["loss"], done["steps"]
+
+    def _pause(self) -> None:
+        if self._since is not None:
+            self._training += time.perf_counter() - self._since
+            self._since = None
+
+    def _row(self, epoch: int, step: int, found: Evaluation, accelerator: str) -> Row:
+        return {
+            "epoch": epoch,
+            "step": step,
+            "metric": found.metric,
+            "score": found.interval.mean,
+            "accuracy": found.mean("accuracy"),
+            "anls": found.mean("anls"),
+            "relaxed_accuracy": found.mean("relaxed"),
+            "em": found.mean("em"),
+            "f1": found.mean("f1"),
+            "val_loss": found.loss,
+            "train_loss": self._loss / self._steps if self._steps else None,
+            "lr_language": self._rates.get("language"),
+            "lr_vision": self._rates.get("vision"),
+            "questions_per_second": self._questions / self._training if self._training else None,
+            "train_seconds": self._training,
+            "eval_seconds": found.seconds,
+            "peak_memory_mb": peak_memory_mb(accelerator),
+            "val_questions": found.interval.n,
+        }
+
+
+def table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """Rows as a rich table; the best score in bold."""
+    best = max(range(len(rows)), key=lambda i: (rows[i]["score"], -(rows[i]["val_loss"] or 0.0)))
+    shown = Table(title=title, title_justify="left")
+    for head in SHOWN.values():
+        shown.add_column(head, justify="right")
+    for index, row in enumerate(rows):
+        style = "bold" if index == best else None
+        shown.add_row(*(_cell(name, row[name]) for name in SHOWN), style=style)
+    return shown
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name in ("epoch", "peak_memory_mb"):
+        return f"{value:.0f}"
+    return f"{value:.1f}" if name == "questions_per_second" else f"{value:.3f}"

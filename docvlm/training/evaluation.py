@@ -1,0 +1,112 @@
+"""Answers of one split, collected from every batch and device, scored once.
+
+Each device keeps records of the examples it answered. At the end all devices exchange them and score the same list, in
+which every question of the split occurs once: a score is a function of records, not an average of averages.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from docvlm.data.example import Example
+from docvlm.errors import DocvlmError
+from docvlm.evaluation.intervals import Interval, score_interval
+from docvlm.evaluation.predict import record
+from docvlm.evaluation.records import Prediction
+from docvlm.evaluation.score import Score, score, with_scores
+from docvlm.vlms.base import VLM, EvalBatch
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A split's answers and what they are worth.
+
+    `interval` is the headline: the mean over questions, each judged by its own benchmark's metric (`metric` names
+    it, or all of them for a mixture). `scores` holds the full scores of each benchmark. `loss` is in nats an answer
+    token, None where it was not measured; `seconds` is wall time.
+    """
+
+    predictions: tuple[Prediction, ...]
+    metric: str
+    interval: Interval
+    scores: dict[str, Score]
+    loss: float | None
+    seconds: float
+
+    def mean(self, name: str) -> float:
+        """Mean of a secondary metric (a field of `Score`) over all questions."""
+        total = sum(getattr(part, name) * part.n_questions for part in self.scores.values())
+        return float(total / self.interval.n)
+
+
+def judge(predictions: Sequence[Prediction], metrics: Mapping[str, str]) -> tuple[str, Interval, dict[str, Score]]:
+    """Headline metric, headline and scores by benchmark. `metrics`: the metric of each benchmark label."""
+    by_label = {label: [p for p in predictions if p.benchmark == label] for label in metrics}
+    scores = {label: score(part, metric=metrics[label]) for label, part in by_label.items() if part}
+    if len(scores) == 1:
+        only = next(iter(scores.values()))
+        return only.metric, only.interval, scores
+    values = [p.scores[metrics[p.benchmark]] for p in predictions]
+    clusters = [(p.benchmark, p.document) for p in predictions]
+    used = sorted({one.metric for one in scores.values()})
+    return " + ".join(used), score_interval(values, clusters), scores
+
+
+@dataclass
+class Tally:
+    """What this device has answered so far."""
+
+    predictions: list[Prediction] = field(default_factory=list)
+    loss: float = 0.0
+    tokens: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+    @torch.no_grad()
+    def measure(self, vlm: VLM, batch: EvalBatch) -> None:
+        """Add the loss of a batch, computed in the checkpoint's own dtype, as `docvlm.evaluate` does."""
+        with torch.autocast(vlm.device.type, enabled=False):
+            loss, tokens = vlm.loss(batch.labelled)
+        self.loss += float(loss)
+        self.tokens += tokens
+
+    def answer(self, vlm: VLM, batch: EvalBatch, max_new_tokens: int) -> None:
+        """Add the generated answers of a batch. Latency is the batch's time over its examples."""
+        began = time.perf_counter()
+        with torch.autocast(vlm.device.type, enabled=False):
+            generated = vlm.generate(batch.prompts, max_new_tokens)
+        latency = (time.perf_counter() - began) / len(batch.examples)
+        for example, answer in zip(batch.examples, generated, strict=True):
+            self.predictions.append(record(example, answer, latency))
+
+    def finish(self, expected: Sequence[Example], metrics: Mapping[str, str]) -> Evaluation:
+        """Exchange with the other devices and score. Raises `DocvlmError` unless each question was answered once."""
+        parts = _gather((self.predictions, self.loss, self.tokens))
+        records = [record for predictions, _, _ in parts for record in predictions]
+        found = {record.key: record for record in records}
+        if not len(records) == len(found) == len(expected):
+            raise DocvlmError(
+                f"{len(records)} answers to {len(found)} questions came from a split of {len(expected)}: the loader"
+                " lost or repeated examples; try data.num_workers=0 and trainer.devices=1, and report it"
+            )
+        predictions = with_scores(found[example.benchmark, example.question_id] for example in expected)
+        tokens = sum(part[2] for part in parts)
+        loss = sum(part[1] for part in parts) / tokens if tokens else None
+        if loss is not None and not math.isfinite(loss):
+            raise DocvlmError(f"the evaluation loss is {loss}: the weights have diverged; lower optim.lr")
+        seconds = time.perf_counter() - self.began
+        return Evaluation(tuple(predictions), *judge(predictions, metrics), loss, seconds)
+
+
+def _gather(part: Any) -> list[Any]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return [part]
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, part)
+    return parts

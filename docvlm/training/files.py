@@ -1,0 +1,69 @@
+"""Files that are either whole or absent: written beside their place, flushed, then renamed over it.
+
+A reader (the report, a sweep that starts again, a person) never meets half a JSON file, whenever the writer was killed.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from docvlm.errors import DocvlmError
+
+
+def write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
+    """Call `write` with a text file that takes the place of `path` only once all of it is on disk."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise DocvlmError(
+            f"{path}: cannot be written ({error.strerror}); check the folder's permissions and space"
+        ) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON: keys in the given order, no NaN (the report could not read it back)."""
+    write_whole(path, lambda file: json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises `DocvlmError` naming the file where it is missing or none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DocvlmError(f"{path}: no such file; is its folder a run that docvlm.train left?") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DocvlmError(f"{path}: not JSON ({error}); delete the run's folder and train again") from error
+    if not isinstance(value, dict):
+        raise DocvlmError(
+            f"{path}: holds {type(value).__name__}, not an object; delete the run's folder and train again"
+        )
+    return value
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows that share their keys, with a header."""
+
+    def write(file: TextIO) -> None:
+        table = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
+        table.writeheader()
+        table.writerows(rows)
+
+    write_whole(path, write)
+
+
+def replace_folder(new: Path, place: Path) -> None:
+    """Put folder `new` where `place` is. Between the two steps `place` is missing, never mixed from both."""
+    if place.exists():
+        shutil.rmtree(place)
+    os.replace(new, place)

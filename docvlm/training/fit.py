@@ -1,0 +1,158 @@
+"""Learning: epoch 0, the epochs, and what a killed run takes up again."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import FSDPStrategy
+
+from docvlm import build
+from docvlm.training import checkpoint, ranks
+from docvlm.training.checkpoint import BestCheckpoint, LastCheckpoint
+from docvlm.training.epochs import EpochTable
+from docvlm.training.files import write_json
+from docvlm.training.interrupt import StopRequest
+from docvlm.training.manifest import manifest
+from docvlm.training.module import AnswerModule
+from docvlm.training.optim import OptimPartials
+from docvlm.training.progress import ProgressLines
+from docvlm.training.run import Run
+from docvlm.vlms.base import VLM
+from docvlm.vlms.proof import prove
+
+PROOF_EXAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What learning leaves in memory; the weights are in `best/`."""
+
+    trainer: Trainer
+    epochs: EpochTable
+    best: BestCheckpoint
+
+
+class Proof(Callback):
+    """Prints, once and before anything is measured, that what is said to learn learns and the rest does not move."""
+
+    def __init__(self, run: Run) -> None:
+        self.run: Run | None = run
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Before epoch 0."""
+        self._prove(trainer, module)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Before a resumed run goes on."""
+        self._prove(trainer, module)
+
+    def _prove(self, trainer: Trainer, module: LightningModule) -> None:
+        run, self.run = self.run, None
+        if run is None:
+            return
+        assert isinstance(module, AnswerModule)
+        if isinstance(trainer.strategy, FSDPStrategy):
+            run.console.print("proof: not made, since FSDP shards the weights; trainer=ddp or one device makes it")
+            return
+        with torch.enable_grad():
+            line = prove(module.vlm, module.vlm.codec.train_batch(run.data.train[:PROOF_EXAMPLES]))
+        run.console.print(line, highlight=False)
+
+
+def fit(run: Run) -> Learned:
+    """Evaluate before training, learn, evaluate after every epoch; `best/` and `epochs.csv` are what stays."""
+    _quiet()
+    assert run.vlm is not None
+    module = answering(run, run.vlm, run.stop)
+    epochs, best = EpochTable(run.folder.epochs), BestCheckpoint(run.folder.best)
+    last = LastCheckpoint(run.folder.last, run.identity.run, run.cfg.trainer.checkpoint_every_n_steps)
+    own: list[Callback] = [Proof(run), epochs, best, ProgressLines(epochs, run.console)]
+    # `last` comes last: it stores the state the others have after the same event
+    trainer = _trainer(run, [*own, *build.callbacks(run.cfg.callbacks), last])
+    if ranks.is_main() and not run.folder.manifest.exists():
+        device = trainer.strategy.root_device.type
+        write_json(run.folder.manifest, manifest(run.cfg, run.job, run.identity, run.data, run.vlm, device))
+    run.vlm = None
+    _learn(run, trainer, module, epochs, best)
+    return Learned(trainer, epochs, best)
+
+
+def answering(run: Run, vlm: VLM, stop: StopRequest) -> AnswerModule:
+    """The LightningModule of a run around `vlm`."""
+    optim = run.cfg.optim
+    partials = OptimPartials(
+        build.optimizer(optim), build.scheduler(optim), {"language": optim.lr, "vision": optim.vision_lr}
+    )
+    return AnswerModule(
+        vlm, partials, metrics=run.data.metrics, max_new_tokens=run.data.max_new_tokens, seed=run.cfg.seed, stop=stop
+    )
+
+
+def _learn(run: Run, trainer: Trainer, module: AnswerModule, epochs: EpochTable, best: BestCheckpoint) -> None:
+    saved = checkpoint.read(run.folder.last, run.identity.run) if run.resuming else None
+    if saved is None:
+        trainer.validate(module, datamodule=run.data, verbose=False)
+        trainer.fit(module, datamodule=run.data)
+    elif saved["docvlm"]["done"]:
+        for callback in (epochs, best):
+            callback.load_state_dict(saved["callbacks"][callback.state_key])
+        run.console.print("training had ended; only the test split is left")
+        return
+    else:
+        at = saved["docvlm"]
+        run.console.print(f"continuing after {at['epoch']} epochs and {at['batch']} batches", highlight=False)
+        trainer.fit(module, datamodule=run.data, ckpt_path=run.folder.last, weights_only=True)
+    if epochs.rows[-1]["step"] != trainer.global_step:  # `max_steps` ended it within an epoch
+        trainer.validate(module, datamodule=run.data, verbose=False)
+
+
+def _trainer(run: Run, callbacks: list[Callback]) -> Trainer:
+    conf = run.cfg.trainer
+    logs = run.folder.root / "logs"
+    session = len(list(logs.iterdir())) if logs.exists() else 0  # a logger would overwrite an earlier session's files
+    group = None if run.job.sweep is None else run.job.sweep.name
+    loggers = build.loggers(run.cfg.logger, logs / str(session), group) if ranks.is_main() else []
+    options: dict[str, Any] = {
+        "max_epochs": conf.max_epochs,
+        "max_steps": conf.max_steps,
+        "accelerator": conf.accelerator,
+        "devices": conf.devices,
+        "num_nodes": conf.num_nodes,
+        "strategy": build.strategy(conf),
+        "precision": conf.precision,
+        "accumulate_grad_batches": conf.accumulate_grad_batches,
+        "gradient_clip_val": conf.gradient_clip_val,
+        "deterministic": conf.deterministic,
+        "log_every_n_steps": conf.log_every_n_steps,
+    }
+    return Trainer(
+        **options,
+        logger=loggers,
+        callbacks=callbacks,
+        default_root_dir=run.folder.root,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        inference_mode=False,  # inference tensors (cached positions) could not be used in training afterwards
+        use_distributed_sampler=False,
+    )
+
+
+def _quiet() -> None:
+    """Leave out what Lightning says about choices that are deliberate here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*in eval mode at the start of training.*",  # frozen parts
+        ".*smaller than the logging interval.*",
+        ".*transfer_batch_to_device.*",
+        ".*treespec, LeafSpec.*",  # Lightning's own use of torch
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,51 @@
+"""What makes two runs the same run: everything that decides the final weights, and nothing about where files lie.
+
+Left out of the config: paths (data and checkpoint are hashed instead), loggers, worker counts, and whether the network
+may be used. Left in: precision, devices, batch sizes, early stopping, the seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from docvlm.config import TrainConfig
+from docvlm.data.datamodule import DocumentDataModule
+
+_ELSEWHERE = {"source", "offline", "num_workers", "checkpoint", "checkpoints", "by_scale"}
+_NO_EFFECT = {"logger", "offline", "rerun", "scale"}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Fingerprints of a run, of its data (questions and pages of all splits) and of the checkpoint it starts from."""
+
+    run: str
+    data: str
+    checkpoint: str
+
+
+def identify(cfg: TrainConfig, data: DocumentDataModule, checkpoint: str) -> Identity:
+    """Fingerprint a run; `checkpoint` is the fingerprint of its base weights."""
+    found = data.fingerprint()
+    decides = {**_deciding(dataclasses.asdict(cfg)), "data fingerprint": found, "checkpoint fingerprint": checkpoint}
+    text = json.dumps(decides, sort_keys=True, ensure_ascii=True)
+    return Identity(hashlib.sha256(text.encode()).hexdigest()[:16], found, checkpoint)
+
+
+def _deciding(values: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in values.items() if key not in _NO_EFFECT}
+    kept["scale"] = values["scale"]["name"]
+    kept["trainer"] = {key: value for key, value in kept["trainer"].items() if not key.endswith("_every_n_steps")}
+    for part in ("data", "model"):
+        kept[part] = _without_places(kept[part])
+    return kept
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_places(inner) for key, inner in value.items() if key not in _ELSEWHERE}
+    return value

@@ -1,0 +1,163 @@
+"""The LightningModule: one VLM that learns from answers and is judged by the answers it generates.
+
+Loss: the cross-entropy of every answer token in the *accumulated, global* batch, summed and divided by their number. A
+micro-batch therefore contributes its sum to the gradient, and the division happens once, before clipping, when the
+number is known (from every device). Accumulation and devices then change nothing: 8 x 2, 4 x 4 and 16 x 1 examples are
+the same step. A mean of micro-batch means would weigh a token by how many others happened to share its micro-batch.
+
+Dropout noise is drawn from (seed, epoch, batch, device), not from a stream, so a resumed run needs no generator state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.optim import Optimizer
+
+from docvlm.errors import DocvlmError
+from docvlm.training.evaluation import Evaluation, Tally
+from docvlm.training.interrupt import StopRequest
+from docvlm.training.optim import OptimPartials, parameter_groups
+from docvlm.vlms.base import VLM, EvalBatch
+
+
+class AnswerModule(LightningModule):
+    """`vlm` with its trainable groups, as Lightning wants it.
+
+    `at_epoch` is the epoch being learned (0 before any), `evaluation` the latest complete evaluation, `train_loss` the
+    loss of the latest optimizer step (nats a token), `step_ended` whether the latest batch completed one, `stopping`
+    whether the user asked to stop, agreed between devices at every optimizer step.
+    """
+
+    strict_loading = False  # the frozen base is not in a checkpoint; `on_load_checkpoint` checks the rest by name
+
+    def __init__(
+        self,
+        vlm: VLM,
+        optim: OptimPartials | None = None,
+        *,
+        metrics: Mapping[str, str],
+        max_new_tokens: int,
+        seed: int = 0,
+        stop: StopRequest | None = None,
+    ) -> None:
+        super().__init__()
+        self.vlm = vlm
+        self.optim = optim
+        self.metrics = dict(metrics)
+        self.max_new_tokens = max_new_tokens
+        self.seed = seed
+        self.stop = stop or StopRequest()
+        self.stopping = False
+        self.step_ended = False
+        self.at_epoch = 0
+        self.train_loss = math.nan
+        self.evaluation: Evaluation | None = None
+        self._tally = Tally()
+        self._loss: float | Tensor = 0.0
+        self._tokens = 0
+
+    # Learning
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Optimizer over the trainable groups, schedule over all optimizer steps of the training."""
+        assert self.vlm.trainable is not None and self.optim is not None
+        optimizer = self.optim.optimizer(parameter_groups(self.vlm.trainable.groups, self.optim.learning_rates))
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.optim.scheduler(optimizer, total=total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Training mode for what learns: Lightning leaves the modes alone, and Transformers loads in eval mode."""
+        self.vlm.train()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Dropout noise that depends on the position alone."""
+        self.at_epoch, self.step_ended = self.current_epoch + 1, False
+        position = hash((self.seed, self.current_epoch, batch_idx, self.global_rank))  # of ints: the same everywhere
+        torch.manual_seed(position % 2**63)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Summed token loss of a micro-batch; `on_before_optimizer_step` divides the gradient."""
+        loss, tokens = self.vlm.loss(batch)
+        self._loss = self._loss + loss.detach()
+        self._tokens += tokens
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Turn the gradient of the sum into the gradient of the mean over all answer tokens of the step."""
+        totals = torch.tensor([float(self._loss), self._tokens, self.stop.asked], device=self.device)
+        devices = 1
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(totals)
+            devices = dist.get_world_size()
+        loss, tokens, asked = totals.tolist()
+        self._loss, self._tokens, self.stopping = 0.0, 0, asked > 0
+        self.step_ended = True
+        self.train_loss = loss / tokens if tokens else math.nan
+        if not math.isfinite(self.train_loss):
+            raise DocvlmError(
+                f"step {self.global_step}: the training loss is {self.train_loss}; lower optim.lr or optim.vision_lr,"
+                " or train in trainer.precision=32-true"
+            )
+        # Lightning divided by the micro-batches of a step, DDP and FSDP by the devices: both are undone here.
+        factor = self.trainer.accumulate_grad_batches * devices / tokens
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        torch._foreach_mul_(grads, factor)
+
+    # Answering
+
+    def on_validation_epoch_start(self) -> None:
+        """Start an empty tally."""
+        self._tally = Tally()
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        """Loss and generated answers of one batch."""
+        self.stop.check()
+        self._tally.measure(self.vlm, batch)
+        self._tally.answer(self.vlm, batch, self.max_new_tokens)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the whole split; the one number logged is what early stopping watches."""
+        self.evaluation = self._tally.finish(self.trainer.datamodule.val, self.metrics)  # type: ignore[attr-defined]
+        self.log("val/score", self.evaluation.interval.mean, batch_size=1)
+
+    def on_test_epoch_start(self) -> None:
+        """Start an empty tally."""
+        self._tally = Tally()
+
+    def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        """Generated answers of one batch."""
+        self.stop.check()
+        self._tally.answer(self.vlm, batch, self.max_new_tokens)
+
+    def on_test_epoch_end(self) -> None:
+        """Score the whole split."""
+        self.evaluation = self._tally.finish(self.trainer.datamodule.test, self.metrics)  # type: ignore[attr-defined]
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what learns; the frozen base is identified by the manifest's fingerprint."""
+        learning = self._learning()
+        checkpoint["state_dict"] = {name: t for name, t in checkpoint["state_dict"].items() if name in learning}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint whose weights are not exactly those that learn here (Lightning would ignore the rest)."""
+        found, learning = set(checkpoint["state_dict"]), self._learning()
+        if found != learning:
+            odd = sorted(found ^ learning)[0]
+            raise DocvlmError(
+                f"last.ckpt: holds {len(found)} weights but {len(learning)} learn here; {odd} is on one side only."
+                " It belongs to another model, freeze or lora setting; give rerun=true"
+            )
+
+    def _learning(self) -> set[str]:
+        return {name for name, parameter in self.named_parameters() if parameter.requires_grad}

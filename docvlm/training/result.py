@@ -1,0 +1,73 @@
+"""`result.json`: how a run stands, written at its start and at every end.
+
+`running` with nobody holding the folder's lock means killed. Fields: `status`, `reason` (why it failed), `fingerprint`,
+`started`, `ended` and what the caller adds: on finishing the headline with its interval (test split), the selection
+score (val split), the zero-shot row (val split, before training) and the cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from docvlm.config import Job
+from docvlm.training.files import read_json, write_json
+from docvlm.training.interrupt import Interrupted
+
+
+class ResultFile:
+    """A context that keeps `result.json` true: `running` inside, and afterwards however the block was left.
+
+    An exception is recorded and goes on: nothing is swallowed.
+    """
+
+    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
+        self.path = path
+        self.head = dict(head)
+        self._finished: dict[str, Any] | None = None
+
+    def __enter__(self) -> Self:
+        earlier = read_json(self.path)["started"] if self.path.exists() else None
+        self.head = {"status": "running", "reason": None, **self.head, "started": earlier or _now(), "ended": None}
+        write_json(self.path, self.head)
+        return self
+
+    def finish(self, fields: Mapping[str, Any]) -> None:
+        """What to write when the block ends without an exception."""
+        self._finished = dict(fields)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._finished is not None:
+            self._write("finished", None, self._finished)
+        elif isinstance(error, Interrupted | KeyboardInterrupt):
+            self._write("interrupted", "stopped by the user; the same command continues", {})
+        else:
+            self._write("failed", describe(error), {})
+
+    def _write(self, status: str, reason: str | None, fields: Mapping[str, Any]) -> None:
+        write_json(self.path, {**self.head, **fields, "status": status, "reason": reason, "ended": _now()})
+
+
+def describe(error: BaseException | None) -> str:
+    """One line that says why a run failed."""
+    if error is None:
+        return "left before it finished"
+    text = " ".join(str(error).split())
+    return text if type(error).__name__ == "DocvlmError" else f"{type(error).__name__}: {text}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def record_failure(job: Job, reason: str) -> None:
+    """Leave a `result.json` for a job that failed before it had one: its cell of a sweep then says why."""
+    path = job.folder / "result.json"
+    if job.folder.is_dir() and not path.exists() and not (job.folder / "reused.json").exists():
+        now = _now()
+        write_json(path, {"status": "failed", "reason": reason, "fingerprint": None, "started": now, "ended": now})

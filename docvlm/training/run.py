@@ -1,0 +1,151 @@
+"""One run: its parts, and the folder it is kept in from the first line of `result.json` to the last."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import seed_everything
+from rich.console import Console
+
+from docvlm import build
+from docvlm.config import Job, TrainConfig
+from docvlm.data.datamodule import DocumentDataModule
+from docvlm.training import machine, ranks
+from docvlm.training.files import read_json
+from docvlm.training.folder import Action, RunFolder, claim, point
+from docvlm.training.identity import Identity, identify
+from docvlm.training.interrupt import Interrupted, StopRequest, stop_on_signal
+from docvlm.training.manifest import describe
+from docvlm.training.result import ResultFile
+from docvlm.vlms import embedded, load_family
+from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.checkpoint import fingerprint
+from docvlm.vlms.trainable import apply
+
+LOG_WIDTH = 160  # columns of a table where the output is no terminal
+
+
+@dataclass
+class Run:
+    """What the stages share. `vlm` is None once the trainer has it: it must not outlive it."""
+
+    cfg: TrainConfig
+    job: Job
+    data: DocumentDataModule
+    vlm: VLM | None
+    identity: Identity
+    folder: RunFolder
+    resuming: bool
+    stop: StopRequest
+    console: Console
+    trainable: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result already."""
+        return bool(self.summary)
+
+    @property
+    def selection(self) -> float:
+        """Best score on val: what a sweep, or an optimiser, compares."""
+        return float(self.summary["selection"]["value"])
+
+
+def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
+    """Documents → splits. Bad rows are listed in the job's folder; pages stay unopened."""
+    machine.reset_peak_memory()
+    data = build.datamodule(cfg.data)
+    data.quarantine.report = job.folder / "quarantine.jsonl"
+    data.setup()
+    if ranks.is_main():
+        counts = " / ".join(f"{len(split)} {name}" for name, split in _splits(data).items())
+        print(f"data: {data.label}, {counts} questions", flush=True)
+    return data
+
+
+def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
+    """Checkpoint → a model of which exactly what `freeze` and `lora` say learns. Random adapters come from `seed`."""
+    seed_everything(cfg.seed, verbose=False)
+    checkpoint = base_checkpoint(cfg)
+    vlm = load_family(cfg.model.family).load(
+        checkpoint,
+        Budget(**vars(cfg.budget)),
+        dtype=getattr(torch, cfg.model.dtype),
+        attn=cfg.model.attn,
+        offline=cfg.offline,
+    )
+    trainable = apply(vlm, cfg.freeze, cfg.lora)
+    if cfg.trainer.gradient_checkpointing:
+        vlm.gradient_checkpointing()
+    data.codec = vlm.codec
+    if ranks.is_main():
+        print(trainable, flush=True)
+    return vlm
+
+
+def base_checkpoint(cfg: TrainConfig) -> str:
+    """Folder or hub id of the weights a run starts from."""
+    name = cfg.model.checkpoint
+    return str(embedded.checkpoint(cfg.model.family)) if name == "embedded" else name
+
+
+@contextmanager
+def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> Iterator[Run]:
+    """Take the folder this command belongs to, keep its `result.json` true, and let go of everything at the end.
+
+    A finished cell of a sweep comes back with its summary and is not to be trained. Raises `KeyboardInterrupt` where
+    the user stopped the run.
+    """
+    identity = identify(cfg, data, fingerprint(vlm.checkpoint))
+    claimed = ranks.agree(lambda: claim(job, identity.run, rerun=cfg.rerun))
+    main, folder = ranks.is_main(), claimed.folder
+    point(job, folder)
+    console = Console(quiet=not main, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    assert vlm.trainable is not None
+    run = Run(cfg, job, data, vlm, identity, folder, claimed.action is Action.CONTINUE, StopRequest(), console)
+    run.trainable = describe(vlm.trainable)
+    del vlm  # this frame outlives the training: the model must be free to go before the best one is loaded
+    head = {"fingerprint": identity.run, "name": cfg.name, "family": cfg.model.family, "benchmark": data.label}
+    try:
+        if claimed.action is Action.REUSE:
+            run.summary = read_json(folder.result)
+            console.print(
+                f"reused: {shown(folder.root)} is this very run, finished; rerun=true trains it again", highlight=False
+            )
+            yield run
+            return
+        console.print(f"{claimed.action}: {shown(folder.root)}", highlight=False)
+        with stop_on_signal() as run.stop, ResultFile(folder.result, head) if main else nullcontext() as result:
+            yield run
+            if result is not None:
+                result.finish(run.summary)
+    except (Interrupted, SystemExit) as error:  # Lightning turns a second Ctrl-C into SystemExit
+        raise KeyboardInterrupt from error
+    finally:
+        claimed.release()
+        run.vlm = data.codec = None
+        _release_memory()
+
+
+def shown(path: Path) -> str:
+    """A path as one would type it from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _splits(data: DocumentDataModule) -> dict[str, list[Any]]:
+    return {"train": data.train, "val": data.val, "test": data.test}
+
+
+def _release_memory() -> None:
+    """A sweep trains its cells in one process: what this one held must be free before the next is loaded."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
