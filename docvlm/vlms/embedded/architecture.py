@@ -49,7 +49,14 @@ def qwen2vl() -> tuple[Qwen2VLForConditionalGeneration, Qwen2VLProcessor]:
     tokenizer = qwen2vl_tokenizer()
     special = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("im_end", "endoftext", "image_pad")}
     config = Qwen2VLConfig(
-        vision_config={"depth": 6, "embed_dim": 96, "hidden_size": 128, "num_heads": 3, "mlp_ratio": 4, "rope_parameters": {"rope_type": "axial", "rope_theta": 100.0}},
+        vision_config={
+            "depth": 6,
+            "embed_dim": 64,
+            "hidden_size": 128,
+            "num_heads": 2,
+            "mlp_ratio": 4,
+            "rope_parameters": {"rope_type": "axial", "rope_theta": 100.0},
+        },
         text_config={
             "vocab_size": VOCAB_SIZE,
             "hidden_size": 128,
@@ -68,7 +75,7 @@ def qwen2vl() -> tuple[Qwen2VLForConditionalGeneration, Qwen2VLProcessor]:
         vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
         vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
         tie_word_embeddings=True,
-    )  # fmt: skip
+    )
     model = Qwen2VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = [special["im_end"], special["endoftext"]]
     model.generation_config.pad_token_id = special["endoftext"]
@@ -86,9 +93,9 @@ def florence2() -> tuple[Florence2ForConditionalGeneration, Florence2Processor]:
     config = Florence2Config(
         vision_config={
             "depths": [1, 1, 4],
-            "embed_dim": [48, 96, 128],
-            "num_heads": [2, 3, 4],
-            "num_groups": [2, 3, 4],
+            "embed_dim": [32, 64, 128],
+            "num_heads": [1, 2, 4],
+            "num_groups": [1, 2, 4],
             "patch_size": [9, 3, 3],
             "patch_stride": [7, 2, 2],
             "patch_padding": [1, 1, 1],

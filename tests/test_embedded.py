@@ -1,0 +1,122 @@
+"""The embedded recipe: shared-page batches equal plain ones, pages are the same everywhere, the schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from PIL.Image import Image
+
+from docvlm.data.example import Example
+from docvlm.vlms import load_family
+from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.embedded.architecture import BUILDERS
+from docvlm.vlms.embedded.attention import fast_vision
+from docvlm.vlms.embedded.batches import BATCHERS, READ, Answers, Qwen2VLBatcher, branches
+from docvlm.vlms.embedded.pages import KINDS, draw
+from docvlm.vlms.embedded.recipe import STAGES, Stream, correct, rate
+
+BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": Budget(height=168, width=280)}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A base page as the `Page` of an example."""
+
+    seed: int
+    kind: str
+
+    @property
+    def name(self) -> str:
+        return f"base page {self.seed} {self.kind}"
+
+    def open(self) -> Image:
+        return draw(self.seed, 0, self.kind).canvas.image()
+
+
+@pytest.fixture(scope="module", params=sorted(BUILDERS))
+def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp(request.param)
+    for part in BUILDERS[request.param]():
+        part.save_pretrained(folder)
+    return load_family(request.param).load(folder, BUDGETS[request.param], offline=True).eval()
+
+
+def answer_losses(answers: Answers) -> dict[int, float]:
+    """Summed loss of each answer, by its index in `kinds`."""
+    losses = torch.nn.functional.cross_entropy(answers.logits, answers.labels, reduction="none")
+    return {index: losses[answers.owner == index].sum().item() for index in range(len(answers.kinds))}
+
+
+@torch.no_grad()
+def test_shared_pages_give_the_loss_of_plain_sequences(vlm: VLM) -> None:
+    """Every branch of a shared page costs what the question alone costs through the public model."""
+    batcher = BATCHERS[vlm.family](vlm.net, vlm.codec.processor, questions=3)
+    pages = [draw(seed, 0, kind) for seed, kind in enumerate(KINDS)]
+    shared = answer_losses(batcher.answers(batcher(pages)))
+    plain = []
+    for seed, (kind, page) in enumerate(zip(KINDS, pages, strict=True)):
+        for branch, ask, answer in branches(page, 3):
+            example = Example("q", ask, (answer,), "d", (Drawn(seed, kind),), "base")
+            if vlm.family == "florence2":
+                example = Example("q", ask.split("\n")[0], (answer,), "d", (Drawn(seed, kind),), "base")
+            plain.append((branch != "read", vlm.loss(vlm.codec.train_batch([example]))[0].item()))
+    if vlm.family == "florence2":  # its rows are sorted: transcriptions first
+        plain.sort(key=lambda pair: pair[0])
+    assert list(shared.values()) == pytest.approx([loss for _, loss in plain], rel=2e-5)
+
+
+@torch.no_grad()
+def test_fast_vision_changes_no_number() -> None:
+    torch.manual_seed(0)
+    net, processor = BUILDERS["qwen2vl"]()
+    batcher = Qwen2VLBatcher(net, processor)
+    batch = batcher([draw(1, 0, "form"), draw(2, 0, "table")])
+    before = batcher.answers(batch).logits
+    fast_vision(net)
+    assert torch.allclose(batcher.answers(batch).logits, before, atol=2e-5)
+
+
+def test_a_page_is_the_same_everywhere_and_answers_stand_on_it() -> None:
+    for kind in KINDS:
+        first, again = draw(3, 7, kind), draw(3, 7, kind)
+        assert first.canvas.image().tobytes() == again.canvas.image().tobytes()
+        assert first.questions == again.questions
+        assert draw(3, 8, kind).transcription != first.transcription
+        for _, answer in first.questions:
+            assert answer in first.transcription
+
+
+def test_a_step_of_the_curriculum_is_a_function_of_its_number() -> None:
+    net, processor = BUILDERS["qwen2vl"]()
+    stages = STAGES["qwen2vl"]
+    stream = Stream(Qwen2VLBatcher(net, processor), stages, seed=5)
+    assert torch.equal(stream[3]["input_ids"], stream[3]["input_ids"])
+    assert not torch.equal(stream[3]["labels"], stream[4]["labels"])
+    assert [len(stream.pages(step)) for step in (0, stages[0].steps)] == [stages[0].batch, stages[1].batch]
+    assert READ in processor.tokenizer.decode(stream[0]["input_ids"][0])
+
+
+def test_rate_warms_up_holds_and_decays() -> None:
+    rates = [rate(step, 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(1 / 50)
+    assert rates[50] == rates[700] == 1.0
+    assert rates[900] == pytest.approx(0.4)
+    assert rates[-1] == pytest.approx(0.02)
+
+
+def test_an_answer_is_correct_only_when_all_its_tokens_are() -> None:
+    logits = torch.eye(4)[[0, 1, 2, 3]]
+    answers = Answers(logits, torch.tensor([0, 1, 2, 0]), torch.tensor([0, 0, 1, 1]), ["form", "form"])
+    assert correct(answers) == {"form": [True, False]}
+
+
+def test_checkpoints_are_small(tmp_path: Path) -> None:
+    for family, build in BUILDERS.items():
+        model, processor = build()
+        model.save_pretrained(tmp_path / family)
+        processor.save_pretrained(tmp_path / family)
+        assert sum(file.stat().st_size for file in (tmp_path / family).iterdir()) <= 13 * 2**20
