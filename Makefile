@@ -48,7 +48,10 @@ format: $(STAMP) ## let ruff mend and format what it can
 	$(BIN)/ruff format .
 
 base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
-	$(BIN)/python -m docvlm.vlms.embedded.recipe
+	for family in qwen2vl florence2; do \
+		$(BIN)/python -m docvlm.vlms.embedded.recipe $$family --out outputs/base/$$family || exit 1; \
+		cp outputs/base/$$family/checkpoint/* docvlm/vlms/embedded/$$family/; \
+	done
 
 clean: ## remove caches and builds; runs under outputs/ and multirun/ stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
