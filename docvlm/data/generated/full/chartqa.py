@@ -15,9 +15,9 @@ THEMES = (
     ("Share of households with a solar panel", "%", "In percent of all households"),
     ("Number of museum visitors", "", "In thousands"),
     ("Revenue from online sales", "", "In million U.S. dollars"),
-    ("Bicycles sold", "", "In thousands"),
+    ("Number of bicycles sold", "", "In thousands"),
     ("Average monthly rent", "", "In U.S. dollars per square meter"),
-    ("Passengers at the airport", "", "In millions"),
+    ("Number of airport passengers", "", "In millions"),
     ("Unemployment rate", "%", "In percent of the labor force"),
 )
 GROUPS = (

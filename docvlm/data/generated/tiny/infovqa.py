@@ -131,7 +131,7 @@ def ranking(values: Values) -> Drawing:
     candidates = [
         Question(values.pick(("Who is on rank #{}?", "Which town is #{}?")).format(place + 1), (names[place],), ONE),
         Question(
-            values.pick(("How many points has {}?", "Which score did {} get?")).format(names[other]),
+            values.pick(("How many points does {} have?", "Which score did {} get?")).format(names[other]),
             (str(points[other]),),
             ONE,
         ),
