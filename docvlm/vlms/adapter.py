@@ -94,7 +94,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise DocvlmError(f"{folder}: no {RECORD} in it, so it is no folder that docvlm saved completely") from error
     except (OSError, ValueError) as error:
         raise DocvlmError(f"{file}: not readable ({error}); take another checkpoint of the run") from error
-    missing = {"family", "checkpoint", "base_fingerprint", "budget", "freeze", "lora"} - set(record)
+    missing = {"family", "checkpoint", "base_fingerprint", "budget", "freeze", "lora", "dtype"} - set(record)
     if missing:
         raise DocvlmError(f"{file}: {', '.join(sorted(missing))} missing; take another checkpoint of the run")
     return record

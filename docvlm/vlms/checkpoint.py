@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,7 +52,7 @@ def model_type(checkpoint: str | Path, family: str, known: tuple[str, ...], *, o
 def load_weights(cls: type[ModelT], checkpoint: str | Path, *, dtype: torch.dtype, attn: str, offline: bool) -> ModelT:
     """A model of `cls` with every weight taken from the checkpoint; a missing one is an error, never a random one."""
     try:
-        with _no_progress_bar():
+        with _no_progress_bar() if Path(checkpoint).is_dir() else nullcontext():
             net, info = cls.from_pretrained(
                 str(checkpoint),
                 dtype=dtype,
@@ -107,7 +107,7 @@ def fingerprint(checkpoint: str | Path) -> str:
 
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    """No bar for files that are read in a second; a download keeps its own."""
+    """No bar for reading files that are on disk already."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

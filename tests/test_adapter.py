@@ -1,0 +1,292 @@
+"""Train, save, load: the same numbers, through docvlm and through plain transformers + peft; nothing by halves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from tiny import checkpoint, example, load, widen
+
+from docvlm.errors import DocvlmError
+from docvlm.vlms import adapter, load_family
+from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.trainable import Lora, apply
+
+FAMILIES = ("qwen2vl", "florence2")
+EXAMPLES = [example(0), example(1), example(2)]
+BUDGETS = {"qwen2vl": Budget(min_pixels=784, max_pixels=28 * 28 * 30), "florence2": Budget(height=112, width=196)}
+SETTINGS = [(100, Lora(r=4)), (50, Lora(r=4, target_modules=["q_proj", "v_proj"])), (0, Lora(r=0)), (66, Lora(r=0))]
+
+
+def trained(family: str, freeze: float, lora: Lora) -> VLM:
+    """A model after some large steps, so that its answers are not the base's."""
+    torch.manual_seed(1)
+    vlm = load(family, BUDGETS[family])
+    trainable = apply(vlm, freeze, lora)
+    parameters = [p for group in trainable.groups.values() for p in group]
+    optimizer = torch.optim.AdamW(parameters, lr=0.02)
+    batch = vlm.codec.train_batch(EXAMPLES)
+    for _ in range(3):
+        optimizer.zero_grad()
+        vlm.loss(batch)[0].backward()
+        optimizer.step()
+    return vlm.eval()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete adapter folder; copy it before breaking it."""
+    folder = tmp_path_factory.mktemp("saved") / "best"
+    trained("qwen2vl", 100, Lora(r=4)).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("freeze", "lora"), SETTINGS, ids=["lora", "lora+vision", "full", "full-66"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_was_saved_is_what_loads(family: str, freeze: float, lora: Lora, tmp_path: Path) -> None:
+    vlm = trained(family, freeze, lora)
+    vlm.save(tmp_path / "best")
+    again = adapter.load(tmp_path / "best", offline=True)
+    batch, prompts = vlm.codec.train_batch(EXAMPLES), vlm.codec.prompt_batch(EXAMPLES)
+    assert again.codec.budget == vlm.codec.budget
+    for name, tensor in again.codec.train_batch(EXAMPLES).items():
+        assert torch.equal(tensor, batch[name]), name
+    assert torch.equal(vlm.loss(batch)[0], again.loss(batch)[0])
+    assert vlm.generate(prompts, 8) == again.generate(prompts, 8)
+    base = load(family, BUDGETS[family])
+    assert not torch.equal(base.loss(batch)[0], vlm.loss(batch)[0]), "training should have changed something"
+    assert again.trainable is not None and vlm.trainable is not None
+    assert again.trainable.count == vlm.trainable.count
+    assert again.checkpoint == vlm.checkpoint
+    assert not list(tmp_path.glob(".*")), "nothing is left beside the folder"
+
+
+PLAIN = """
+import json, sys, torch, transformers
+from peft import PeftModel
+base, folder, prompts, kind = sys.argv[1:]
+cls = getattr(transformers, kind)
+if base == folder:
+    net = cls.from_pretrained(folder)
+else:
+    net = PeftModel.from_pretrained(cls.from_pretrained(base), folder)
+processor = transformers.AutoProcessor.from_pretrained(folder)
+settings = transformers.GenerationConfig.from_pretrained(folder)
+batch = torch.load(prompts)
+ids = net.eval().generate(**batch, generation_config=settings, max_new_tokens=8)
+if not net.config.is_encoder_decoder:
+    ids = ids[:, batch["input_ids"].shape[1]:]
+assert "docvlm" not in sys.modules
+print(json.dumps([text.strip() for text in processor.batch_decode(ids, skip_special_tokens=True)]))
+"""
+
+
+@pytest.mark.parametrize(("freeze", "lora"), [SETTINGS[1], SETTINGS[3]], ids=["lora+vision", "full"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plain_transformers_and_peft_give_the_same_text(family: str, freeze: float, lora: Lora, tmp_path: Path) -> None:
+    vlm = trained(family, freeze, lora)
+    best = tmp_path / "best"
+    vlm.save(best)
+    prompts = vlm.codec.prompt_batch(EXAMPLES)
+    torch.save(prompts, tmp_path / "prompts.pt")
+    base = checkpoint(family) if lora.r else best
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-c",
+            PLAIN,
+            str(base),
+            str(best),
+            str(tmp_path / "prompts.pt"),
+            type(vlm.bare).__name__,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    texts = [answer.text for answer in vlm.generate(prompts, 8)]
+    assert json.loads(done.stdout.splitlines()[-1]) == texts
+    base_texts = [answer.text for answer in load(family, BUDGETS[family]).generate(prompts, 8)]
+    assert texts != base_texts
+
+
+def test_the_record_says_how_to_put_it_together(saved: Path) -> None:
+    record = adapter.read(saved)
+    assert (record["family"], record["freeze"]) == ("qwen2vl", 100)
+    assert record["lora"] == {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": None, "use_dora": False}
+    assert record["budget"]["max_pixels"] == 28 * 28 * 30
+    assert record["checkpoint"] == str(checkpoint("qwen2vl"))
+
+
+def test_the_file_holds_adapter_weights_and_nothing_else(saved: Path) -> None:
+    weights = load_file(saved / adapter.WEIGHTS)
+    assert weights and all(".lora_" in name for name in weights)
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    assert not [file for file in saved.iterdir() if file.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_saving_again_replaces_the_folder(tmp_path: Path) -> None:
+    vlm = trained("qwen2vl", 100, Lora(r=4))
+    vlm.save(tmp_path / "best")
+    (tmp_path / "best" / "stale").write_text("x")
+    vlm.save(tmp_path / "best")
+    assert not (tmp_path / "best" / "stale").exists()
+    assert adapter.load(tmp_path / "best", offline=True).trainable is not None
+
+
+def broken(saved: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "best"
+    shutil.copytree(saved, folder)
+    return folder
+
+
+def refused(folder: Path, said: str, **options: Path) -> None:
+    with pytest.raises(DocvlmError, match=said) as caught:
+        adapter.load(folder, offline=True, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_half_written_folder_is_refused(saved: Path, tmp_path: Path) -> None:
+    folder = broken(saved, tmp_path)
+    whole = (folder / adapter.WEIGHTS).read_bytes()
+    (folder / adapter.WEIGHTS).write_bytes(whole[: len(whole) // 2])
+    refused(folder, r"adapter_model.safetensors: not readable")
+    (folder / adapter.WEIGHTS).unlink()
+    refused(folder, r"adapter_model.safetensors: not readable")
+    (folder / adapter.RECORD).write_text('{"family": "qwen2vl"')
+    refused(folder, r"docvlm.json: not readable")
+    (folder / adapter.RECORD).write_text('{"family": "qwen2vl"}')
+    refused(folder, r"docvlm.json: base_fingerprint, budget, .* missing")
+    (folder / adapter.RECORD).unlink()
+    refused(folder, r"no docvlm.json in it")
+
+
+def test_another_rank_is_refused(saved: Path, tmp_path: Path) -> None:
+    folder = broken(saved, tmp_path)
+    record = json.loads((folder / adapter.RECORD).read_text())
+    record["lora"]["r"] = 8
+    (folder / adapter.RECORD).write_text(json.dumps(record))
+    refused(folder, r"adapter_config.json says r=4, docvlm.json lora.r=8")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"r": 8}))
+    refused(folder, r"32 of 32 keys do not match qwen2vl with r=8")
+
+
+def test_a_missing_or_extra_key_is_refused(saved: Path, tmp_path: Path) -> None:
+    folder = broken(saved, tmp_path)
+    weights = load_file(folder / adapter.WEIGHTS)
+    name = sorted(weights)[0]
+    extra = weights | {"base_model.model.other.lora_A.weight": torch.zeros(2)}
+    for changed in ({k: v for k, v in weights.items() if k != name}, extra):
+        save_file(changed, folder / adapter.WEIGHTS)
+        refused(folder, r"1 of 32 keys do not match")
+
+
+def test_another_base_is_refused(saved: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(checkpoint("qwen2vl"), other)
+    vlm = load("qwen2vl")
+    widen(vlm.net, 1.001)
+    vlm.bare.save_pretrained(other)
+    refused(saved, r"trained on .* with fingerprint [0-9a-f]{16}, but .*other has [0-9a-f]{16}", checkpoint=other)
+
+
+def test_another_familys_base_is_refused(saved: Path) -> None:
+    refused(saved, r"model_type is 'florence2', but family qwen2vl needs qwen2_vl", checkpoint=checkpoint("florence2"))
+
+
+def test_a_base_that_moved_can_be_named(saved: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(checkpoint("qwen2vl"), moved)
+    again = adapter.load(saved, checkpoint=moved, offline=True)
+    assert len(get_peft_model_state_dict(again.net, save_embedding_layers=False)) == 32
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(DocvlmError, match="best: cannot be written"):
+        trained("qwen2vl", 100, Lora(r=4)).save(tmp_path / "best")
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(DocvlmError, match="best: cannot be written"):
+        trained("qwen2vl", 100, Lora(r=4)).save(tmp_path / "run" / "best")
+
+
+# Checkpoints that are not what they should be
+
+
+def test_an_unknown_family_is_one_line() -> None:
+    with pytest.raises(DocvlmError, match=r"model.family='gpt' is not known: choose one of qwen2vl, florence2"):
+        load_family("gpt")
+
+
+@pytest.mark.parametrize(("family", "other"), [FAMILIES, FAMILIES[::-1]])
+def test_a_checkpoint_of_another_family_is_one_line(family: str, other: str) -> None:
+    with pytest.raises(DocvlmError, match=f"but family {family} needs"):
+        load_family(family).load(checkpoint(other), Budget(), offline=True)
+
+
+def test_an_unknown_hub_id_offline_is_one_line() -> None:
+    with pytest.raises(DocvlmError, match=r"model.checkpoint=nobody/nothing: not a folder here .* offline"):
+        load_family("qwen2vl").load("nobody/nothing", Budget(), offline=True)
+
+
+def spoiled(family: str, tmp_path: Path) -> Path:
+    folder = tmp_path / "spoiled"
+    shutil.copytree(checkpoint(family), folder)
+    return folder
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_spoiled_checkpoint_is_one_line(family: str, tmp_path: Path) -> None:
+    def said(folder: Path, words: str) -> None:
+        with pytest.raises(DocvlmError, match=words) as caught:
+            load_family(family).load(folder, Budget(), offline=True)
+        assert "\n" not in str(caught.value) and "model.checkpoint=" in str(caught.value)
+
+    folder = spoiled(family, tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if "norm" in name)
+    save_file({k: v for k, v in weights.items() if k != name}, folder / "model.safetensors", {"format": "pt"})
+    said(folder, "1 weights are missing, the first is ")
+    save_file(weights | {name: torch.zeros(3)}, folder / "model.safetensors", {"format": "pt"})
+    said(folder, "cannot be loaded")
+    (folder / "model.safetensors").write_bytes(b"\x00" * 100)
+    said(folder, "cannot be loaded")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    said(folder, "safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "evil.Model"}}))
+    said(folder, "brings its own code")
+    (folder / "config.json").write_text("{")
+    said(folder, "cannot be loaded")
+    (folder / "config.json").unlink()
+    said(folder, "no config.json")
+    (folder / "adapter_config.json").write_text("{}")
+    said(folder, "an adapter: give its run")
+    said(folder / "tokenizer.json", "not a folder")
+    said(tmp_path / "absent", "not a folder")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_without_its_processor_is_one_line(family: str, tmp_path: Path) -> None:
+    for file in ("processor_config.json", "tokenizer.json"):
+        folder = spoiled(family, tmp_path / file)
+        (folder / file).unlink()
+        with pytest.raises(DocvlmError, match=r"model.checkpoint=.*(cannot be loaded|its processor)"):
+            load_family(family).load(folder, Budget(), offline=True)
