@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", TrainConfig, EvaluateConfig)
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+_SWEEP = ("-m", "--multirun")
 _RANK = "LOCAL_RANK"  # set for the processes of a device by torchrun and Lightning: the first one speaks
 
 
@@ -52,6 +53,7 @@ def verb(
             if {"-h", "--help"} & set(arguments):
                 print(_help(name, sys.modules[main.__module__].__doc__ or ""))
                 return
+            arguments.sort(key=_SWEEP.__contains__)  # argparse takes no override after a flag: `-m scale=tiny`
             with _argv(arguments), _one_line_errors(schema):
                 _rehearse(name, schema)
                 _execute(name, schema, main, after_sweep, on_failure)

@@ -1,0 +1,201 @@
+"""A verb as people meet it: what it prints, which folders it leaves, how it fails, alone and in a sweep.
+
+The verb here trains nothing; what every verb shares (`docvlm.config.verb`) is the same. In-process, but for `--help`,
+whose promise is what it does not import.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from docvlm.config import Job, TrainConfig, verb
+from docvlm.errors import DocvlmError
+
+
+class Command:
+    """A verb in a folder of its own, and what it was called with."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+        self.seen: list[tuple[TrainConfig, Job]] = []
+        self.tables: list[Path] = []
+        self.failed: list[tuple[int | None, str]] = []
+        self.work: Callable[[TrainConfig], None] = lambda config: None
+
+        def main(cfg: TrainConfig, job: Job) -> float:
+            self.seen.append((cfg, job))
+            self.work(cfg)
+            return 1.0
+
+        self.main = verb(
+            "train",
+            TrainConfig,
+            after_sweep=self.tables.append,
+            on_failure=lambda job, reason: self.failed.append((job.number, reason)),
+        )(main)
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout, stderr."""
+        self.capsys.readouterr()
+        try:
+            self.main([*arguments, "scale=tiny"] if "scale=" not in " ".join(arguments) else list(arguments))
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+    def folders(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    monkeypatch.chdir(tmp_path)
+    return Command(tmp_path, capsys)
+
+
+def test_one_run_says_its_scale_first_and_leaves_a_folder(command: Command) -> None:
+    code, out, _ = command("model=florence2", "lora.r=4")
+    config, job = command.seen[0]
+    assert code == 0 and (config.model.family, config.lora.r) == ("florence2", 4)
+    assert out.startswith("scale=tiny (as you said): checkpoint embedded, pages from generated. scale=full overrides")
+    assert job.folder.parent == command.folder / "outputs" and (job.sweep, job.number) == (None, None)
+    assert job.overrides == ("model=florence2", "lora.r=4", "scale=tiny")
+    assert (job.folder / ".hydra" / "config.yaml").is_file() and "=" not in job.folder.name
+
+
+def test_auto_scale_says_why(command: Command) -> None:
+    import torch
+
+    _, out, _ = command("scale=auto", "lora.r=1")
+    reason = "a CUDA device is present" if torch.cuda.is_available() else "no CUDA device found"
+    assert f"(auto: {reason})" in out.splitlines()[0]
+
+
+MISTAKES = [
+    (["lora.rr=3"], "error: lora.rr: there is no such key (did you mean lora.r?)"),
+    (["modle=florence2"], "error: modle: there is no such key (did you mean model?)"),
+    (["+nonsense=1"], "error: nonsense: there is no such key"),
+    (["model=qwen"], "error: model=qwen: there is no such choice (did you mean qwen2vl?); choose one of florence2"),
+    (["lora.r=abc"], "error: lora.r: Value 'abc' of type 'str' is not a whole number"),
+    (["freeze=half"], "error: freeze: Value 'half' of type 'str' is not a number"),
+    (["freeze=120"], "error: freeze=120: "),
+    (["lora.r=-1"], "error: lora.r=-1: "),
+    (["lora.r=16,32"], "error: lora.r=16,32: several values; add -m"),
+    (["data.source=a=b"], "error: cannot read the override 'data.source=a=b': write key=value"),
+    (["model.size=99"], "error: model.checkpoint: there is no '99' in model.checkpoints; choose one of embedded, 2b"),
+    (["optim.scheduler._target_=os.system"], "error: optim.scheduler._target_=os.system: "),
+    (["trainer=ddp", "seed=1,2", "-m"], "error: trainer.devices=-1: one device a cell in a sweep"),
+    (["lora.rr=16,32", "-m"], "error: lora.rr: there is no such key (did you mean lora.r?)"),
+    (["model=qwen2vl,florense", "model.size=99", "-m"], "error: model.checkpoint: there is no '99'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments, line", MISTAKES, ids=[" ".join(row[0]) for row in MISTAKES])
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(command: Command, arguments: list[str], line: str) -> None:
+    code, out, err = command(*arguments)
+    assert code == 1 and not command.seen
+    assert err.startswith(line) and err.count("\n") == 1, err
+    assert out == "" and command.folders() == []
+
+
+def test_a_sweep_runs_every_cell_in_one_folder(command: Command) -> None:
+    code, _, _ = command("lora.r=1,2", "freeze=0,33", "-m")
+    assert code == 0
+    assert [(config.lora.r, config.freeze) for config, _ in command.seen] == [(1, 0), (1, 33), (2, 0), (2, 33)]
+    sweep = command.seen[0][1].sweep
+    assert sweep is not None and sweep.parent == command.folder / "multirun" and command.tables == [sweep]
+    assert [job.folder for _, job in command.seen] == [sweep / str(number) for number in range(4)]
+
+
+def test_groups_of_presets_sweep_too(command: Command) -> None:
+    assert command("lora_rank=r16,r64", "-m")[0] == 0
+    assert [config.lora.r for config, _ in command.seen] == [16, 64]
+
+
+def test_the_published_ablations_are_one_word(command: Command) -> None:
+    assert command("experiment=freeze")[0] == 0
+    assert [(c.model.family, c.freeze, c.lora.r) for c, _ in command.seen] == [
+        ("florence2", share, 0) for share in (0, 33, 66, 100)
+    ]
+
+
+def test_a_failed_cell_is_named_and_the_others_finish(command: Command) -> None:
+    def work(config: TrainConfig) -> None:
+        if config.seed == 2:
+            raise DocvlmError("page 7 is broken: mend it")
+        if config.seed == 3:
+            raise RuntimeError("a bug")
+
+    command.work = work
+    code, _, err = command("seed=-1,1,2,3,4", "-m")
+    assert code == 1
+    assert [config.seed for config, _ in command.seen] == [1, 2, 3, 4]
+    assert "error: cell 0 (seed=-1 scale=tiny): seed=-1: choose one from 0" in err
+    assert "error: cell 2 (seed=2 scale=tiny): page 7 is broken: mend it" in err
+    assert "error: cell 3 (seed=3 scale=tiny): RuntimeError('a bug')" in err
+    assert err.count("Traceback") == 1, "only a bug deserves a traceback"
+    assert [number for number, _ in command.failed] == [0, 2, 3] and len(command.tables) == 1
+
+
+def test_a_failed_run_is_one_line(command: Command) -> None:
+    def work(config: TrainConfig) -> None:
+        raise DocvlmError("page 7 is broken: mend it")
+
+    command.work = work
+    code, _, err = command()
+    assert (code, err) == (1, "error: page 7 is broken: mend it\n")
+    assert command.failed == [(None, "page 7 is broken: mend it")]
+
+
+def test_ctrl_c_ends_a_sweep_with_its_table(command: Command) -> None:
+    def work(config: TrainConfig) -> None:
+        raise KeyboardInterrupt
+
+    command.work = work
+    code, _, err = command("seed=1,2", "-m")
+    assert code == 130 and len(command.seen) == 1 and len(command.tables) == 1
+    assert "the same command continues" in err
+
+
+def test_arguments_are_back_afterwards(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pytest", "-q"])
+    command("lora.r=2")
+    assert sys.argv == ["pytest", "-q"]
+
+
+def test_cfg_shows_the_config_and_runs_nothing(command: Command) -> None:
+    code, out, _ = command("--cfg", "job", "--package", "lora", "--resolve", "lora.r=5")
+    assert code == 0 and "r: 5" in out and not command.seen and command.folders() == []
+
+
+HEAVY = {"torch", "lightning", "transformers", "datasets", "matplotlib", "hydra", "omegaconf", "pandas"}
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict"])
+def test_help_is_there_at_once(name: str) -> None:
+    """Under a second, which is a matter of what is imported."""
+    program = (
+        "import sys\n"
+        f"from docvlm.{name} import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print('HEAVY', sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("HEAVY []\n"), done.stdout[-300:]
+    assert "docvlm" in done.stdout and len(done.stdout) > 500
+
+
+def test_the_module_is_a_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "docvlm.train", "lora.rr=16"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: lora.rr: there is no such key (did you mean lora.r?); --help lists what there is\n"
+    assert list(tmp_path.iterdir()) == []
