@@ -68,6 +68,27 @@ def test_the_folder_s_own_splits_are_used(tmp_path: Path, validation: str) -> No
     assert sizes == [[6, 3, 4], [5, 2, 1]]
 
 
+def test_a_row_too_broken_to_name_its_split_is_reported_once(tmp_path: Path) -> None:
+    lines(tmp_path / "own", 4, split="train")
+    with (tmp_path / "own" / "qa.jsonl").open("ab") as file:
+        file.write(b'\n{"image": "images/0.png"')
+        file.write(b'\n{"image": "images/0.png", "question": "?!", "answers": ["a"]}')
+    data = Folder(str(tmp_path / "own"), val_fraction=0.25)
+    assert [len(split) for split in (data.train, data.val, data.test)] == [3, 1, 0]
+    assert [entry.reason[:8] for entry in data.quarantine.rejected] == ["not JSON", "no split"]
+
+
+def test_one_file_name_in_two_splits_is_two_documents(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        pages(tmp_path / name, 1)
+        Image.new("L", (50, 50 + len(name)), 0).save(tmp_path / name / "images" / "0.png")
+        (tmp_path / name / "qa.jsonl").write_text(
+            json.dumps({"image": "images/0.png", "question": "?!", "answer": "a"})
+        )
+    data = Folder(str(tmp_path), val_fraction=0.0)
+    assert [e.document for e in data.train + data.test] == ["train/images/0.png", "test/images/0.png"]
+
+
 def test_a_folder_without_val_selects_by_a_slice_of_train(tmp_path: Path) -> None:
     for name, count in (("train", 10), ("test", 4)):
         lines(tmp_path / name, count)

@@ -139,18 +139,29 @@ class DocumentDataModule(LightningDataModule):
                 content.update(repr(_content(example)).encode())
         return content.hexdigest()
 
+    def filled(self, role: Role) -> list[Example]:
+        """A split that must have questions. Raises `DocvlmError` that says what there is and what to change."""
+        examples = self._split(role)
+        if not examples:
+            found = ", ".join(f"{other} {len(split)}" for other, split in self._splits.items())
+            raise DocvlmError(
+                f"data.source={self.source}: no {role} questions for data={self.benchmark.name} (found: {found}); "
+                f"give a source with that split, or change data.limit_{role} or data.val_fraction"
+            )
+        return examples
+
     def train_dataloader(self) -> DataLoader[Any]:
         """`codec.train_batch` of shuffled examples; starts again where a checkpoint left off."""
-        dataset = _Batches(self._filled("train"), self._codec().train_batch)
+        dataset = _Batches(self.filled("train"), self._codec().train_batch)
         ranks = self._ranks()
         sampler = TrainBatches(dataset, self.batch_size, self.seed, parts=self._parts(), **ranks)
         return ResumableLoader(dataset, sampler=sampler, **self._loading())
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self.answer_dataloader(self._filled("val"))
+        return self.answer_dataloader(self.filled("val"))
 
     def test_dataloader(self) -> DataLoader[Any]:
-        return self.answer_dataloader(self._filled("test"))
+        return self.answer_dataloader(self.filled("test"))
 
     def answer_dataloader(self, examples: Sequence[Example]) -> DataLoader[Any]:
         """`codec.eval_batch` of these examples, longest first; an interrupted evaluation asks for what is left."""
@@ -208,16 +219,6 @@ class DocumentDataModule(LightningDataModule):
         share = self.val_fraction / (1 - self.test_fraction) if self.test_fraction < 1 else 0.0
         train, val = splits.holdout(rest, min(share, 1.0), self.split_seed)
         return val if role == "val" else train
-
-    def _filled(self, role: Role) -> list[Example]:
-        examples = self._split(role)
-        if not examples:
-            found = ", ".join(f"{other} {len(split)}" for other, split in self._splits.items())
-            raise DocvlmError(
-                f"data.source={self.source}: no {role} questions for data={self.benchmark.name} (found: {found}); "
-                f"give a source with that split, or change data.limit_{role} or data.val_fraction"
-            )
-        return examples
 
     def _parts(self) -> Sequence[tuple[int, float]]:
         return ((len(self.train), 1.0),)

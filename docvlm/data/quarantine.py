@@ -67,7 +67,7 @@ class Quarantine:
         if not good and not bad:
             raise DocvlmError(f"{source}: no questions in it; check that it is the file you mean")
         if bad:
-            self.rejected.extend(bad)
+            self.rejected.extend(entry for entry in bad if entry not in self.rejected)
             self._write()
             first = f"first: {bad[0].where}: {bad[0].reason}"
             listed = f" (all in {self.report})" if self.report else ""

@@ -14,6 +14,7 @@ import ast
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
@@ -71,24 +72,32 @@ def rows(path: Path, split: Public | None) -> Iterator[Row] | None:
     """
     files = question_files(path)
     if split is None:
-        return (row for file in files.values() for row in _rows(file))
+        return (row for file in files.values() for row in _rows(file, path))
     if "" in files:
-        chosen = [row for row in _rows(files[""]) if row.split == split]
-        return iter(chosen) if chosen else None
-    return _rows(files[split]) if split in files else None
+        marked = list(_rows(files[""], path))
+        # Rows too broken to say where they belong are everyone's: they must be reported whatever is read.
+        chosen = [row for row in marked if row.split == split or not row.split]
+        return iter(chosen) if any(row.split for row in chosen) else None
+    return _rows(files[split], path) if split in files else None
 
 
-def _rows(file: Path) -> Iterator[Row]:
+def _rows(file: Path, root: Path) -> Iterator[Row]:
+    """Rows of one file. Images are named by their path from the source: train/1.png and test/1.png are two documents."""
+    home = root if root.is_dir() else root.parent
     parsed = list(_parsed(file))
     if not parsed:
         raise DocvlmError(f"{file}: empty; it needs one question a line")
     columns = {name for _, values, _ in parsed for name in values}
     if columns:
         require(columns, COLUMNS, str(file))
+    marked = "split" in columns
     for number, (where, values, fault) in enumerate(parsed):
         pages, missing = _pages(file.parent, values.get("image"))
         split = _public(values["split"], where) if "split" in values else ""
-        yield Row(where, number, split, values, pages, fault or missing)
+        if marked and not split:
+            fault = fault or "no split, where other rows have one"
+        named = [PurePath(os.path.relpath(page.path, home)).as_posix() for page in pages]
+        yield Row(where, number, split, {**values, "image": named}, pages, fault or missing)
 
 
 def _public(word: object, where: str) -> Public:
@@ -188,7 +197,7 @@ def example(row: Row) -> Example:
 
 
 def _joined(answer: str) -> str:
-    """ "['a', 'b']" as "a, b"; anything else as it stands."""
+    """The string `['a', 'b']` as `a, b`; anything else as it stands."""
     try:
         values = ast.literal_eval(answer)
     except (ValueError, SyntaxError):

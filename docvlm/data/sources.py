@@ -47,11 +47,11 @@ class Source:
 
 def recognise(source: str, benchmark: Benchmark) -> Source:
     """Tell what `data.source` is. Raises `DocvlmError` if it cannot be read, and says what was looked for."""
-    if source == "hub" or source in benchmark.hub:
+    path = Path(source).expanduser()
+    if source == "hub" or (source in benchmark.hub and not path.exists()):
         if not benchmark.hub:
             raise DocvlmError(f"data.source={source}: data={benchmark.name} has no public data set; give a folder")
         return Source(Layout.HUB, repo=next(iter(benchmark.hub)) if source == "hub" else source)
-    path = Path(source).expanduser()
     if not path.exists():
         known = ", ".join(["hub", *benchmark.hub, "generated"]) if benchmark.hub else "a folder or a .jsonl/.csv file"
         raise DocvlmError(

@@ -65,6 +65,8 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
     data.setup()
+    for role in ("train", "val", "test"):
+        data.filled(role)  # a run without one of them would fail hours later
     if ranks.is_main():
         counts = " / ".join(f"{len(split)} {name}" for name, split in _splits(data).items())
         print(f"data: {data.label}, {counts} questions", flush=True)
