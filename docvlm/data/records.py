@@ -82,7 +82,7 @@ def rows(path: Path, split: Public | None) -> Iterator[Row] | None:
 
 
 def _rows(file: Path, root: Path) -> Iterator[Row]:
-    """Rows of one file. Images are named by their path from the source: train/1.png and test/1.png are two documents."""
+    """Rows of one file. Images are named by their path from the source: train/1.png and test/1.png are two pages."""
     home = root if root.is_dir() else root.parent
     parsed = list(_parsed(file))
     if not parsed:
