@@ -14,7 +14,7 @@ from docvlm.errors import DocvlmError
 from docvlm.vlms import proof
 from docvlm.vlms.base import VLM
 from docvlm.vlms.proof import fingerprint, prove
-from docvlm.vlms.trainable import Lora, apply, plain_name
+from docvlm.vlms.trainable import Lora, apply, frozen_blocks, plain_name
 
 FAMILIES = ("qwen2vl", "florence2")
 EXAMPLES = [example(0), example(1), example(2)]
@@ -45,17 +45,23 @@ def test_stem_merger_and_convolutions_are_in_their_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("freeze", "frozen"), [(0, 0), (8, 0), (9, 1), (33, 2), (50, 3), (66, 4), (91, 5), (92, 6), (100, 6)]
+    ("freeze", "frozen"),
+    [(0, 0), (8, 0), (8.4, 1), (33, 2), (50, 3), (66, 4), (75, 5), (91, 5), (92, 6), (100, 6)],
 )
+def test_freeze_is_the_nearest_whole_number_of_blocks(freeze: float, frozen: int) -> None:
+    assert frozen_blocks(freeze, 6) == frozen
+
+
+@pytest.mark.parametrize(("freeze", "frozen"), [(0, 0), (33, 2), (66, 4), (100, 6)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_freeze_is_the_nearest_whole_number_of_blocks_from_the_input(family: str, freeze: float, frozen: int) -> None:
+def test_blocks_are_frozen_from_the_input(family: str, freeze: float, frozen: int) -> None:
     vlm = load(family)
     blocks = vlm.vision_blocks()
+    sizes = {name: parameter.numel() for name, parameter in vlm.net.named_parameters()}
     trainable = apply(vlm, freeze, Lora(r=2))
     assert trainable.frozen_blocks == frozen
     expected = {name for block in blocks[frozen:] for name in block.parameters}
     assert {plain_name(name) for name in trainable.vision} == expected
-    sizes = {name: parameter.numel() for name, parameter in load(family).net.named_parameters()}
     share = 100 * sum(sizes[name] for name in expected) / sum(sizes[n] for b in blocks for n in b.parameters)
     assert trainable.vision_trainable_parameters == pytest.approx(share)
     assert trainable.vision_trainable_blocks == pytest.approx(100 * (6 - frozen) / 6)
@@ -115,9 +121,10 @@ def test_an_unknown_target_lists_the_candidates() -> None:
         apply(load("qwen2vl"), 100, Lora(r=4, target_modules=["query"]))
 
 
-@pytest.mark.parametrize("freeze", [0, 66, 100])
 @pytest.mark.parametrize(
-    "lora", [Lora(r=4), Lora(r=0), Lora(r=4, dropout=0.1, use_dora=True)], ids=["r4", "r0", "dora"]
+    ("freeze", "lora"),
+    [(0, Lora(r=4)), (66, Lora(r=4)), (100, Lora(r=4)), (50, Lora(r=0)), (100, Lora(r=4, dropout=0.1, use_dora=True))],
+    ids=["0-r4", "66-r4", "100-r4", "50-r0", "100-dora"],
 )
 def test_the_proof_holds_and_undoes_its_step(vlm: VLM, freeze: float, lora: Lora) -> None:
     trainable = apply(vlm, freeze, lora)

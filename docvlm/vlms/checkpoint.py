@@ -66,6 +66,8 @@ def load_weights(cls: type[ModelT], checkpoint: str | Path, *, dtype: torch.dtyp
         raise _unreadable(checkpoint, error, offline) from error
     except RuntimeError as error:  # tensors of other shapes than config.json says
         raise _unreadable(checkpoint, error, offline) from error
+    if net.generation_config is None or net.generation_config.eos_token_id is None:
+        raise DocvlmError(f"model.checkpoint={checkpoint}: generation_config.json is missing or has no eos_token_id")
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])
         raise DocvlmError(f"model.checkpoint={checkpoint}: {len(names)} weights are missing, the first is {names[0]}")
@@ -76,13 +78,17 @@ def load_processor(checkpoint: str | Path, kind: type[ProcessorMixin], *, offlin
     """The checkpoint's processor, which has to be a `kind`."""
     try:
         processor = AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False, local_files_only=offline)
-    except _BROKEN as error:
+    except (*_BROKEN, AttributeError) as error:  # a tokenizer that lacks what the processor's class expects of it
         raise _unreadable(checkpoint, error, offline) from error
     if not isinstance(processor, kind):
         raise DocvlmError(
             f"model.checkpoint={checkpoint}: its processor is a {type(processor).__name__}, not a {kind.__name__};"
             " preprocessor_config.json or tokenizer files are missing"
         )
+    # Without its vocabulary file Transformers makes an empty tokenizer and says nothing.
+    tokenizer = processor.tokenizer  # type: ignore[attr-defined]  # every processor of this project has one
+    if tokenizer.decode(tokenizer("A", add_special_tokens=False)["input_ids"]) != "A":
+        raise DocvlmError(f"model.checkpoint={checkpoint}: its tokenizer knows no letters; tokenizer.json is missing")
     return processor
 
 

@@ -52,6 +52,8 @@ class Qwen2VLCodec(Codec):
         self.processor = processor
         self.tokenizer = processor.tokenizer
         images = processor.image_processor
+        if processor.chat_template is None:
+            raise DocvlmError("chat_template.jinja: the checkpoint has none, so there is no prompt to build")
         self.patch, self.merge = images.patch_size, images.merge_size
         if _UTILS_MERGE % self.merge:
             raise DocvlmError(f"preprocessor_config.json: merge_size={self.merge}; qwen-vl-utils supports 1 and 2")

@@ -130,7 +130,7 @@ def apply(vlm: VLM, freeze: float, lora: LoraLike) -> Trainable:
         raise ValueError("apply: this model has been prepared already; load a fresh one")
     lora = Lora.of(lora)
     blocks = tuple(vlm.vision_blocks())
-    frozen = _frozen_blocks(freeze, len(blocks))
+    frozen = frozen_blocks(freeze, len(blocks))
     learning = blocks[frozen:]
     tower = {name for block in blocks for name in block.parameters}
     sizes = {name: parameter.numel() for name, parameter in vlm.bare.named_parameters()}
@@ -168,7 +168,8 @@ def plain_name(name: str) -> str:
     return re.sub(r"\.(modules_to_save\.default|original_module|base_layer)(?=\.)", "", name)
 
 
-def _frozen_blocks(freeze: float, blocks: int) -> int:
+def frozen_blocks(freeze: float, blocks: int) -> int:
+    """How many of `blocks` blocks `freeze` percent are, to the nearest whole one (half a block counts as one)."""
     if not 0 <= freeze <= 100:
         raise DocvlmError(f"freeze={freeze:g}: it is a percentage of the vision tower's blocks, from 0 to 100")
     return math.floor(freeze / 100 * blocks + 0.5)
