@@ -38,23 +38,20 @@ def main(cfg: EvaluateConfig, job: Job) -> None:
 
 
 def _score_only(cfg: EvaluateConfig, folder: Path) -> None:
-    from rich.console import Console
-
     from docvlm.evaluation import scoring
+    from docvlm.evaluation.table import console
 
-    path = Path(str(cfg.predictions))
+    path = Path(str(cfg.predictions)).expanduser()
     found = scoring.score_file(path, cfg.metric)
-    for table in scoring.tables(found, path):
-        Console().print(table)
+    for shown in scoring.tables(found, path):
+        console().print(shown)
     print(*("written: " + str(file) for file in scoring.write(folder, found, path)), sep="\n")
 
 
 def _show(rows: list[Row]) -> None:
-    from rich.console import Console
-
     from docvlm.evaluation import table
 
-    console = Console()
+    console = table.console()
     for row in rows:
         for shown in table.by_type(row):
             console.print(shown)

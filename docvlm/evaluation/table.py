@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from docvlm.evaluation.benchmark import Outcome
@@ -15,6 +16,8 @@ from docvlm.evaluation.intervals import Difference, Interval
 from docvlm.evaluation.score import compare
 from docvlm.training.files import write_csv, write_json
 
+CAPTION = "mean over questions, 95 % interval over documents"
+PIPED_WIDTH = 100  # columns, where the output is no terminal
 SECONDARY = ("accuracy", "anls", "em", "f1", "relaxed")
 
 
@@ -33,16 +36,22 @@ class Row:
         return compare(self.baseline.predictions, self.ours.predictions, self.ours.score.metric)
 
 
+def console() -> Console:
+    """Where tables are printed; a pipe or a log file gets its own width, since it has none."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=PIPED_WIDTH)
+
+
 def summary(rows: Sequence[Row]) -> list[Table]:
     """The headline of every benchmark, one table for each set of weights."""
     tables = []
     for title in dict.fromkeys(_title(row) for row in rows):
         part = [row for row in rows if _title(row) == title]
         paired = any(row.baseline is not None for row in part)
-        heads = ["baseline", "ours", "Δ", "p"] if paired else [part[0].ours.subject.title]
-        shown = Table(title=title, caption="mean over questions, 95 % interval over documents", box=SIMPLE_HEAD)
+        heads = ["questions", *(["baseline", "ours", "Δ", "p"] if paired else [part[0].ours.subject.title])]
+        shown = Table(title=title, caption=CAPTION, box=SIMPLE_HEAD, pad_edge=False)
         shown.title_justify = shown.caption_justify = "left"
-        shown.add_column("benchmark")
+        shown.add_column("benchmark", no_wrap=True)
         for head in heads:
             shown.add_column(head, justify="right", no_wrap=True)
         for row in part:
@@ -58,7 +67,7 @@ def _title(row: Row) -> str:
 
 def _cells(row: Row, paired: bool) -> list[str]:
     found, gain = row.ours.score, row.gain
-    cells = [f"{row.ours.label}\n{found.metric}, {found.n_questions} on {found.n_documents}"]
+    cells = [f"{row.ours.label}\n{found.metric}", f"{found.n_questions}\non {found.n_documents}"]
     if paired:
         cells.append("-" if row.baseline is None else _two_lines(row.baseline.score.interval))
     cells.append(_two_lines(found.interval))
@@ -87,6 +96,7 @@ def by_type(row: Row) -> list[Table]:
 
 def _grouped(title: str, kind: str, ours: Mapping[str, Interval], before: Mapping[str, Interval], name: str) -> Table:
     shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    shown.pad_edge = False
     for head in (f"{kind} type", "questions", *(["baseline"] if before else []), name, *(["Δ"] if before else [])):
         shown.add_column(head, justify="right" if head != f"{kind} type" else "left")
     for group, interval in ours.items():
