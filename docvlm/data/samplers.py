@@ -119,9 +119,7 @@ class ResumableLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch, and how many of its batches were handed out; a finished epoch is the start of the next."""
-        if self._given >= len(self.sampler):
-            return {"epoch": self.sampler.epoch + 1, "batches": 0}
+        """Epoch, and how many of its batches were handed out."""
         return {"epoch": self.sampler.epoch, "batches": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
