@@ -178,7 +178,7 @@ def test_mistakes_in_files_are_one_line(
     assert "p.jsonl:2: holds NaN" in refused(capsys, "predictions=p.jsonl")
     Path("q.jsonl").write_text('{"question_id": 1, "prediction": "x", "answers": []}\n')
     assert "q.jsonl:1: 'answers' is empty" in refused(capsys, "predictions=q.jsonl")
-    assert "metric=bleu: unknown metric" in refused(capsys, "predictions=q.jsonl", "metric=bleu")
+    assert "metric=bleu: choose from anls" in refused(capsys, "predictions=q.jsonl", "metric=bleu")
     assert "absent.jsonl" in refused(capsys, "predictions=absent.jsonl")
 
 

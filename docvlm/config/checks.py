@@ -13,6 +13,7 @@ from typing import Any
 
 from docvlm.config.schema import BudgetConf, DataConf, EvaluateConfig, LoraConf, ModelConf, TrainConfig, TrainerConf
 from docvlm.errors import DocvlmError
+from docvlm.metrics import METRICS
 
 ALLOWED_TARGETS = ("docvlm.", "torch.optim.", "lightning.pytorch.")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true")
@@ -169,5 +170,6 @@ def _evaluate(cfg: EvaluateConfig) -> None:
         _data(cfg.data[benchmark], f"data.{benchmark}")
     repeated = len(set(cfg.benchmarks)) < len(cfg.benchmarks)
     _need(not repeated, "benchmarks", cfg.benchmarks, "name each only once")
+    _need(cfg.metric is None or cfg.metric in METRICS, "metric", cfg.metric, f"choose from {', '.join(METRICS)}")
     _need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
     _need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
