@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -25,7 +25,7 @@ POINTER = "reused.json"
 _BEFORE_A_RUN = {".hydra", "quarantine.jsonl"}  # what a folder holds before it is decided whose run it is
 
 
-class Action(StrEnum):
+class Action(Enum):
     """What a command does in the folder it belongs to."""
 
     START = "start"
@@ -145,14 +145,12 @@ def follow(folder: Path) -> RunFolder:
 def _claim_given(own: RunFolder, fingerprint: str, job: Job) -> Claim:
     found = read_json(own.result)
     if found.get("fingerprint") != fingerprint:
-        raise DocvlmError(
-            f"{own.root}: holds a run with other settings; name another hydra.run.dir, or give rerun=true"
-        )
+        raise DocvlmError(f"{own.root}: holds a run with other settings; give another hydra.run.dir, or rerun=true")
     if found["status"] != "finished":
         return Claim(own, Action.CONTINUE, _take(own))
     if job.sweep is not None:
         return Claim(own, Action.REUSE, None)
-    raise DocvlmError(f"{own.root}: this run is finished; name another hydra.run.dir, or give rerun=true")
+    raise DocvlmError(f"{own.root}: this run is finished; give another hydra.run.dir, or rerun=true")
 
 
 def _take(folder: RunFolder) -> FileLock:

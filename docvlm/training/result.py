@@ -8,10 +8,10 @@ score (val split), the zero-shot row (val split, before training) and the cost.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from docvlm.config import Job
 from docvlm.training.files import read_json, write_json
@@ -29,7 +29,7 @@ class ResultFile:
         self.head = dict(head)
         self._finished: dict[str, Any] | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> ResultFile:
         earlier = read_json(self.path)["started"] if self.path.exists() else None
         self.head = {"status": "running", "reason": None, **self.head, "started": earlier or _now(), "ended": None}
         write_json(self.path, self.head)
@@ -62,7 +62,7 @@ def describe(error: BaseException | None) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def record_failure(job: Job, reason: str) -> None:
