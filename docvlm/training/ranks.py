@@ -28,7 +28,7 @@ def agree(decide: Callable[[], Claim]) -> Claim:
     torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     if is_main():
         claim = decide()
-        word = json.dumps({"folder": str(claim.folder.root.resolve()), "action": claim.action})
+        word = json.dumps({"folder": str(claim.folder.root.resolve()), "action": claim.action.value})
         if torchrun:
             _store().set(_VARIABLE, word)
         else:
