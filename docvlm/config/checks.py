@@ -7,6 +7,7 @@ module) is found by `docvlm.vlms.trainable`; what only the data can tell by `doc
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ def _data(data: DataConf, key: str) -> None:
         if data.name != "folder"
         else "give your own folder, which holds qa.jsonl or qa.csv and the images",
     )
-    if data.source not in ("hub", "generated"):
+    repository = data.name != "folder" and re.fullmatch(r"[\w.-]+/[\w.-]+", str(data.source))
+    if data.source not in ("hub", "generated") and not repository:  # the benchmark knows its repositories
         _need(
             Path(str(data.source)).expanduser().exists(),
             f"{key}.source",
@@ -122,7 +124,7 @@ def _data(data: DataConf, key: str) -> None:
             "there is no such file or folder; give hub, generated, or a path that exists",
         )
     _need(data.preset in ("tiny", "full"), f"{key}.preset", data.preset, "choose tiny or full")
-    _need(0 < data.val_fraction < 1, f"{key}.val_fraction", data.val_fraction, "a share between 0 and 1")
+    _need(0 <= data.val_fraction < 1, f"{key}.val_fraction", data.val_fraction, "a share from 0 to below 1")
     _need(data.num_workers >= 0, f"{key}.num_workers", data.num_workers, "0 or more processes")
     for name in ("batch_size", "eval_batch_size", "limit_train", "limit_val", "limit_test"):
         value = getattr(data, name)
