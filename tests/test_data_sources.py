@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
 import huggingface_hub
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
-from PIL import Image
+from datasets import Dataset, DatasetDict, Features
+from hub_schemas import (
+    DOCVQA,
+    INFOVQA,
+    LMMS_CHARTQA,
+    M4_CHARTQA,
+    M4_DOCVQA,
+    MASRY_CHARTQA,
+    chart_rows,
+    described,
+    docvqa_rows,
+    infovqa_rows,
+    parquet,
+)
 
 from docvlm.data.chartqa import ChartQA
 from docvlm.data.datamodule import DocumentDataModule
@@ -21,128 +31,10 @@ from docvlm.data.folder import Folder
 from docvlm.data.infovqa import InfoVQA
 from docvlm.errors import DocvlmError
 
-STRINGS = List(Value("string"))
-DOCVQA = Features(  # lmms-lab/DocVQA, config DocVQA
-    {
-        "questionId": Value("string"),
-        "question": Value("string"),
-        "question_types": STRINGS,
-        "image": datasets.Image(),
-        "docId": Value("int64"),
-        "ucsf_document_id": Value("string"),
-        "ucsf_document_page_no": Value("string"),
-        "answers": STRINGS,
-        "data_split": Value("string"),
-    }
-)
-M4_DOCVQA = Features(  # HuggingFaceM4/DocumentVQA
-    {
-        key: Value("int32") if key in ("questionId", "docId") else kind
-        for key, kind in DOCVQA.items()
-        if key != "data_split"
-    }
-)
-INFOVQA = Features(  # lmms-lab/DocVQA, config InfographicVQA
-    {
-        "questionId": Value("string"),
-        "question": Value("string"),
-        "answers": STRINGS,
-        "answer_type": STRINGS,
-        "image": datasets.Image(),
-        "image_url": Value("string"),
-        "operation/reasoning": STRINGS,
-        "ocr": Value("string"),
-        "data_split": Value("string"),
-    }
-)
-M4_CHARTQA = Features(  # HuggingFaceM4/ChartQA
-    {
-        "image": datasets.Image(),
-        "query": Value("string"),
-        "label": STRINGS,
-        "human_or_machine": ClassLabel(names=["human", "machine"]),
-    }
-)
-LMMS_CHARTQA = Features(  # lmms-lab/ChartQA
-    {"type": Value("string"), "question": Value("string"), "answer": Value("string"), "image": datasets.Image()}
-)
-MASRY_CHARTQA = Features(  # ahmed-masry/ChartQA
-    {
-        "imgname": Value("string"),
-        "query": Value("string"),
-        "label": Value("string"),
-        "type": Value("string"),
-        "image": Value("binary"),
-    }
-)
-
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-def png(shade: int) -> bytes:
-    stream = io.BytesIO()
-    Image.new("L", (40 + shade % 5, 30), shade).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def docvqa_rows(split: str, pages: int) -> Iterator[dict[str, Any]]:
-    """Two questions a page, two pages a document."""
-    for n in range(2 * pages):
-        page, document = n // 2, n // 4
-        yield {
-            "questionId": f"{len(split)}{n:03d}",
-            "question": f"What is {n} in {split}?",
-            "question_types": ["table/list", "form"] if n % 2 else ["handwritten"],
-            "image": {"bytes": png(page), "path": None},
-            "docId": 1000 + document,
-            "ucsf_document_id": f"{split}{document:04d}",
-            "ucsf_document_page_no": str(page % 2 + 1),
-            "answers": [f"{n}", f"no. {n}"],
-            "data_split": split,
-        }
-
-
-def infovqa_rows(split: str, pages: int) -> Iterator[dict[str, Any]]:
-    for n in range(2 * pages):
-        yield {
-            "questionId": f"{len(split)}{n:04d}",
-            "question": f"How many {n}?",
-            "answers": [str(n)],
-            "answer_type": ["single span"],
-            "image": {"bytes": png(n // 2 + 100 * (split == "train")), "path": None},
-            "image_url": f"https://example.org/{n // 2}.png",
-            "operation/reasoning": ["none"] if n % 2 else ["counting"],
-            "ocr": "{}",
-            "data_split": split,
-        }
-
-
-def chart_rows(split: str, features: Features, pages: int = 3) -> Iterator[dict[str, Any]]:
-    for n in range(2 * pages):
-        shade = n // 2 + 20 * len(split)
-        values = {
-            "image": png(shade) if features is MASRY_CHARTQA else {"bytes": png(shade), "path": None},
-            "query": f"Which bar is {n}?",
-            "question": f"Which bar is {n}?",
-            "label": [str(n)] if features is M4_CHARTQA else str(n),
-            "answer": str(n),
-            "human_or_machine": n % 2,
-            "imgname": f"{split}_{n // 2}.png",
-            "type": f"{('human', 'augmented')[n % 2]}{'_test' if features is LMMS_CHARTQA else ''}",
-        }
-        yield {key: values[key] for key in features}
-
-
-def parquet(folder: Path, name: str, features: Features, rows: Iterator[dict[str, Any]]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    Dataset.from_list(list(rows), features=features).to_parquet(folder / name)
-
-
-def described(examples: list[Any]) -> list[tuple[Any, ...]]:
-    return [(e.question_id, e.question, e.answers, e.document, e.question_types) for e in examples]
 
 
 def no_network(name: str) -> None:
@@ -222,69 +114,6 @@ def test_a_saved_dataset_dict_and_a_saved_dataset(tmp_path: Path) -> None:
     picked = DocVQA(str(tmp_path / "selected")).test
     assert [e.answers[0] for e in picked] == ["5", "3", "1"]
     assert [e.pages[0].open().getpixel((0, 0))[0] for e in picked] == [2, 1, 0]
-
-
-def rrc_docvqa(folder: Path, pages: str) -> None:
-    (folder / pages).mkdir(parents=True)
-    for split in ("train", "val"):
-        entries = []
-        for row in docvqa_rows(split, 4):
-            image = f"documents/{row['ucsf_document_id']}_{row['ucsf_document_page_no']}.png"
-            (folder / pages / Path(image).name).write_bytes(row["image"]["bytes"])
-            entries.append({**row, "questionId": int(row["questionId"]), "image": image})
-        for suffix in ("", "_withQT"):
-            kept = [{k: v for k, v in entry.items() if suffix or k != "question_types"} for entry in entries]
-            content = {"dataset_name": "SP-DocVQA", "dataset_version": "1.0", "dataset_split": split, "data": kept}
-            (folder / f"{split}_v1.0{suffix}.json").write_text(json.dumps(content), encoding="utf-8")
-
-
-@pytest.mark.parametrize("pages", ["documents", "spdocvqa_images"])
-def test_docvqa_as_rrc_hands_it_out_equals_the_hub(tmp_path: Path, pages: str) -> None:
-    rrc_docvqa(tmp_path / "rrc", pages)
-    for split, name in (("train", "train"), ("val", "validation")):
-        parquet(tmp_path / "hub", f"{name}-00000-of-00001.parquet", DOCVQA, docvqa_rows(split, 4))
-    original, hub = (DocVQA(str(tmp_path / name), val_fraction=0.3) for name in ("rrc", "hub"))
-    for split in ("train", "val", "test"):
-        assert described(getattr(original, split)) == described(getattr(hub, split)) != []
-    assert original.test[0].pages[0].open().size == hub.test[0].pages[0].open().size
-
-
-def test_infovqa_as_rrc_hands_it_out(tmp_path: Path) -> None:
-    (tmp_path / "infographicsvqa_images").mkdir()
-    entries = []
-    for number, row in enumerate(infovqa_rows("val", 2)):
-        image = f"{30000 + number // 2}.jpeg"
-        (tmp_path / "infographicsvqa_images" / image).write_bytes(row["image"]["bytes"])
-        kept = {k: v for k, v in row.items() if k not in ("image", "ocr", "questionId")}
-        extra = {"image_local_name": image, "ocr_output_file": "x.json", "evidence": ["Figure"]}
-        entries.append({**kept, **extra, "questionId": number})
-    file = tmp_path / "infographicsVQA_val_v1.0_withQT.json"
-    file.write_text(json.dumps({"dataset_name": "infographicVQA", "data": entries}), encoding="utf-8")
-    test = InfoVQA(str(tmp_path)).test
-    assert [e.document for e in test] == ["30000", "30000", "30001", "30001"]
-    assert test[0].question_types == ("single span", "counting", "Figure")
-    with pytest.raises(DocvlmError, match="another benchmark"):
-        DocVQA(str(tmp_path)).setup("test")
-
-
-@pytest.mark.parametrize("below", ["", "ChartQA Dataset"])
-def test_the_chartqa_download(tmp_path: Path, below: str) -> None:
-    for split in ("train", "val", "test"):
-        folder = tmp_path / below / split
-        (folder / "png").mkdir(parents=True)
-        for kind in ("human", "augmented"):
-            rows = [r for r in chart_rows(split, MASRY_CHARTQA) if r["type"] == kind]
-            for row in rows:
-                (folder / "png" / row["imgname"]).write_bytes(row["image"])
-            kept = [{key: row[key] for key in ("imgname", "query", "label")} for row in rows]
-            (folder / f"{split}_{kind}.json").write_text(json.dumps(kept), encoding="utf-8")
-    data = ChartQA(str(tmp_path))
-    assert [len(data.train), len(data.val), len(data.test)] == [6, 6, 6]
-    assert {e.question_types for e in data.test} == {("human",), ("augmented",)}
-    assert {e.document for e in data.val} == {"val_0", "val_1", "val_2"}
-    assert data.metric == "relaxed_accuracy"
-    with pytest.raises(DocvlmError, match="data=chartqa"):
-        DocVQA(str(tmp_path)).setup("test")
 
 
 CALLS: list[tuple[type[DocumentDataModule], str, str, dict[str, Any]]] = [
@@ -391,9 +220,3 @@ def test_parquet_that_is_damaged_or_without_a_split_is_named(tmp_path: Path) -> 
     (tmp_path / "b" / "validation.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(DocvlmError, match=r"validation\.parquet: not readable parquet"):
         DocVQA(str(tmp_path / "b")).setup("test")
-
-
-def test_broken_json_of_a_download_is_named(tmp_path: Path) -> None:
-    (tmp_path / "val_v1.0.json").write_text('{"data": [', encoding="utf-8")
-    with pytest.raises(DocvlmError, match=r"val_v1\.0\.json: not readable JSON"):
-        DocVQA(str(tmp_path)).setup("test")

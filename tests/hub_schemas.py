@@ -1,0 +1,130 @@
+"""The columns and types of the published data sets, and rows and parquet files made of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import ClassLabel, Dataset, Features, List, Value
+from PIL import Image
+
+STRINGS = List(Value("string"))
+DOCVQA = Features(  # lmms-lab/DocVQA, config DocVQA
+    {
+        "questionId": Value("string"),
+        "question": Value("string"),
+        "question_types": STRINGS,
+        "image": datasets.Image(),
+        "docId": Value("int64"),
+        "ucsf_document_id": Value("string"),
+        "ucsf_document_page_no": Value("string"),
+        "answers": STRINGS,
+        "data_split": Value("string"),
+    }
+)
+M4_DOCVQA = Features(  # HuggingFaceM4/DocumentVQA
+    {
+        key: Value("int32") if key in ("questionId", "docId") else kind
+        for key, kind in DOCVQA.items()
+        if key != "data_split"
+    }
+)
+INFOVQA = Features(  # lmms-lab/DocVQA, config InfographicVQA
+    {
+        "questionId": Value("string"),
+        "question": Value("string"),
+        "answers": STRINGS,
+        "answer_type": STRINGS,
+        "image": datasets.Image(),
+        "image_url": Value("string"),
+        "operation/reasoning": STRINGS,
+        "ocr": Value("string"),
+        "data_split": Value("string"),
+    }
+)
+M4_CHARTQA = Features(  # HuggingFaceM4/ChartQA
+    {
+        "image": datasets.Image(),
+        "query": Value("string"),
+        "label": STRINGS,
+        "human_or_machine": ClassLabel(names=["human", "machine"]),
+    }
+)
+LMMS_CHARTQA = Features(  # lmms-lab/ChartQA
+    {"type": Value("string"), "question": Value("string"), "answer": Value("string"), "image": datasets.Image()}
+)
+MASRY_CHARTQA = Features(  # ahmed-masry/ChartQA
+    {
+        "imgname": Value("string"),
+        "query": Value("string"),
+        "label": Value("string"),
+        "type": Value("string"),
+        "image": Value("binary"),
+    }
+)
+
+
+def png(shade: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (40 + shade % 5, 30), shade).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def docvqa_rows(split: str, pages: int) -> Iterator[dict[str, Any]]:
+    """Two questions a page, two pages a document."""
+    for n in range(2 * pages):
+        page, document = n // 2, n // 4
+        yield {
+            "questionId": f"{len(split)}{n:03d}",
+            "question": f"What is {n} in {split}?",
+            "question_types": ["table/list", "form"] if n % 2 else ["handwritten"],
+            "image": {"bytes": png(page), "path": None},
+            "docId": 1000 + document,
+            "ucsf_document_id": f"{split}{document:04d}",
+            "ucsf_document_page_no": str(page % 2 + 1),
+            "answers": [f"{n}", f"no. {n}"],
+            "data_split": split,
+        }
+
+
+def infovqa_rows(split: str, pages: int) -> Iterator[dict[str, Any]]:
+    for n in range(2 * pages):
+        yield {
+            "questionId": f"{len(split)}{n:04d}",
+            "question": f"How many {n}?",
+            "answers": [str(n)],
+            "answer_type": ["single span"],
+            "image": {"bytes": png(n // 2 + 100 * (split == "train")), "path": None},
+            "image_url": f"https://example.org/{n // 2}.png",
+            "operation/reasoning": ["none"] if n % 2 else ["counting"],
+            "ocr": "{}",
+            "data_split": split,
+        }
+
+
+def chart_rows(split: str, features: Features, pages: int = 3) -> Iterator[dict[str, Any]]:
+    for n in range(2 * pages):
+        shade = n // 2 + 20 * len(split)
+        values = {
+            "image": png(shade) if features is MASRY_CHARTQA else {"bytes": png(shade), "path": None},
+            "query": f"Which bar is {n}?",
+            "question": f"Which bar is {n}?",
+            "label": [str(n)] if features is M4_CHARTQA else str(n),
+            "answer": str(n),
+            "human_or_machine": n % 2,
+            "imgname": f"{split}_{n // 2}.png",
+            "type": f"{('human', 'augmented')[n % 2]}{'_test' if features is LMMS_CHARTQA else ''}",
+        }
+        yield {key: values[key] for key in features}
+
+
+def parquet(folder: Path, name: str, features: Features, rows: Iterator[dict[str, Any]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    Dataset.from_list(list(rows), features=features).to_parquet(folder / name)
+
+
+def described(examples: list[Any]) -> list[tuple[Any, ...]]:
+    return [(e.question_id, e.question, e.answers, e.document, e.question_types) for e in examples]
