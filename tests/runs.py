@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import load_file
 
 from docvlm.config import Job, TrainConfig
 from docvlm.config.compose import load
@@ -14,25 +19,30 @@ from tests.tiny import checkpoint
 
 SMALL = (
     "scale=tiny", "data.limit_train=12", "data.limit_val=4", "data.limit_test=6", "data.batch_size=2",
-    "data.max_new_tokens=2", "trainer.max_epochs=2", "lora.r=4",
+    "data.max_new_tokens=2", "trainer.max_epochs=2", "trainer.accumulate_grad_batches=2",
+    "trainer.checkpoint_every_n_steps=1", "lora.r=4", "lora.dropout=0.2",
 )  # fmt: skip
 
 
-def overrides(family: str, *more: str) -> list[str]:
-    """Command-line words of a small run of a family."""
+def overrides(family: str = "qwen2vl", *more: str) -> list[str]:
+    """Command-line words of a small run of a family; dropout is on, so that a wrong random state would show."""
     return [f"model={family}", f"model.checkpoint={checkpoint(family)}", *SMALL, *more]
 
 
-def config(family: str, *more: str) -> TrainConfig:
-    """The typed config of a small run."""
-    return load("train", TrainConfig, overrides(family, *more))
-
-
-def train(folder: Path, family: str = "qwen2vl", *more: str, sweep: Path | None = None) -> float:
+def train(folder: Path, *more: str) -> float:
     """Train in this process, in `folder`, as the command would after Hydra has made the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    score: float = main.__wrapped__(config(family, *more), Job(folder, more, sweep, 0 if sweep else None))  # type: ignore[attr-defined]
+    cfg = load("train", TrainConfig, overrides("qwen2vl", *more))
+    score: float = main.__wrapped__(cfg, Job(folder, more))  # type: ignore[attr-defined]
     return score
+
+
+@lru_cache
+def finished() -> Path:
+    """A run that nothing disturbed, shared by all tests of a session: do not change it."""
+    folder = Path(tempfile.mkdtemp(prefix="docvlm-run-")) / "outputs" / "whole"
+    train(folder)
+    return folder
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -45,3 +55,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
     """`epochs.csv` of a run."""
     with (folder / "epochs.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The adapter a run reports."""
+    return load_file(folder / "checkpoints" / "best" / "adapter_model.safetensors")

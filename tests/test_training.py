@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from docvlm.config import LoraConf
@@ -20,6 +20,7 @@ from docvlm.evaluation.score import with_scores
 from docvlm.training.evaluation import Tally, judge
 from docvlm.training.module import AnswerModule
 from docvlm.training.optim import OptimPartials, warmup_cosine
+from docvlm.vlms.base import Codec
 from docvlm.vlms.trainable import apply
 from tests import tiny
 
@@ -41,13 +42,23 @@ def module(family: str = "qwen2vl", freeze: float = 100, dropout: float = 0.0, *
 
 def fit(module: AnswerModule, batch_size: int, accumulate: int = 1, **options: Any) -> Trainer:
     """Learn from EXAMPLES once, in their order."""
-    loader: DataLoader[Any] = DataLoader(EXAMPLES, batch_size, collate_fn=module.vlm.codec.train_batch)  # type: ignore[arg-type]
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, **options,
     )  # fmt: skip
-    trainer.fit(module, loader)
+    trainer.fit(module, datamodule=Ordered(module.vlm.codec, batch_size))
     return trainer
+
+
+class Ordered(LightningDataModule):
+    """EXAMPLES in their order."""
+
+    def __init__(self, codec: Codec, batch_size: int) -> None:
+        super().__init__()
+        self.codec, self.batch_size = codec, batch_size
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(EXAMPLES, self.batch_size, collate_fn=self.codec.train_batch)  # type: ignore[arg-type]
 
 
 def learned(module: AnswerModule) -> dict[str, torch.Tensor]:

@@ -70,9 +70,18 @@ class AnswerModule(LightningModule):
         """Optimizer over the trainable groups, schedule over all optimizer steps of the training."""
         assert self.vlm.trainable is not None and self.optim is not None
         optimizer = self.optim.optimizer(parameter_groups(self.vlm.trainable.groups, self.optim.learning_rates))
-        total = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.optim.scheduler(optimizer, total=total)
+        scheduler = self.optim.scheduler(optimizer, total=self._total_steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _total_steps(self) -> int:
+        """Optimizer steps of the whole training.
+
+        Not `trainer.estimated_stepping_batches`: that sets the loader up before Lightning knows that a run is resumed,
+        and then leaves it at the start of the epoch.
+        """
+        batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        total = math.ceil(batches / self.trainer.accumulate_grad_batches) * int(self.trainer.max_epochs or 1)
+        return total if self.trainer.max_steps == -1 else min(total, self.trainer.max_steps)
 
     def on_fit_start(self) -> None:
         """Training mode for what learns: Lightning leaves the modes alone, and Transformers loads in eval mode."""
