@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,6 +143,21 @@ def test_a_failed_cell_is_named_and_the_others_finish(command: Command) -> None:
     assert "error: cell 3 (seed=3 scale=tiny): RuntimeError('a bug')" in err
     assert err.count("Traceback") == 1, "only a bug deserves a traceback"
     assert [number for number, _ in command.failed] == [0, 2, 3] and len(command.tables) == 1
+
+
+def test_a_failed_cell_gives_its_memory_back(command: Command) -> None:
+    """Hydra keeps the error of a cell until the sweep ends, the error its frames, and the frames the model."""
+    models: list[weakref.ref[Command]] = []
+
+    def work(config: TrainConfig) -> None:
+        assert all(model() is None for model in models)
+        model = Command(command.folder, command.capsys)
+        models.append(weakref.ref(model))
+        raise DocvlmError(f"out of memory with {type(model).__name__}")
+
+    command.work = work
+    _, _, err = command("seed=1,2", "-m")
+    assert len(models) == 2 and err.count("out of memory") == 2
 
 
 def test_a_failed_run_is_one_line(command: Command) -> None:
