@@ -84,7 +84,7 @@ def render(rows: Sequence[Row]) -> str:
             console.print(
                 f"{row['settings'] or row['cell']}: {row['status']}: {row['reason']}", soft_wrap=True, markup=False
             )
-    return "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
+    return "\n".join(line.removeprefix(" ").rstrip() for line in out.getvalue().splitlines()).strip("\n")
 
 
 def _row(cell: Path) -> Row:
