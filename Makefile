@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "error: docvlm needs Python >= 3.10, which $(PYTHON) is not: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 		{ rm -rf .venv; echo "error: $(PYTHON) -m venv failed: install the venv package of your system (Debian: apt install python3-venv)" >&2; exit 1; }
-	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
-	elif $(BIN)/python -m pip install --quiet uv; then $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	@if command -v uv >/dev/null; then uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	elif $(BIN)/python -m pip install --quiet uv; then $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
 	else $(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'; fi
 	@touch $@
 
