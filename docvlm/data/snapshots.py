@@ -123,7 +123,9 @@ def _rows(table: datasets.Dataset, benchmark: Benchmark, split: Public, where: s
     require(table.column_names, ((IMAGE,), *benchmark.columns), where)
     places = list(_places(table, where))
     columns = [name for name in table.column_names if name != IMAGE and name not in UNUSED]
-    values = table.select_columns(columns).with_format(None)
+    # Arrow's own batches: row by row, `datasets` takes three times as long.
+    batches = table.select_columns(columns).with_format("arrow").iter(batch_size=1000)
+    values = (row for batch in batches for row in batch.to_pylist())
     return (
         Row(
             where=f"{where} row {number}",
