@@ -116,6 +116,18 @@ def test_a_special_token_in_a_question_is_one_line(vlm: VLM) -> None:
         vlm.codec.prompt_batch([replace(example(2), question="What is <|image_pad|>?")])
 
 
+def test_an_evaluation_batch_opens_each_page_once(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    draw = Paper.open
+    monkeypatch.setattr(Paper, "open", lambda page: opened.append(page.name) or draw(page))
+    shared = [replace(item, pages=MIXED[0].pages) for item in (example(1), example(2))]
+    batch = vlm.codec.eval_batch([MIXED[2], *shared])
+    assert sorted(opened) == ["first", "page 0", "second"]
+    for ours, alone in ((batch.prompts, vlm.codec.prompt_batch), (batch.labelled, vlm.codec.train_batch)):
+        for name, tensor in alone(batch.examples).items():
+            assert torch.equal(ours[name], tensor), name
+
+
 def test_codec_goes_to_a_worker(vlm: VLM) -> None:
     again = pickle.loads(pickle.dumps(vlm.codec))
     for name, tensor in vlm.codec.train_batch(MIXED).items():

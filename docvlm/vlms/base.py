@@ -69,6 +69,14 @@ class EvalBatch:
     labelled: dict[str, Tensor]
 
 
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What does not depend on the answer: tensors of the pages, and each example's prompt ids."""
+
+    pages: dict[str, Tensor]
+    rows: list[list[int]]
+
+
 def greedy(own: GenerationConfig) -> GenerationConfig:
     """A checkpoint's own tokens and nothing else of its generation settings: no sampling, beams or penalties.
 
@@ -92,13 +100,27 @@ class Codec(ABC):
     budget: Budget
     prompt: ClassVar[str]  # how a prompt is put together, for the record
 
-    @abstractmethod
     def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Inputs and `labels` (B x T); labels are -100 everywhere but on the answer and its end token."""
+        return self._labelled(self._prompts(examples), examples)
 
-    @abstractmethod
     def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Inputs to generate from: page and question, no answer. Decoder-only families pad on the left."""
+        return self._unlabelled(self._prompts(examples))
+
+    def eval_batch(self, examples: Sequence[Example]) -> EvalBatch:
+        """Both of the same examples, whose pages are opened once."""
+        prompts = self._prompts(examples)
+        return EvalBatch(tuple(examples), self._unlabelled(prompts), self._labelled(prompts, examples))
+
+    @abstractmethod
+    def _prompts(self, examples: Sequence[Example]) -> Prompts: ...
+
+    @abstractmethod
+    def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]: ...
 
     @abstractmethod
     def texts(self, ids: Tensor) -> list[str]:
@@ -107,10 +129,6 @@ class Codec(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the processor's files with the budget in them, so that plain Transformers sees the same pixels."""
-
-    def eval_batch(self, examples: Sequence[Example]) -> EvalBatch:
-        """Prompts and labelled inputs of the same examples."""
-        return EvalBatch(tuple(examples), self.prompt_batch(examples), self.train_batch(examples))
 
 
 class VLM(nn.Module, ABC):

@@ -124,11 +124,15 @@ def _no_progress_bar() -> Iterator[None]:
 
 
 def _unreadable(checkpoint: str | Path, error: Exception, offline: bool) -> DocvlmError:
-    if not Path(checkpoint).exists() and isinstance(error, OSError):
-        where = "the local Hugging Face cache, and offline=true" if offline else "on the hub"
-        return DocvlmError(
-            f"model.checkpoint={checkpoint}: not a folder here and not found in {where}:"
-            " check the spelling, or download it once with offline=false"
-        )
     reason = " ".join(str(error).split())
+    if not Path(checkpoint).exists() and isinstance(error, OSError):
+        if offline:
+            return DocvlmError(
+                f"model.checkpoint={checkpoint}: not a folder here and not in the local Hugging Face cache (offline):"
+                " check the spelling, or download it once with offline=false"
+            )
+        return DocvlmError(
+            f"model.checkpoint={checkpoint}: not a folder here and not to be had from the hub; check spelling and"
+            f" network: {reason[:200]}"
+        )
     return DocvlmError(f"model.checkpoint={checkpoint}: cannot be loaded: {type(error).__name__}: {reason[:300]}")

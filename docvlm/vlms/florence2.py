@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Generated
+from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Generated, Prompts
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
 from docvlm.vlms.pages import open_page, open_pages
 
@@ -52,33 +52,6 @@ class Florence2Codec(Codec):
         self.bos, self.end, self.pad = (self.tokenizer.convert_tokens_to_ids(t) for t in ("<s>", "</s>", "<pad>"))
         self.longest = config.text_config.max_position_embeddings
 
-    def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Adds `decoder_input_ids` and `labels` (B x T), which is the same answer one step later."""
-        batch = self.prompt_batch(examples)
-        answers = [[*self._tokens(example.target), self.end] for example in examples]
-        for example, answer in zip(examples, answers, strict=True):
-            self._fits(len(self.start) + len(answer), "answer", example)
-        given = [IGNORED] * (len(self.start) - 1)
-        batch["decoder_input_ids"] = _pad([self.start + answer[:-1] for answer in answers], self.pad)
-        batch["labels"] = _pad([given + answer for answer in answers], IGNORED)
-        return batch
-
-    def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """`pixel_values` (B x 3 x H x W) and the encoder's `input_ids` and `attention_mask` (B x T)."""
-        for example in examples:
-            if len(example.pages) != 1:
-                raise DocvlmError(
-                    f"question {example.question_id}: {len(example.pages)} pages, but Florence-2 reads exactly one;"
-                    " use model=qwen2vl, or one page an example"
-                )
-        pages = [images[0] for images in open_pages(examples, open_page)]
-        rows = [self._prompt(example) for example in examples]
-        return {
-            "pixel_values": self.processor.image_processor(images=pages, return_tensors="pt")["pixel_values"],
-            "input_ids": _pad(rows, self.pad),
-            "attention_mask": _pad([[1] * len(row) for row in rows], 0),
-        }
-
     def texts(self, ids: Tensor) -> list[str]:
         """Decode generated ids (B x T) to stripped strings without special tokens."""
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
@@ -86,6 +59,34 @@ class Florence2Codec(Codec):
     def save(self, folder: Path) -> None:
         """Write the processor's files, budget included."""
         self.processor.save_pretrained(folder)
+
+    def _prompts(self, examples: Sequence[Example]) -> Prompts:
+        """Pages: `pixel_values` (B x 3 x H x W)."""
+        for example in examples:
+            if len(example.pages) != 1:
+                raise DocvlmError(
+                    f"question {example.question_id}: {len(example.pages)} pages, but Florence-2 reads exactly one;"
+                    " use model=qwen2vl, or one page an example"
+                )
+        pages = [images[0] for images in open_pages(examples, open_page)]
+        pixels = self.processor.image_processor(images=pages, return_tensors="pt")["pixel_values"]
+        return Prompts({"pixel_values": pixels}, [self._prompt(example) for example in examples])
+
+    def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Adds `decoder_input_ids` and `labels` (B x T), which is the same answer one step later."""
+        answers = [[*self._tokens(example.target), self.end] for example in examples]
+        for example, answer in zip(examples, answers, strict=True):
+            self._fits(len(self.start) + len(answer), "answer", example)
+        given = [IGNORED] * (len(self.start) - 1)
+        return self._unlabelled(prompts) | {
+            "decoder_input_ids": _pad([self.start + answer[:-1] for answer in answers], self.pad),
+            "labels": _pad([given + answer for answer in answers], IGNORED),
+        }
+
+    def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]:
+        """The encoder's `input_ids` and `attention_mask` (B x T)."""
+        mask = _pad([[1] * len(row) for row in prompts.rows], 0)
+        return prompts.pages | {"input_ids": _pad(prompts.rows, self.pad), "attention_mask": mask}
 
     def _prompt(self, example: Example) -> list[int]:
         question = self._tokens(TASK + example.question)

@@ -23,7 +23,7 @@ from transformers import (
 
 from docvlm.errors import DocvlmError
 from docvlm.vlms.attention import use_fast_paths
-from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Generated
+from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Generated, Prompts
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
 from docvlm.vlms.pages import open_page, open_pages
 
@@ -66,20 +66,6 @@ class Qwen2VLCodec(Codec):
         self.image = processor.image_token_id
         self.pad = self.tokenizer.pad_token_id
 
-    def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Padded on the right. Adds `pixel_values` (patches x values) and `image_grid_thw` (pages x 3)."""
-        batch, prompts = self._pages(examples)
-        answers = [[*self._tokens(example.target), self.end] for example in examples]
-        labels = [[IGNORED] * len(prompt) + answer for prompt, answer in zip(prompts, answers, strict=True)]
-        ids = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-        batch["labels"] = _pad(labels, IGNORED, "right")
-        return batch | self._text(ids, "right")
-
-    def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Padded on the left, so that every row's answer starts in the same column."""
-        batch, prompts = self._pages(examples)
-        return batch | self._text(prompts, "left")
-
     def texts(self, ids: Tensor) -> list[str]:
         """Decode generated ids (B x T) to stripped strings without special tokens."""
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
@@ -88,18 +74,30 @@ class Qwen2VLCodec(Codec):
         """Write the processor's files, budget included."""
         self.processor.save_pretrained(folder)
 
-    def _pages(self, examples: Sequence[Example]) -> tuple[dict[str, Tensor], list[list[int]]]:
-        """Pixels of all pages, and each example's prompt ids with as many image tokens as its pages have."""
+    def _prompts(self, examples: Sequence[Example]) -> Prompts:
+        """Pages: `pixel_values` (patches x values) and `image_grid_thw` (pages x 3)."""
         pages = open_pages(examples, self._resized)
         flat = [image for images in pages for image in images]
         # Whole batches in torch: pages of equal size are normalised and cut into patches together.
         pixels = self.processor.image_processor(images=flat, do_resize=False, return_tensors="pt")
         tokens = (pixels["image_grid_thw"].prod(-1) // self.merge**2).tolist()
-        prompts, first = [], 0
+        rows, first = [], 0
         for example, images in zip(examples, pages, strict=True):
-            prompts.append(self._prompt(example, tokens[first : first + len(images)]))
+            rows.append(self._prompt(example, tokens[first : first + len(images)]))
             first += len(images)
-        return {"pixel_values": pixels["pixel_values"], "image_grid_thw": pixels["image_grid_thw"]}, prompts
+        return Prompts({name: pixels[name] for name in ("pixel_values", "image_grid_thw")}, rows)
+
+    def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Padded on the right."""
+        answers = [[*self._tokens(example.target), self.end] for example in examples]
+        pairs = list(zip(prompts.rows, answers, strict=True))
+        labels = [[IGNORED] * len(prompt) + answer for prompt, answer in pairs]
+        text = self._text([prompt + answer for prompt, answer in pairs], "right")
+        return prompts.pages | text | {"labels": _pad(labels, IGNORED, "right")}
+
+    def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]:
+        """Padded on the left, so that every row's answer starts in the same column."""
+        return prompts.pages | self._text(prompts.rows, "left")
 
     def _prompt(self, example: Example, image_tokens: list[int]) -> list[int]:
         """Prompt ids; the one image token the template writes for a page becomes as many as the page has."""
