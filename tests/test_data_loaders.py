@@ -26,25 +26,19 @@ from docvlm.data.folder import Folder
 from docvlm.data.infovqa import InfoVQA
 from docvlm.data.mix import Mix
 from docvlm.errors import DocvlmError
-from docvlm.vlms.base import Codec, EvalBatch
+from docvlm.vlms.base import EvalBatch
 
 
-class NumberCodec(Codec):
-    """Each example is its answer, a number; the page is opened, as a real codec does."""
+class NumberCodec:
+    """What loaders need of a `Codec`. Each example is its answer, a number; the page is opened, as a real one does."""
 
     def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         for example in examples:
             example.pages[0].open()
         return {"ids": torch.tensor([float(example.answers[0]) for example in examples])}
 
-    def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        return self.train_batch(examples)
-
-    def texts(self, ids: Tensor) -> list[str]:
-        return [str(i) for i in ids.tolist()]
-
-    def save(self, folder: Path) -> None:
-        raise NotImplementedError
+    def eval_batch(self, examples: Sequence[Example]) -> EvalBatch:
+        return EvalBatch(tuple(examples), self.train_batch(examples), self.train_batch(examples))
 
 
 class Killed(Exception):
@@ -199,6 +193,15 @@ def test_a_mixture_learns_by_weight_and_scores_by_benchmark(tmp_path: Path) -> N
     assert sum(len(batch.examples) for batch in mix.test_dataloader()) == len(parts["a"].test) + len(parts["b"].test)
     with pytest.raises(DocvlmError, match="no part called c"):
         Mix(parts=parts, weights={"c": 1.0})
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_page_that_breaks_in_a_worker_is_still_one_line(tmp_path: Path, workers: int) -> None:
+    data = module(own_pages(tmp_path / "own"), num_workers=workers, val_fraction=0.0, test_fraction=1.0)
+    (tmp_path / "own" / data.test[5].pages[0].name).write_bytes(b"gone bad after it was checked")
+    with pytest.raises(DocvlmError, match=r"page .*\.png: not an image") as caught:
+        list(data.test_dataloader())
+    assert "\n" not in str(caught.value)
 
 
 def test_a_limit_that_leaves_nothing_is_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from docvlm.data import splits
 from docvlm.data.benchmark import Benchmark, Role
@@ -25,7 +25,7 @@ from docvlm.data.example import Example
 from docvlm.data.pages import ArrowPage, FilePage
 from docvlm.data.quarantine import Quarantine
 from docvlm.data.reading import Reader
-from docvlm.data.samplers import EvalBatches, ResumableLoader, TrainBatches
+from docvlm.data.samplers import EvalBatches, PageLoader, ResumableLoader, TrainBatches
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class DocumentDataModule(LightningDataModule):
         dataset = _Batches(examples, self._codec().eval_batch)
         lengths = [_length(example) for example in examples]
         sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, **self._ranks())
-        return DataLoader(dataset, sampler=sampler, **self._loading())
+        return PageLoader(dataset, sampler=sampler, **self._loading())
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Tensors of an `EvalBatch` move, its examples stay; Lightning itself refuses frozen records."""
@@ -249,8 +249,14 @@ class _Batches(Dataset[Any]):
         self.examples = examples
         self.encode = encode
 
-    def __getitem__(self, indices: Sequence[int]) -> dict[str, torch.Tensor] | EvalBatch:
-        return self.encode([self.examples[index] for index in indices])
+    def __getitem__(self, indices: Sequence[int]) -> dict[str, torch.Tensor] | EvalBatch | DocvlmError:
+        examples = [self.examples[index] for index in indices]
+        if get_worker_info() is None:
+            return self.encode(examples)
+        try:
+            return self.encode(examples)
+        except DocvlmError as error:
+            return error  # `PageLoader` raises it in the main process
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from docvlm.errors import DocvlmError
+
 
 def epoch_order(parts: Sequence[tuple[int, float]], seed: int, epoch: int) -> np.ndarray:
     """Indices of one training epoch. `parts`: (number of examples, passes over them) of each stretch of the list.
@@ -103,7 +105,17 @@ class EvalBatches(DistributedSampler):
         return len(self.batches)
 
 
-class ResumableLoader(DataLoader):
+class PageLoader(DataLoader):
+    """A loader whose workers hand a `DocvlmError` over as it is; torch would bury its one line in a traceback."""
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            if isinstance(batch, DocvlmError):
+                raise batch
+            yield batch
+
+
+class ResumableLoader(PageLoader):
     """A loader that can say where in the epoch it is, and go on there (Lightning stores it in the checkpoint)."""
 
     sampler: TrainBatches
