@@ -1,8 +1,8 @@
 """A full-size Qwen2-VL-2B on this machine: one LoRA step and one evaluation of real pages, through the real command.
 
-The weights are random (the architecture is the published one, 2.2 billion parameters in bf16, built from its config), so
-the answers are noise; what is shown is that the path from pages to a saved adapter holds at full size, how long it takes
-and how much memory. The vocabulary has the published size, but the embedded tokenizer spells into its first ids.
+The weights are random (the architecture is the published one, 2.2 billion parameters in bf16, built from its config),
+so the answers are noise; what is shown is that the path from pages to a saved adapter holds at full size, how long it
+takes and how much memory. The vocabulary has the published size, but the embedded tokenizer spells into its first ids.
 
     python bench/full_size.py --checkpoint FOLDER --pages FOLDER_WITH_QA_JSONL      (about 4.5 GB are written)
 """
@@ -71,7 +71,8 @@ def main() -> None:
         subprocess.run([sys.executable, __file__, "--build", str(options.checkpoint)], check=True)
     run = options.checkpoint / "run"
     command = [
-        *(sys.executable, "-m", "docvlm.train", "model=qwen2vl", "scale=full", f"model.checkpoint={options.checkpoint}"),
+        *(sys.executable, "-m", "docvlm.train"),
+        *("model=qwen2vl", "scale=full", f"model.checkpoint={options.checkpoint}"),
         *("data=folder", f"data.source={options.pages}", "data.num_workers=0", "data.batch_size=1"),
         *("data.limit_train=4", "data.limit_val=4", "data.limit_test=4", "data.max_new_tokens=8"),
         *("trainer.max_steps=1", "trainer.accumulate_grad_batches=1", "offline=true", "rerun=true"),
