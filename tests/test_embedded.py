@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,13 +11,17 @@ from PIL.Image import Image
 from docvlm.data.example import Example
 from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.embedded import checkpoint
 from docvlm.vlms.embedded.architecture import BUILDERS
 from docvlm.vlms.embedded.attention import fast_vision
 from docvlm.vlms.embedded.batches import BATCHERS, READ, Answers, Qwen2VLBatcher, branches
 from docvlm.vlms.embedded.pages import KINDS, draw
-from docvlm.vlms.embedded.recipe import STAGES, Stream, correct, rate
+from docvlm.vlms.embedded.recipe import STAGES, Stream, correct, evaluate, rate
 
 BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": Budget(height=168, width=280)}
+
+
+FLOORS = {"qwen2vl": {"form": 0.8, "invoice": 0.8, "table": 0.4, "chart": 0.65, "read": 0.85}}
 
 
 @dataclass(frozen=True)
@@ -114,9 +117,22 @@ def test_an_answer_is_correct_only_when_all_its_tokens_are() -> None:
     assert correct(answers) == {"form": [True, False]}
 
 
-def test_checkpoints_are_small(tmp_path: Path) -> None:
-    for family, build in BUILDERS.items():
-        model, processor = build()
-        model.save_pretrained(tmp_path / family)
-        processor.save_pretrained(tmp_path / family)
-        assert sum(file.stat().st_size for file in (tmp_path / family).iterdir()) <= 13 * 2**20
+@torch.no_grad()
+@pytest.mark.parametrize("family", sorted(FLOORS))
+def test_the_embedded_checkpoint_reads(family: str) -> None:
+    """Exact match on pages no training step has drawn; the floors lie well under what `make base` logged."""
+    vlm = load_family(family).load(checkpoint(family), BUDGETS[family], offline=True).eval()
+    batcher = BATCHERS[family](vlm.net, vlm.codec.processor)
+    found = evaluate(batcher, pages=16, seed=77)
+    assert {kind: found[kind] for kind in FLOORS[family] if found[kind] < FLOORS[family][kind]} == {}
+
+
+@pytest.mark.parametrize("family", sorted(BUILDERS))
+def test_the_embedded_checkpoint_is_what_the_recipe_builds(family: str) -> None:
+    """Same architecture, processor files, and small enough to ship."""
+    folder = checkpoint(family)
+    model, _ = BUILDERS[family]()
+    vlm = load_family(family).load(folder, BUDGETS[family], offline=True)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    assert {name: parameter.shape for name, parameter in vlm.bare.named_parameters()} == shapes
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 12 * 2**20
