@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from docvlm.evaluation.table import Row
 
 
-@verb("evaluate", EvaluateConfig)
+@verb("evaluate", EvaluateConfig, on_failure=lambda job, reason: _leave(job.folder))
 def main(cfg: EvaluateConfig, job: Job) -> None:
     """Choose what is evaluated, answer, score, show, write."""
     if cfg.predictions is not None:
