@@ -81,7 +81,8 @@ class EpochTable(Callback):
         self._questions, self._training, self._loss, self._steps = 0, 0.0, 0.0, 0
         if trainer.is_global_zero:
             write_csv(self.path, self.rows)
-            numbers = {f"val/{name}": value for name, value in self.rows[-1].items() if isinstance(value, int | float)}
+            row = self.rows[-1].items()
+            numbers = {f"val/{name}": value for name, value in row if name in SHOWN and isinstance(value, (int, float))}
             for logger in trainer.loggers:
                 logger.log_metrics(numbers, step=trainer.global_step)
 

@@ -153,6 +153,7 @@ def _quiet() -> None:
         ".*in eval mode at the start of training.*",  # frozen parts
         ".*smaller than the logging interval.*",
         ".*transfer_batch_to_device.*",
+        ".*broadcast_buffers. is deprecated.*",  # its successor is unknown to older torch
         ".*treespec, LeafSpec.*",  # Lightning's own use of torch
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -120,6 +120,13 @@ class AnswerModule(LightningModule):
         factor = self.trainer.accumulate_grad_batches * devices / tokens
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         torch._foreach_mul_(grads, factor)
+        self._log_step(optimizer)
+
+    def _log_step(self, optimizer: Optimizer) -> None:
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            rates = {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
+            for logger in self.trainer.loggers:
+                logger.log_metrics({"train/loss": self.train_loss, **rates}, step=self.global_step)
 
     # Answering
 
@@ -136,7 +143,7 @@ class AnswerModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Score the whole split; the one number logged is what early stopping watches."""
         self.evaluation = self._tally.finish(self.trainer.datamodule.val, self.metrics)  # type: ignore[attr-defined]
-        self.log("val/score", self.evaluation.interval.mean, batch_size=1)
+        self.log("val/score", self.evaluation.interval.mean, batch_size=1, sync_dist=True)  # the same on every device
 
     def on_test_epoch_start(self) -> None:
         """Start an empty tally."""

@@ -124,7 +124,7 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
             )
             yield run
             return
-        console.print(f"{claimed.action}: {shown(folder.root)}", highlight=False)
+        console.print(f"{claimed.action.value}: {shown(folder.root)}", highlight=False)
         with stop_on_signal() as run.stop, ResultFile(folder.result, head) if main else nullcontext() as result:
             yield run
             if result is not None:
