@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy
 
 from docvlm import build
+from docvlm.errors import DocvlmError
 from docvlm.training import checkpoint, ranks
 from docvlm.training.checkpoint import BestCheckpoint, LastCheckpoint
 from docvlm.training.epochs import EpochTable
@@ -45,20 +46,17 @@ class Proof(Callback):
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Before epoch 0."""
-        self._prove(trainer, module)
+        self._prove(module)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Before a resumed run goes on."""
-        self._prove(trainer, module)
+        self._prove(module)
 
-    def _prove(self, trainer: Trainer, module: LightningModule) -> None:
+    def _prove(self, module: LightningModule) -> None:
         run, self.run = self.run, None
         if run is None:
             return
         assert isinstance(module, AnswerModule)
-        if isinstance(trainer.strategy, FSDPStrategy):
-            run.console.print("proof: not made, since FSDP shards the weights; trainer=ddp or one device makes it")
-            return
         with torch.enable_grad():
             line = prove(module.vlm, module.vlm.codec.train_batch(run.data.train[:PROOF_EXAMPLES]))
         run.console.print(line, highlight=False)
@@ -74,6 +72,8 @@ def fit(run: Run) -> Learned:
     own: list[Callback] = [Proof(run), epochs, best, ProgressLines(epochs, run.console)]
     # `last` comes last: it stores the state the others have after the same event
     trainer = _trainer(run, [*own, *build.callbacks(run.cfg.callbacks), last])
+    if isinstance(trainer.strategy, FSDPStrategy):
+        raise DocvlmError("trainer=fsdp: best/ cannot be saved from sharded weights yet; use trainer=ddp or one device")
     if ranks.is_main() and not run.folder.manifest.exists():
         device = trainer.strategy.root_device.type
         write_json(run.folder.manifest, manifest(run.cfg, run.job, run.identity, run.data, run.vlm, device))
