@@ -29,6 +29,15 @@ def detect_scale() -> str:
     return "full" if torch.cuda.is_available() else "tiny"
 
 
+def cpu_precision() -> str:
+    """`bf16-mixed` where the processor multiplies bf16 matrices in hardware (AMX), else `32-true`.
+
+    A training step of the embedded Qwen2-VL takes a third less CPU time with it; elsewhere bf16 is emulated and slower.
+    """
+    info = Path("/proc/cpuinfo")
+    return "bf16-mixed" if info.exists() and " amx_bf16" in info.read_text() else "32-true"
+
+
 def _by_rank(r: Any, with_adapter: Any, without: Any) -> Any:
     return without if r == 0 else with_adapter
 
@@ -36,6 +45,7 @@ def _by_rank(r: Any, with_adapter: Any, without: Any) -> Any:
 def register_resolvers() -> None:
     """Make `${docvlm.…:}` known to OmegaConf. Harmless when repeated: a sweep runs many jobs in one process."""
     OmegaConf.register_new_resolver("docvlm.scale", detect_scale, replace=True)
+    OmegaConf.register_new_resolver("docvlm.cpu_precision", cpu_precision, replace=True)
     OmegaConf.register_new_resolver("docvlm.by_rank", _by_rank, replace=True)
 
 
