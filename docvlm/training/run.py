@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import seed_everything
 from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
 
 from docvlm import build
 from docvlm.config import Job, TrainConfig
@@ -75,6 +76,7 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
 
 def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
     """Checkpoint → a model of which exactly what `freeze` and `lora` say learns. Random adapters come from `seed`."""
+    disable_progress_bar()  # one more for every shard that `best/` is written in
     seed_everything(cfg.seed, verbose=False)
     checkpoint = base_checkpoint(cfg)
     vlm = load_family(cfg.model.family).load(
