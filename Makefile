@@ -1,6 +1,7 @@
 # Every target sets up what it needs: on a bare machine with Python >= 3.10, `make demo` or `make test` is all there is to type.
 .DEFAULT_GOAL := help
 SHELL := bash
+unexport PYTHONDONTWRITEBYTECODE # half of every start would be compiling what was compiled before
 
 PYTHON ?= python3# the interpreter that .venv is made from
 BIN := .venv/bin
@@ -19,8 +20,8 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "error: docvlm needs Python >= 3.10, which $(PYTHON) is not: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 		{ rm -rf .venv; echo "error: $(PYTHON) -m venv failed: install the venv package of your system (Debian: apt install python3-venv)" >&2; exit 1; }
-	@if command -v uv >/dev/null; then uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
-	elif $(BIN)/python -m pip install --quiet uv; then $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	@if command -v uv >/dev/null; then uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+	elif $(BIN)/python -m pip install --quiet uv; then $(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
 	else $(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'; fi
 	@touch $@
 
