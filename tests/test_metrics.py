@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -208,13 +209,18 @@ def test_metrics_import_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_fifty_thousand_pairs_in_a_quarter_second() -> None:
-    pairs = [(f"{i} Sixteenth St., N.W.", [f"{i + 7} SIXTEENTH ST., N. W."]) for i in range(25_000)]
-    pairs += [(f"no {i}", ["a quite different answer"]) for i in range(25_000)]
-    runs = []
-    for _ in range(5):  # the best of five: the machine may be busy
-        start = time.process_time()
-        for prediction, answers in pairs:
-            anls(prediction, answers)
-        runs.append(time.process_time() - start)
-    assert min(runs) < 0.25
+def test_anls_takes_a_tenth_of_the_time_of_plain_python() -> None:
+    """A ratio within one process, which a busy machine leaves alone; the reference is the RRC rule in plain Python."""
+    pairs = [(f"{i} Sixteenth St., N.W.", [f"{i + 7} SIXTEENTH ST., N. W."]) for i in range(500)]
+    pairs += [(f"no {i}", ["a quite different answer"]) for i in range(500)]
+
+    def seconds(metric: Callable[[str, list[str]], float]) -> float:
+        runs = []
+        for _ in range(3):
+            start = time.process_time()
+            for prediction, answers in pairs:
+                metric(prediction, answers)
+            runs.append(time.process_time() - start)
+        return min(runs)
+
+    assert seconds(anls) < 0.1 * seconds(rrc)
