@@ -59,8 +59,8 @@ def assert_same_run(folder: Path) -> None:
 # An epoch has 6 batches, 3 optimizer steps and 1 batch of val; epoch 0 is the first call of validation_step.
 POINTS = [
     pytest.param(AnswerModule, "training_step", 4, id="half an accumulated step"),
-    pytest.param(AnswerModule, "validation_step", 2, id="evaluation of epoch 1", marks=pytest.mark.slow),
-    pytest.param(AnswerModule, "training_step", 7, id="first batch of epoch 2", marks=pytest.mark.slow),
+    pytest.param(AnswerModule, "validation_step", 2, id="evaluation of epoch 1"),
+    pytest.param(AnswerModule, "training_step", 7, id="first batch of epoch 2"),
     pytest.param(AnswerModule, "training_step", 1, id="before any checkpoint", marks=pytest.mark.slow),
     pytest.param(AnswerModule, "training_step", 11, id="end of epoch 2", marks=pytest.mark.slow),
     pytest.param(exam, "answer", 1, id="test split", marks=pytest.mark.slow),
