@@ -21,7 +21,10 @@ from docvlm.vlms.embedded.recipe import STAGES, Stream, correct, evaluate, rate
 BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": Budget(height=168, width=280)}
 
 
-FLOORS = {"qwen2vl": {"form": 0.8, "invoice": 0.8, "table": 0.4, "chart": 0.65, "read": 0.85}}
+FLOORS = {
+    "qwen2vl": {"form": 0.8, "invoice": 0.8, "table": 0.4, "chart": 0.65, "read": 0.85},
+    "florence2": {"form": 0.1, "invoice": 0.15, "table": 0.05, "chart": 0.1, "read": 0.35},
+}
 
 
 @dataclass(frozen=True)

@@ -189,8 +189,8 @@ class _ConfigOnly:
 
 
 def save(net: Any, processor: Any, folder: Path) -> None:
-    """Write a Transformers checkpoint with its processor."""
-    net.save_pretrained(folder)
+    """Write a Transformers checkpoint with its processor; weights in bf16, half the size, that load as float32."""
+    net.save_pretrained(folder, state_dict={name: weight.bfloat16() for name, weight in net.state_dict().items()})
     processor.save_pretrained(folder)
 
 
