@@ -37,6 +37,8 @@ class NumberCodec:
             example.pages[0].open()
         return {"ids": torch.tensor([float(example.answers[0]) for example in examples])}
 
+    packed_batch = train_batch
+
     def eval_batch(self, examples: Sequence[Example]) -> EvalBatch:
         return EvalBatch(tuple(examples), self.train_batch(examples), self.train_batch(examples))
 

@@ -62,6 +62,9 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     _need(0 <= cfg.freeze <= 100, "freeze", f"{cfg.freeze:g}", "a percentage of the vision tower's blocks, 0 to 100")
     _lora(cfg.lora)
     _data(cfg.data, "data")
+    packed_flash = cfg.data.packing and cfg.model.family == "qwen2vl" and "flash" in cfg.model.attn
+    advice = "FlashAttention takes no mask of branches; use sdpa, or data.packing=false"
+    _need(not packed_flash, "model.attn", cfg.model.attn, advice)
     optim = cfg.optim
     _need(optim.lr > 0, "optim.lr", optim.lr, "a learning rate is above 0")
     _need(optim.vision_lr > 0, "optim.vision_lr", optim.vision_lr, "above 0; freeze=100 keeps the tower as it is")

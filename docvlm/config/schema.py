@@ -121,6 +121,7 @@ class DataConf(_ReadOnly):
     split_seed: int | None = None
     metric: str | None = None
     max_new_tokens: int | None = None
+    packing: bool = True
     parts: dict[str, Any] | None = None
     weights: dict[str, float] | None = None
 

@@ -3,7 +3,8 @@
 Both samplers yield whole batches of indices (the loader has `batch_size=None`). They are `DistributedSampler`s so that
 Lightning knows ranks are taken care of and does not put its own in front, which would repeat examples.
 
-    training    one shuffled order an epoch, cut into global batches; rank r takes the r-th piece of each:
+    training    one shuffled order an epoch, questions about the same pages side by side so that they can share them,
+                cut into global batches; rank r takes the r-th piece of each:
                 1 process x 4 and 2 processes x 2 see the same examples in the same step
     evaluation  longest first, cut into batches, batches dealt out to ranks; every example exactly once
 """
@@ -20,21 +21,37 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from docvlm.errors import DocvlmError
 
 
-def epoch_order(parts: Sequence[tuple[int, float]], seed: int, epoch: int) -> np.ndarray:
+def epoch_order(
+    parts: Sequence[tuple[int, float]], seed: int, epoch: int, groups: Sequence[int] | None = None
+) -> np.ndarray:
     """Indices of one training epoch. `parts`: (number of examples, passes over them) of each stretch of the list.
 
-    1.5 passes are every example once and a seeded half of them, another half each epoch, once more.
+    1.5 passes are every example once and a seeded half of them, another half each epoch, once more. Examples of one of
+    the `groups` (a number for each example: those who share their pages) stay side by side; groups are shuffled, and
+    so are the examples within one. Without groups every example is its own.
     """
     random = np.random.Generator(np.random.PCG64([seed, epoch]))
-    drawn: list[np.ndarray] = []
+    passes_of: list[tuple[np.ndarray, np.ndarray]] = []  # (indices, their groups) of each pass over a part
     start = 0
     for size, passes in parts:
-        whole = math.floor(passes)
-        extra = round((passes - whole) * size)
-        drawn += [np.arange(start, start + size)] * whole
-        drawn.append(start + random.permutation(size)[:extra])
+        indices = np.arange(start, start + size)
+        own = indices if groups is None else np.asarray(groups)[indices]
+        for share in [1.0] * math.floor(passes) + [passes % 1]:
+            order = _grouped(indices, own, random)[: round(share * size)]
+            passes_of.append((order, order if groups is None else np.asarray(groups)[order]))
         start += size
-    return random.permutation(np.concatenate(drawn)) if drawn else np.arange(0)
+    if not passes_of:
+        return np.arange(0)
+    indices = np.concatenate([order for order, _ in passes_of])
+    visits = np.concatenate([np.full(len(order), number) for number, (order, _) in enumerate(passes_of)])
+    apart = np.concatenate([own for _, own in passes_of]) * len(passes_of) + visits  # a group once a pass
+    return indices[_grouped(np.arange(len(indices)), apart, random)]
+
+
+def _grouped(indices: np.ndarray, groups: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """`indices` shuffled, those of one group side by side."""
+    names, group = np.unique(groups, return_inverse=True)
+    return indices[np.lexsort((random.permutation(len(indices)), random.permutation(len(names))[group]))]
 
 
 class TrainBatches(DistributedSampler):
@@ -47,12 +64,13 @@ class TrainBatches(DistributedSampler):
         seed: int,
         *,
         parts: Sequence[tuple[int, float]],
+        groups: Sequence[int] | None = None,
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
         self.batch_size = batch_size
-        self.parts = tuple(parts)
+        self.parts, self.groups = tuple(parts), groups
         self.start = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -64,7 +82,7 @@ class TrainBatches(DistributedSampler):
         self.epoch, self.start = epoch, batches
 
     def __iter__(self) -> Iterator[Any]:
-        order = epoch_order(self.parts, self.seed, self.epoch)
+        order = epoch_order(self.parts, self.seed, self.epoch, self.groups)
         everyone = self.batch_size * self.num_replicas
         for step in range(self.start, len(self)):
             batch = order[step * everyone : (step + 1) * everyone]

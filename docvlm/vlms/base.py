@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
+from docvlm.data.packing import IGNORED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from docvlm.data.example import Example
     from docvlm.vlms.trainable import Trainable
-
-IGNORED = -100  # the label cross-entropy skips
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,10 @@ class Codec(ABC):
     def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Inputs and `labels` (B x T); labels are -100 everywhere but on the answer and its end token."""
         return self._labelled(self._prompts(examples), examples)
+
+    @abstractmethod
+    def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """The same questions with the work on a page shared by all that ask about it; the same loss and gradients."""
 
     def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Inputs to generate from: page and question, no answer. Decoder-only families pad on the left."""

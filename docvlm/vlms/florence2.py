@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
+from docvlm.data.packing import by_pages
 from docvlm.errors import DocvlmError
 from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Generated, Prompts
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
@@ -71,6 +72,18 @@ class Florence2Codec(Codec):
         pages = [images[0] for images in open_pages(examples, open_page)]
         pixels = self.processor.image_processor(images=pages, return_tensors="pt")["pixel_values"]
         return Prompts({"pixel_values": pixels}, [self._prompt(example) for example in examples])
+
+    def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """As `train_batch`, with each page's pixels once; `page_of` (B) says which row asks about which page.
+
+        Page and question meet in the encoder, so the tower's output is all that questions can share.
+        """
+        groups = by_pages(examples)
+        asked = [example for group in groups for example in group]
+        rows = self._labelled(Prompts({}, [self._prompt(example) for example in asked]), asked)
+        pages = self._prompts([group[0] for group in groups]).pages
+        page_of = [page for page, group in enumerate(groups) for _ in group]
+        return pages | rows | {"page_of": torch.tensor(page_of)}
 
     def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Adds `decoder_input_ids` and `labels` (B x T), which is the same answer one step later."""
@@ -150,10 +163,20 @@ class Florence2(VLM):
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", "page_of")}
         with self.autocast():
+            if "page_of" in batch:
+                inputs = self._spread(inputs, batch["page_of"])
             hidden = self.bare.model(**inputs, use_cache=False).last_hidden_state
         return self._answer_loss(hidden, batch["labels"])
+
+    def _spread(self, inputs: dict[str, Tensor], page_of: Tensor) -> dict[str, Tensor]:
+        """Put each page's features into the rows that ask about it; the tower sees a page once."""
+        ids = inputs.pop("input_ids")
+        features = self.bare.model.get_image_features(inputs.pop("pixel_values")).pooler_output[page_of]
+        embeds = self.bare.get_input_embeddings()(ids)
+        image = (ids == self.codec.page[0])[..., None]
+        return inputs | {"inputs_embeds": embeds.masked_scatter(image, features.to(embeds.dtype))}
 
     def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
         """Greedy answers, one a row of the batch, in its order."""

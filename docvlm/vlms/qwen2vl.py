@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from transformers import (
     Qwen2VLProcessor,
 )
 
+from docvlm.data.packing import Branch, by_pages, pack, positions, visible
 from docvlm.errors import DocvlmError
 from docvlm.vlms.attention import use_fast_paths
 from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Generated, Prompts
@@ -76,16 +77,39 @@ class Qwen2VLCodec(Codec):
 
     def _prompts(self, examples: Sequence[Example]) -> Prompts:
         """Pages: `pixel_values` (patches x values) and `image_grid_thw` (pages x 3)."""
+        pixels, tokens = self._pages(examples)
+        rows = [self._prompt(example, counts) for example, counts in zip(examples, tokens, strict=True)]
+        return Prompts(pixels, rows)
+
+    def _pages(self, examples: Sequence[Example]) -> tuple[dict[str, Tensor], list[list[int]]]:
+        """Pixels of the examples' pages, and how many tokens each page of each example becomes."""
         pages = open_pages(examples, self._resized)
         flat = [image for images in pages for image in images]
         # Whole batches in torch: pages of equal size are normalised and cut into patches together.
         pixels = self.processor.image_processor(images=flat, do_resize=False, return_tensors="pt")
-        tokens = (pixels["image_grid_thw"].prod(-1) // self.merge**2).tolist()
-        rows, first = [], 0
-        for example, images in zip(examples, pages, strict=True):
-            rows.append(self._prompt(example, tokens[first : first + len(images)]))
-            first += len(images)
-        return Prompts({name: pixels[name] for name in ("pixel_values", "image_grid_thw")}, rows)
+        counts = iter((pixels["image_grid_thw"].prod(-1) // self.merge**2).tolist())
+        tokens = [[next(counts) for _ in images] for images in pages]
+        return {name: pixels[name] for name in ("pixel_values", "image_grid_thw")}, tokens
+
+    def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """One row a document: its pages, then its questions as branches (`docvlm.data.packing`)."""
+        groups = by_pages(examples)
+        pixels, tokens = self._pages([group[0] for group in groups])
+        rows = [self._row(group, counts) for group, counts in zip(groups, tokens, strict=True)]
+        packed = pack(rows, self.pad)
+        return pixels | packed | {"mm_token_type_ids": (packed["input_ids"] == self.image).int()}
+
+    def _row(self, group: list[Example], tokens: list[int]) -> tuple[list[int], list[Branch]]:
+        prompts = [self._prompt(example, tokens) for example in group]
+        cut = len(prompts[0]) - prompts[0][::-1].index(self.image) + 1  # the pages end with <|vision_end|>
+        prefix = prompts[0][:cut]
+        if any(prompt[:cut] != prefix for prompt in prompts):
+            raise DocvlmError(
+                "chat_template.jinja: it puts the question before the page, so questions cannot share one;"
+                " set packing=false"
+            )
+        answers = [[*self._tokens(example.target), self.end] for example in group]
+        return prefix, [Branch(prompt[cut:], answer) for prompt, answer in zip(prompts, answers, strict=True)]
 
     def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Padded on the right."""
@@ -189,10 +213,29 @@ class Qwen2VL(VLM):
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        inputs = self._unpacked(batch) if "segments" in batch else batch
+        inputs = {name: tensor for name, tensor in inputs.items() if name != "labels"}
         with self.autocast():
             hidden = self.bare.model(**inputs, use_cache=False).last_hidden_state
         return self._answer_loss(hidden[:, :-1], batch["labels"][:, 1:])
+
+    def _unpacked(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """A packed batch as the Transformers model takes it: with its branches' mask and positions."""
+        inputs: dict[str, Any] = dict(batch)
+        segments, offsets, kinds = (inputs.pop(name) for name in ("segments", "offsets", "mm_token_type_ids"))
+        longest = int((segments == 0).sum(dim=1).max())
+        prefix, _ = self.bare.model.get_rope_index(
+            input_ids=batch["input_ids"][:, :longest],
+            mm_token_type_ids=kinds[:, :longest],
+            image_grid_thw=batch["image_grid_thw"],
+            attention_mask=(segments[:, :longest] == 0).long(),
+        )
+        mask = visible(segments)
+        if self.bare.config.get_text_config()._attn_implementation == "eager":  # which adds its mask to the scores
+            mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, torch.finfo(torch.float32).min)
+        inputs["position_ids"] = positions(prefix, segments, offsets)
+        inputs["attention_mask"] = {"full_attention": mask}
+        return inputs
 
     def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
         """Greedy answers, one a row of the batch, in its order."""

@@ -1,0 +1,80 @@
+"""Pages shared by their questions: one row a document, its pages first, then each question and answer as a branch.
+
+In a decoder the pages come before the question, so what it computes on them does not depend on it: k questions need the
+pages once. Every branch sees the pages and itself, not its siblings, and its positions restart right after the pages;
+losses and gradients are those of k separate sequences (tests/test_packing.py), the savings are in docs/LOG.md. Only
+rows and masks are made here. A family whose encoder mixes page and question (Florence-2) shares the tower's pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from docvlm.data.example import Example
+
+IGNORED = -100
+PADDING = -1  # segment of a padded position; 0 is the pages, 1, 2, ... are the branches
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One question after the pages: token ids up to the answer, and the answer's with its end token."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
+def by_pages(examples: Sequence[Example]) -> list[list[Example]]:
+    """Examples that ask about the same pages together; documents and questions in the order they first come in."""
+    groups: dict[tuple[object, ...], list[Example]] = {}
+    for example in examples:
+        groups.setdefault(example.pages, []).append(example)
+    return list(groups.values())
+
+
+def pack(rows: Sequence[tuple[list[int], Sequence[Branch]]], pad: int) -> dict[str, Tensor]:
+    """(ids of the pages, branches) of each document as tensors (B x T), padded on the right.
+
+    `input_ids`; `labels`, -100 everywhere but on answers; `segments`, which branch a position belongs to; `offsets`,
+    its place in that branch, 0 on the pages.
+    """
+    flat = []
+    for prefix, branches in rows:
+        ids, labels, segments, offsets = list(prefix), [IGNORED] * len(prefix), [0] * len(prefix), [0] * len(prefix)
+        for number, branch in enumerate(branches, start=1):
+            ids += branch.prompt + branch.answer
+            labels += [IGNORED] * len(branch.prompt) + branch.answer
+            length = len(branch.prompt) + len(branch.answer)
+            segments += [number] * length
+            offsets += range(length)
+        flat.append((ids, labels, segments, offsets))
+    longest = max(len(ids) for ids, *_ in flat)
+    names, fill = ("input_ids", "labels", "segments", "offsets"), (pad, IGNORED, PADDING, 0)
+    return {
+        name: torch.tensor([row[place] + [blank] * (longest - len(row[place])) for row in flat])
+        for place, (name, blank) in enumerate(zip(names, fill, strict=True))
+    }
+
+
+def visible(segments: Tensor) -> Tensor:
+    """Which positions each position attends to (B x 1 x T x T, bool): the pages and its own branch, up to itself."""
+    length = segments.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    same = segments[:, :, None] == segments[:, None, :]
+    return ((same | (segments[:, None, :] == 0)) & causal)[:, None]
+
+
+def positions(prefix: Tensor, segments: Tensor, offsets: Tensor) -> Tensor:
+    """M-RoPE positions (3 x B x T) of packed rows from those of their pages (3 x B x P): branches start after them."""
+    pages = segments == 0
+    longest = prefix.shape[2]
+    first = prefix.masked_fill(~pages[:, :longest], 0).amax(dim=(0, 2)) + 1
+    out = (first[:, None] + offsets).expand(3, -1, -1).clone()
+    out[:, :, :longest] = torch.where(pages[:, :longest], prefix, out[:, :, :longest])
+    return out

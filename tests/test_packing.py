@@ -1,0 +1,139 @@
+"""Shared pages: loss and gradients of one sequence a question, in fewer rows; nothing leaks between siblings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import Paper, example, load, widen
+from torch import Tensor
+
+from docvlm.data.datamodule import page_groups
+from docvlm.data.packing import Branch, by_pages, pack, positions, visible
+from docvlm.data.samplers import TrainBatches, epoch_order
+from docvlm.errors import DocvlmError
+from docvlm.vlms.base import VLM
+from docvlm.vlms.trainable import Lora, apply
+
+WIDE = (Paper("wide", 560, 84),)
+ONE = (Paper("one"),)
+ASKED = [
+    replace(example(0, pages=ONE), question="Which?"),
+    replace(example(1, pages=WIDE), question="What is written at the very bottom?", answers=("12 Elm Street",)),
+    replace(example(2, pages=ONE), question="How much is it?", answers=("$4.20",)),
+    replace(example(3, pages=ONE), question="Who?", answers=("B",)),
+    example(4, pages=WIDE),
+]
+TWO_PAGES = [example(5 + i, pages=(Paper("first"), Paper("second", 112, 196))) for i in range(2)]
+
+
+def gradients(vlm: VLM, batch: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+    vlm.zero_grad()
+    loss, tokens = vlm.loss(batch)
+    (loss / tokens).backward()
+    return loss.item(), {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
+
+
+def prepared(family: str, freeze: float, r: int, attn: str = "eager") -> VLM:
+    torch.manual_seed(1)
+    vlm = load(family)
+    vlm.net.set_attn_implementation(attn)
+    apply(vlm, freeze, Lora(r))
+    for name, parameter in vlm.named_parameters():
+        if "lora_B" in name:  # which starts at zero, and with it every gradient of lora_A
+            torch.nn.init.normal_(parameter, std=0.05)
+    return vlm
+
+
+@pytest.mark.parametrize("attn", ["eager", "sdpa"])
+@pytest.mark.parametrize(("family", "freeze", "r"), [("qwen2vl", 50, 4), ("qwen2vl", 100, 0), ("florence2", 50, 0)])
+def test_packed_losses_and_gradients_are_those_of_plain_sequences(
+    family: str, freeze: float, r: int, attn: str
+) -> None:
+    vlm = prepared(family, freeze, r, attn)
+    asked = ASKED + TWO_PAGES * (family == "qwen2vl")
+    packed = vlm.codec.packed_batch(asked)
+    plain_loss, plain = gradients(vlm, vlm.codec.train_batch(asked))
+    packed_loss, shared = gradients(vlm, packed)
+    assert packed_loss == pytest.approx(plain_loss, rel=2e-6)
+    assert plain.keys() == shared.keys()
+    largest = max(gradient.abs().max() for gradient in plain.values())
+    for name, gradient in plain.items():
+        assert torch.allclose(shared[name], gradient, rtol=1e-4, atol=float(largest) * 2e-6), name
+    pages = len(by_pages(asked))
+    assert len(packed["input_ids"] if family == "qwen2vl" else packed["pixel_values"]) == pages < len(asked)
+
+
+@pytest.mark.parametrize("family", ["qwen2vl", "florence2"])
+def test_a_single_question_is_the_plain_sequence(family: str) -> None:
+    vlm = load(family)
+    with torch.no_grad():
+        packed, plain = (vlm.loss(make(ASKED[:1]))[0] for make in (vlm.codec.packed_batch, vlm.codec.train_batch))
+    assert packed.item() == pytest.approx(plain.item(), rel=1e-6)
+
+
+def test_a_branch_does_not_see_its_siblings() -> None:
+    """Other answers on the page change nothing for a branch; under a plain causal mask they would."""
+    vlm = load("qwen2vl")
+    widen(vlm.net)
+    other = replace(ASKED[0], question="Something else entirely?", answers=("no",))
+
+    def last_branch(first: object) -> Tensor:
+        batch = vlm.codec.packed_batch([first, ASKED[2]])  # type: ignore[list-item]
+        hidden = vlm.bare.model(**vlm._unpacked({k: v for k, v in batch.items() if k != "labels"}))  # type: ignore[attr-defined,operator]
+        return hidden.last_hidden_state[batch["segments"] == 2]
+
+    with torch.no_grad():
+        assert torch.allclose(last_branch(ASKED[0]), last_branch(other), atol=1e-5)
+
+
+def test_rows_masks_and_positions() -> None:
+    rows = [([7, 7, 7], [Branch([1], [2, 3]), Branch([4, 5], [6])]), ([7], [Branch([1], [2])])]
+    packed = pack(rows, pad=0)
+    assert packed["input_ids"].tolist() == [[7, 7, 7, 1, 2, 3, 4, 5, 6], [7, 1, 2, 0, 0, 0, 0, 0, 0]]
+    assert packed["labels"][0].tolist() == [-100] * 4 + [2, 3] + [-100] * 2 + [6]
+    assert packed["segments"][1].tolist() == [0, 1, 1] + [-1] * 6
+    sees = visible(packed["segments"])[0, 0]
+    assert sees[5].tolist() == [True] * 6 + [False] * 3
+    assert sees[8].tolist() == [True] * 3 + [False] * 3 + [True] * 3
+    prefix = torch.tensor([[[0, 1, 2], [0, 9, 9]], [[0, 1, 4], [0, 9, 9]], [[0, 1, 1], [0, 9, 9]]])
+    placed = positions(prefix, packed["segments"], packed["offsets"])
+    assert placed[:, 0].tolist() == [
+        [0, 1, 2, 5, 6, 7, 5, 6, 7],
+        [0, 1, 4, 5, 6, 7, 5, 6, 7],
+        [0, 1, 1, 5, 6, 7, 5, 6, 7],
+    ]
+    assert placed[0, 1, :3].tolist() == [0, 1, 2]
+
+
+def test_a_template_that_asks_before_the_page_is_refused() -> None:
+    vlm = load("qwen2vl")
+    template = vlm.codec.processor.chat_template
+    vlm.codec.processor.chat_template = "Q: {{ messages[0]['content'][-1]['text'] }}" + template
+    with pytest.raises(DocvlmError, match="packing=false"):
+        vlm.codec.packed_batch([ASKED[0], ASKED[2]])
+
+
+def test_questions_of_a_page_stay_together_and_every_question_comes_once() -> None:
+    groups = [0, 1, 0, 2, 1, 1, 3, 2, 0, 4]
+    orders = [epoch_order([(10, 1.0)], seed=3, epoch=epoch, groups=groups).tolist() for epoch in range(4)]
+    for order in orders:
+        assert sorted(order) == list(range(10))
+        runs = [
+            group
+            for place, group in enumerate(groups[i] for i in order)
+            if place == 0 or group != groups[order[place - 1]]
+        ]
+        assert sorted(runs) == [0, 1, 2, 3, 4]
+    assert len({tuple(order) for order in orders}) == 4
+    twice = epoch_order([(10, 1.5)], seed=3, epoch=0, groups=groups)
+    assert len(twice) == 15 and np.bincount(twice, minlength=10).tolist().count(2) == 5
+    sampler = TrainBatches(groups, 4, 3, parts=[(10, 1.0)], groups=groups)  # type: ignore[arg-type]
+    assert [i for batch in sampler for i in batch] == orders[0]
+
+
+def test_groups_are_pages() -> None:
+    assert page_groups(ASKED) == [0, 1, 0, 0, 1]
+    assert [[e.question_id for e in group] for group in by_pages(ASKED)] == [["q0", "q2", "q3"], ["q1", "q4"]]
