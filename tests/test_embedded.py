@@ -15,7 +15,8 @@ from docvlm.vlms.embedded import checkpoint
 from docvlm.vlms.embedded.architecture import BUILDERS
 from docvlm.vlms.embedded.attention import fast_vision
 from docvlm.vlms.embedded.batches import BATCHERS, READ, Answers, Qwen2VLBatcher, branches
-from docvlm.vlms.embedded.pages import KINDS, draw
+from docvlm.vlms.embedded.layouts import KINDS
+from docvlm.vlms.embedded.pages import draw
 from docvlm.vlms.embedded.recipe import STAGES, Stream, correct, evaluate, rate
 
 BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": Budget(height=168, width=280)}

@@ -36,8 +36,10 @@ ITEMS = tuple(
 
 def random_word(rng: Random, shortest: int = 3, longest: int = 8) -> str:
     """A pronounceable-looking string nobody has seen: alternating consonants and vowels, capitalised."""
+    first = rng.randint(0, 1)
     letters = "".join(
-        rng.choice("bcdfghjklmnpqrstvwxz" if index % 2 else "aeiouy") for index in range(rng.randint(shortest, longest))
+        rng.choice("bcdfghjklmnpqrstvwxz" if (first + index) % 2 else "aeiouy")
+        for index in range(rng.randint(shortest, longest))
     )
     return letters.capitalize() if rng.random() < 0.8 else letters.upper()
 
