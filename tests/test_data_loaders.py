@@ -39,7 +39,7 @@ class NumberCodec:
 
     packed_batch = train_batch
 
-    def eval_batch(self, examples: Sequence[Example]) -> EvalBatch:
+    def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
         return EvalBatch(tuple(examples), self.train_batch(examples), self.train_batch(examples))
 
 

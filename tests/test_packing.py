@@ -11,10 +11,13 @@ from tiny import Paper, example, load, widen
 from torch import Tensor
 
 from docvlm.data.datamodule import page_groups
+from docvlm.data.generated import documents
 from docvlm.data.packing import Branch, by_pages, pack, positions, visible
 from docvlm.data.samplers import TrainBatches, epoch_order
 from docvlm.errors import DocvlmError
-from docvlm.vlms.base import VLM
+from docvlm.vlms import load_family
+from docvlm.vlms.base import VLM, Budget, Generated
+from docvlm.vlms.embedded import checkpoint
 from docvlm.vlms.trainable import Lora, apply
 
 WIDE = (Paper("wide", 560, 84),)
@@ -26,6 +29,7 @@ ASKED = [
     replace(example(3, pages=ONE), question="Who?", answers=("B",)),
     example(4, pages=WIDE),
 ]
+DRAWN = [example for document in documents("docvqa", "test", 4, "tiny", 0) for example in document]
 TWO_PAGES = [example(5 + i, pages=(Paper("first"), Paper("second", 112, 196))) for i in range(2)]
 
 
@@ -137,3 +141,41 @@ def test_questions_of_a_page_stay_together_and_every_question_comes_once() -> No
 def test_groups_are_pages() -> None:
     assert page_groups(ASKED) == [0, 1, 0, 0, 1]
     assert [[e.question_id for e in group] for group in by_pages(ASKED)] == [["q0", "q2", "q3"], ["q1", "q4"]]
+
+
+def embedded(family: str, attn: str = "eager") -> VLM:
+    """The embedded checkpoint: unlike a random one it says something else to every question."""
+    return load_family(family).load(checkpoint(family), Budget(), attn=attn, offline=True)
+
+
+def answers(vlm: VLM) -> tuple[list[Generated], list[Generated]]:
+    """One by one, and with shared pages."""
+    alone = [vlm.generate(vlm.codec.prompt_batch([example]), 14)[0] for example in DRAWN]
+    return alone, vlm.generate(vlm.codec.eval_batch(DRAWN).prompts, 14)
+
+
+@pytest.mark.parametrize("attn", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", ["qwen2vl", "florence2"])
+def test_shared_pages_give_the_text_of_one_by_one(family: str, attn: str) -> None:
+    alone, together = answers(embedded(family, attn))
+    assert together == alone
+    assert len({answer.text for answer in together}) > len(by_pages(DRAWN))
+
+
+@pytest.mark.parametrize("family", ["qwen2vl", "florence2"])
+def test_answers_that_end_apart_or_are_cut(family: str) -> None:
+    vlm = embedded(family)
+    first = vlm.generate(vlm.codec.prompt_batch(DRAWN[:1]), 14)[0].text
+    early = vlm.codec.tokenizer(first, add_special_tokens=False)["input_ids"][-1]  # type: ignore[attr-defined]
+    vlm.bare.generation_config.eos_token_id = early  # type: ignore[union-attr]
+    alone, together = answers(vlm)
+    assert together == alone
+    assert {answer.truncated for answer in alone} == {True, False}
+    assert len({answer.tokens for answer in alone}) > 1
+
+
+def test_documents_of_several_pages_and_sizes_share_too() -> None:
+    vlm = embedded("qwen2vl")
+    asked = [*ASKED, *TWO_PAGES]
+    alone = [vlm.generate(vlm.codec.prompt_batch([example]), 8)[0] for example in asked]
+    assert vlm.generate(vlm.codec.eval_batch(asked).prompts, 8) == alone

@@ -121,7 +121,7 @@ def test_an_evaluation_batch_opens_each_page_once(vlm: VLM, monkeypatch: pytest.
     draw = Paper.open
     monkeypatch.setattr(Paper, "open", lambda page: opened.append(page.name) or draw(page))
     shared = [replace(item, pages=MIXED[0].pages) for item in (example(1), example(2))]
-    batch = vlm.codec.eval_batch([MIXED[2], *shared])
+    batch = vlm.codec.eval_batch([MIXED[2], *shared], packed=False)
     assert sorted(opened) == ["first", "page 0", "second"]
     for ours, alone in ((batch.prompts, vlm.codec.prompt_batch), (batch.labelled, vlm.codec.train_batch)):
         for name, tensor in alone(batch.examples).items():

@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -169,8 +170,9 @@ class DocumentDataModule(LightningDataModule):
 
     def answer_dataloader(self, examples: Sequence[Example]) -> DataLoader[Any]:
         """`codec.eval_batch` of these examples, longest first; an interrupted evaluation asks for what is left."""
-        dataset = _Batches(examples, self._codec().eval_batch)
-        lengths = [_length(example) for example in examples]
+        dataset = _Batches(examples, partial(self._codec().eval_batch, packed=self.packing))
+        groups = page_groups(examples)
+        lengths = [_length(example, group) for example, group in zip(examples, groups, strict=True)]
         sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, **self._ranks())
         return PageLoader(dataset, sampler=sampler, **self._loading())
 
@@ -272,10 +274,10 @@ def page_groups(examples: Sequence[Example]) -> list[int]:
     return [numbers.setdefault(tuple(page.name for page in example.pages), len(numbers)) for example in examples]
 
 
-def _length(example: Example) -> tuple[int, ...]:
-    """Sorts examples by the cost of a batch with them: pages and their pixels first, then the question's length."""
+def _length(example: Example, group: int) -> tuple[int, ...]:
+    """Sorts examples by what a batch with them costs: pages, their pixels, then the questions of one page together."""
     sizes = [page.size for page in example.pages if isinstance(page, (FilePage, ArrowPage)) and page.size]
-    return len(example.pages), sum(width * height for width, height in sizes), len(example.question)
+    return len(example.pages), sum(width * height for width, height in sizes), group, len(example.question)
 
 
 def _content(example: Example) -> tuple[Any, ...]:

@@ -77,6 +77,19 @@ class Prompts:
     rows: list[list[int]]
 
 
+@dataclass(frozen=True, slots=True)
+class SharedPrompts:
+    """The same with each document's pages once: `page_of` says which document each row asks about.
+
+    A decoder's row begins after its document's `prefixes`; an encoder-decoder has none and its rows are whole.
+    """
+
+    pages: dict[str, Tensor]
+    rows: list[list[int]]
+    page_of: list[int]
+    prefixes: list[list[int]]
+
+
 def greedy(own: GenerationConfig) -> GenerationConfig:
     """A checkpoint's own tokens and nothing else of its generation settings: no sampling, beams or penalties.
 
@@ -104,16 +117,19 @@ class Codec(ABC):
         """Inputs and `labels` (B x T); labels are -100 everywhere but on the answer and its end token."""
         return self._labelled(self._prompts(examples), examples)
 
-    @abstractmethod
     def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """The same questions with the work on a page shared by all that ask about it; the same loss and gradients."""
+        return self._packed_labelled(self._shared(examples), examples)
 
     def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Inputs to generate from: page and question, no answer. Decoder-only families pad on the left."""
         return self._unlabelled(self._prompts(examples))
 
-    def eval_batch(self, examples: Sequence[Example]) -> EvalBatch:
-        """Both of the same examples, whose pages are opened once."""
+    def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
+        """Inputs to generate from and the same examples with labels; pages are opened once, shared if `packed`."""
+        if packed:
+            shared = self._shared(examples)
+            return EvalBatch(tuple(examples), self._packed_unlabelled(shared), self._packed_labelled(shared, examples))
         prompts = self._prompts(examples)
         return EvalBatch(tuple(examples), self._unlabelled(prompts), self._labelled(prompts, examples))
 
@@ -125,6 +141,15 @@ class Codec(ABC):
 
     @abstractmethod
     def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def _shared(self, examples: Sequence[Example]) -> SharedPrompts: ...
+
+    @abstractmethod
+    def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def _packed_unlabelled(self, shared: SharedPrompts) -> dict[str, Tensor]: ...
 
     @abstractmethod
     def texts(self, ids: Tensor) -> list[str]:
@@ -188,10 +213,6 @@ class VLM(nn.Module, ABC):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
 
-    @abstractmethod
-    def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
-        """Greedy answers, one a row of the batch, in its order. Runs in eval mode and without gradients."""
-
     def save(self, folder: Path) -> None:
         """Write the adapter, or the whole model where nothing is adapted (`docvlm.vlms.adapter.save`)."""
         from docvlm.vlms import adapter  # adapter builds on this module
@@ -242,15 +263,18 @@ class VLM(nn.Module, ABC):
         return loss, int(answers.sum())
 
     @torch.no_grad()
-    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
-        """Ids as Transformers' `generate` returns them, in eval mode whatever mode the model is in."""
+    def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
+        """Greedy answers, one a row of the batch, in its order. Runs in eval mode and without gradients."""
         training = self.training
         self.eval()
         with self.autocast():
-            ids = self.bare.generate(**batch, max_new_tokens=max_new_tokens)  # type: ignore[operator]  # from a mixin
+            ids = self._greedy(batch, max_new_tokens)
         self.train(training)
-        assert isinstance(ids, Tensor)
-        return ids
+        return self._answers(ids)
+
+    @abstractmethod
+    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
+        """New ids (B x T) up to and with an end token, whatever comes after it."""
 
     def _answers(self, ids: Tensor) -> list[Generated]:
         """Texts of new ids (B x T): tokens counted up to and with the end token, truncated where there is none."""

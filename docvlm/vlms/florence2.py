@@ -17,7 +17,7 @@ from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
 from docvlm.data.packing import by_pages
 from docvlm.errors import DocvlmError
-from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Generated, Prompts
+from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Prompts, SharedPrompts
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
 from docvlm.vlms.pages import open_page, open_pages
 
@@ -73,17 +73,21 @@ class Florence2Codec(Codec):
         pixels = self.processor.image_processor(images=pages, return_tensors="pt")["pixel_values"]
         return Prompts({"pixel_values": pixels}, [self._prompt(example) for example in examples])
 
-    def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """As `train_batch`, with each page's pixels once; `page_of` (B) says which row asks about which page.
-
-        Page and question meet in the encoder, so the tower's output is all that questions can share.
-        """
+    def _shared(self, examples: Sequence[Example]) -> SharedPrompts:
+        """Page and question meet in the encoder, so the tower's output is all that questions can share."""
         groups = by_pages(examples)
-        asked = [example for group in groups for example in group]
-        rows = self._labelled(Prompts({}, [self._prompt(example) for example in asked]), asked)
+        document = {example.pages: number for number, group in enumerate(groups) for example in group}
         pages = self._prompts([group[0] for group in groups]).pages
-        page_of = [page for page, group in enumerate(groups) for _ in group]
-        return pages | rows | {"page_of": torch.tensor(page_of)}
+        rows = [self._prompt(example) for example in examples]
+        return SharedPrompts(pages, rows, [document[example.pages] for example in examples], [])
+
+    def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """As `train_batch`, with each page's pixels once; `page_of` (B) says which row asks about which page."""
+        rows = self._labelled(Prompts(shared.pages, shared.rows), examples)
+        return rows | {"page_of": torch.tensor(shared.page_of)}
+
+    def _packed_unlabelled(self, shared: SharedPrompts) -> dict[str, Tensor]:
+        return self._unlabelled(Prompts(shared.pages, shared.rows)) | {"page_of": torch.tensor(shared.page_of)}
 
     def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Adds `decoder_input_ids` and `labels` (B x T), which is the same answer one step later."""
@@ -163,26 +167,29 @@ class Florence2(VLM):
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
-        inputs = {name: tensor for name, tensor in batch.items() if name not in ("labels", "page_of")}
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with self.autocast():
-            if "page_of" in batch:
-                inputs = self._spread(inputs, batch["page_of"])
-            hidden = self.bare.model(**inputs, use_cache=False).last_hidden_state
+            hidden = self.bare.model(**self._spread(inputs), use_cache=False).last_hidden_state
         return self._answer_loss(hidden, batch["labels"])
 
-    def _spread(self, inputs: dict[str, Tensor], page_of: Tensor) -> dict[str, Tensor]:
-        """Put each page's features into the rows that ask about it; the tower sees a page once."""
-        ids = inputs.pop("input_ids")
-        features = self.bare.model.get_image_features(inputs.pop("pixel_values")).pooler_output[page_of]
+    def _spread(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Put each page's features into the rows that ask about it, where pages are shared: the tower sees it once."""
+        if "page_of" not in inputs:
+            return inputs
+        rest = dict(inputs)
+        ids, pixels, page_of = (rest.pop(name) for name in ("input_ids", "pixel_values", "page_of"))
+        features = self.bare.model.get_image_features(pixels).pooler_output[page_of]
         embeds = self.bare.get_input_embeddings()(ids)
         image = (ids == self.codec.page[0])[..., None]
-        return inputs | {"inputs_embeds": embeds.masked_scatter(image, features.to(embeds.dtype))}
+        return rest | {"inputs_embeds": embeds.masked_scatter(image, features.to(embeds.dtype))}
 
-    def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
-        """Greedy answers, one a row of the batch, in its order."""
-        start = len(self.codec.start)
-        ids = self._greedy(batch, max_new_tokens + start - 1)
-        return self._answers(ids[:, start:])
+    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
+        start, inputs = len(self.codec.start), self._spread(batch)
+        if "inputs_embeds" in inputs:  # which `generate` does not hand on to an encoder
+            encoded = self.bare.model.language_model.encoder(**inputs)
+            inputs = {"encoder_outputs": encoded, "attention_mask": batch["attention_mask"]}
+        ids: Tensor = self.bare.generate(**inputs, max_new_tokens=max_new_tokens + start - 1)  # type: ignore[operator]  # from a mixin
+        return ids[:, start:]
 
 
 def _checked(budget: Budget, size: dict[str, int]) -> Budget:

@@ -24,8 +24,9 @@ from transformers import (
 from docvlm.data.packing import Branch, by_pages, pack, positions, visible
 from docvlm.errors import DocvlmError
 from docvlm.vlms.attention import use_fast_paths
-from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Generated, Prompts
+from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Prompts, SharedPrompts
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
+from docvlm.vlms.decoding import greedy_on_pages
 from docvlm.vlms.pages import open_page, open_pages
 
 if TYPE_CHECKING:
@@ -91,25 +92,38 @@ class Qwen2VLCodec(Codec):
         tokens = [[next(counts) for _ in images] for images in pages]
         return {name: pixels[name] for name in ("pixel_values", "image_grid_thw")}, tokens
 
-    def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """One row a document: its pages, then its questions as branches (`docvlm.data.packing`)."""
+    def _shared(self, examples: Sequence[Example]) -> SharedPrompts:
         groups = by_pages(examples)
         pixels, tokens = self._pages([group[0] for group in groups])
-        rows = [self._row(group, counts) for group, counts in zip(groups, tokens, strict=True)]
-        packed = pack(rows, self.pad)
-        return pixels | packed | {"mm_token_type_ids": (packed["input_ids"] == self.image).int()}
-
-    def _row(self, group: list[Example], tokens: list[int]) -> tuple[list[int], list[Branch]]:
-        prompts = [self._prompt(example, tokens) for example in group]
-        cut = len(prompts[0]) - prompts[0][::-1].index(self.image) + 1  # the pages end with <|vision_end|>
-        prefix = prompts[0][:cut]
-        if any(prompt[:cut] != prefix for prompt in prompts):
+        document = {example.pages: number for number, group in enumerate(groups) for example in group}
+        page_of = [document[example.pages] for example in examples]
+        whole = [self._prompt(e, tokens[number]) for e, number in zip(examples, page_of, strict=True)]
+        cuts = [len(ids) - ids[::-1].index(self.image) + 1 for ids in whole]  # the pages end with <|vision_end|>
+        first = {number: ids[:cut] for ids, cut, number in zip(whole, cuts, page_of, strict=True)}
+        if any(ids[:cut] != first[number] for ids, cut, number in zip(whole, cuts, page_of, strict=True)):
             raise DocvlmError(
                 "chat_template.jinja: it puts the question before the page, so questions cannot share one;"
-                " set packing=false"
+                " set data.packing=false"
             )
-        answers = [[*self._tokens(example.target), self.end] for example in group]
-        return prefix, [Branch(prompt[cut:], answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        rows = [ids[cut:] for ids, cut in zip(whole, cuts, strict=True)]
+        return SharedPrompts(pixels, rows, page_of, [first[number] for number in range(len(groups))])
+
+    def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """One row a document: its pages, then its questions as branches (`docvlm.data.packing`)."""
+        branches: list[list[Branch]] = [[] for _ in shared.prefixes]
+        for example, prompt, number in zip(examples, shared.rows, shared.page_of, strict=True):
+            branches[number].append(Branch(prompt, [*self._tokens(example.target), self.end]))
+        packed = pack(list(zip(shared.prefixes, branches, strict=True)), self.pad)
+        return shared.pages | packed | {"mm_token_type_ids": (packed["input_ids"] == self.image).int()}
+
+    def _packed_unlabelled(self, shared: SharedPrompts) -> dict[str, Tensor]:
+        """A row a document and a row a question, both padded on the left; `page_of` (B) joins them."""
+        questions = {
+            "question_ids": _pad(shared.rows, self.pad, "left"),
+            "question_mask": _pad([[1] * len(row) for row in shared.rows], 0, "left"),
+            "page_of": torch.tensor(shared.page_of),
+        }
+        return shared.pages | self._text(shared.prefixes, "left") | questions
 
     def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Padded on the right."""
@@ -237,10 +251,11 @@ class Qwen2VL(VLM):
         inputs["attention_mask"] = {"full_attention": mask}
         return inputs
 
-    def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
-        """Greedy answers, one a row of the batch, in its order."""
-        ids = self._greedy(batch, max_new_tokens)
-        return self._answers(ids[:, batch["input_ids"].shape[1] :])
+    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
+        if "page_of" in batch:
+            return greedy_on_pages(self.bare, batch, max_new_tokens)
+        ids: Tensor = self.bare.generate(**batch, max_new_tokens=max_new_tokens)  # type: ignore[operator]  # from a mixin
+        return ids[:, batch["input_ids"].shape[1] :]
 
 
 def _pad(rows: list[list[int]], value: int, side: str) -> Tensor:

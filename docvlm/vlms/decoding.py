@@ -1,0 +1,67 @@
+"""Greedy answers to many questions from one reading of each page (decoder-only families).
+
+The pages are prefilled once; every question continues a copy of its document's cache, and all questions decode as one
+batch. The text is that of decoding one by one with Transformers' `generate` (exact in float32, tests/test_packing.py);
+`generate` itself can do this only through the model's leftover `rope_deltas`. Memory: the cache of the pages for every
+question of the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+
+def greedy_on_pages(net: PreTrainedModel, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
+    """New ids (questions x T, T <= max_new_tokens): up to an end token, then padding.
+
+    `batch`: `input_ids` and `attention_mask` (documents x P) with the tensors of their pages, `question_ids` and
+    `question_mask` (questions x Q), all padded on the left, and `page_of` (questions).
+    """
+    page_of, asked = batch["page_of"], batch["question_mask"]
+    cache, first = _prefill(net, batch)
+    cache.batch_select_indices(page_of)
+    first, mask = first[page_of, None], torch.cat([batch["attention_mask"][page_of], asked], dim=1)
+    generation: Any = net.generation_config
+    ends = torch.as_tensor(generation.eos_token_id, device=asked.device).flatten()
+    step, places = batch["question_ids"], first + (asked.cumsum(1) - 1).clamp(min=0)
+    new: list[Tensor] = []
+    done = torch.zeros(len(page_of), dtype=torch.bool, device=asked.device)
+    while len(new) < max_new_tokens and not done.all():
+        hidden = _forward(net, step, mask, places, cache)
+        token = net.get_output_embeddings()(hidden[:, -1]).float().argmax(-1)
+        token = token.masked_fill(done, generation.pad_token_id)
+        new.append(token)
+        done = done | torch.isin(token, ends)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        step, places = token[:, None], places[:, -1:] + 1
+    return torch.stack(new, dim=1)
+
+
+def _prefill(net: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[DynamicCache, Tensor]:
+    """Cache of the documents' pages, and the M-RoPE position (documents) at which their questions begin."""
+    pages = {name: tensor for name, tensor in batch.items() if name not in ("question_ids", "question_mask", "page_of")}
+    where, _ = net.model.get_rope_index(
+        input_ids=batch["input_ids"],
+        mm_token_type_ids=batch["mm_token_type_ids"],
+        image_grid_thw=batch["image_grid_thw"],
+        attention_mask=batch["attention_mask"],
+    )
+    cache = DynamicCache(config=net.config.get_text_config())
+    net.model(**pages, position_ids=where, past_key_values=cache, use_cache=True)
+    first = where.masked_fill(batch["attention_mask"] == 0, 0).amax(dim=(0, 2)) + 1
+    return cache, first
+
+
+def _forward(net: PreTrainedModel, ids: Tensor, mask: Tensor, places: Tensor, cache: DynamicCache) -> Tensor:
+    hidden: Tensor = net.model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=places.expand(3, -1, -1),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return hidden
