@@ -108,7 +108,7 @@ def test_a_step_of_the_curriculum_is_a_function_of_its_number() -> None:
 
 
 def test_rate_warms_up_holds_and_decays() -> None:
-    rates = [rate(step, 1000) for step in range(1000)]
+    rates = [rate(step, 1000, decay=0.25) for step in range(1000)]
     assert rates[0] == pytest.approx(1 / 50)
     assert rates[50] == rates[700] == 1.0
     assert rates[900] == pytest.approx(0.4)

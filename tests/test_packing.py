@@ -12,7 +12,7 @@ from torch import Tensor
 
 from docvlm.data.datamodule import page_groups
 from docvlm.data.generated import documents
-from docvlm.data.packing import Branch, by_pages, pack, positions, visible
+from docvlm.data.packing import Branch, by_pages, pack, positions, questions, visible
 from docvlm.data.samplers import TrainBatches, epoch_order
 from docvlm.errors import DocvlmError
 from docvlm.vlms import load_family
@@ -67,6 +67,7 @@ def test_packed_losses_and_gradients_are_those_of_plain_sequences(
     for name, gradient in plain.items():
         assert torch.allclose(shared[name], gradient, rtol=1e-4, atol=float(largest) * 2e-6), name
     pages = len(by_pages(asked))
+    assert questions(packed) == questions(vlm.codec.train_batch(asked)) == len(asked)
     assert len(packed["input_ids"] if family == "qwen2vl" else packed["pixel_values"]) == pages < len(asked)
 
 

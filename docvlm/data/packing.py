@@ -62,6 +62,11 @@ def pack(rows: Sequence[tuple[list[int], Sequence[Branch]]], pad: int) -> dict[s
     }
 
 
+def questions(batch: dict[str, Tensor]) -> int:
+    """How many questions a training batch asks, packed or not."""
+    return int(batch["segments"].amax(dim=1).sum()) if "segments" in batch else len(batch["labels"])
+
+
 def visible(segments: Tensor) -> Tensor:
     """Which positions each position attends to (B x 1 x T x T, bool): the pages and its own branch, up to itself."""
     length = segments.shape[1]

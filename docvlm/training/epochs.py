@@ -14,6 +14,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table
 
+from docvlm.data.packing import questions
 from docvlm.training.evaluation import Evaluation
 from docvlm.training.files import write_csv
 from docvlm.training.machine import peak_memory_mb
@@ -65,7 +66,7 @@ class EpochTable(Callback):
     ) -> None:
         """Count."""
         assert isinstance(module, AnswerModule)
-        self._questions += len(batch["labels"]) * trainer.world_size
+        self._questions += questions(batch) * trainer.world_size
         if module.step_ended:
             self._loss += module.train_loss
             self._steps += 1

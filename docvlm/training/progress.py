@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from docvlm.data.packing import questions
 from docvlm.training.epochs import EpochTable
 from docvlm.training.module import AnswerModule
 
@@ -31,7 +32,7 @@ class ProgressLines(Callback):
         assert isinstance(module, AnswerModule)
         total = int(trainer.num_training_batches)
         text = f"epoch {module.at_epoch}/{trainer.max_epochs}  loss {module.train_loss:.3f}"
-        self._show(trainer, text, total, batch_idx + 1, questions=len(batch["labels"]) * trainer.world_size)
+        self._show(trainer, text, total, batch_idx + 1, questions=questions(batch) * trainer.world_size)
 
     def on_validation_batch_end(
         self,

@@ -73,8 +73,8 @@ class Stream(Dataset[dict[str, Any]]):
         return self.batcher(self.pages(step))
 
 
-def rate(step: int, total: int, warmup: int = 50, decay: float = 0.25) -> float:
-    """Multiplier of the learning rates: warm-up, constant, linear decay to 2 % over the last quarter."""
+def rate(step: int, total: int, decay: float, warmup: int = 50) -> float:
+    """Multiplier of the learning rates: warm-up, constant, linear decay to 2 % over the last `decay` of all steps."""
     return min((step + 1) / warmup, 1.0, max(0.02, (total - step) / (decay * total)))
 
 
@@ -117,7 +117,14 @@ def evaluate(batcher: Any, pages: int = 48, seed: int = 10_000_019) -> dict[str,
 
 
 def train(
-    family: str, out: Path, seed: int, stages: tuple[Stage, ...], muon: float, adamw: float, compiled: bool
+    family: str,
+    out: Path,
+    seed: int,
+    stages: tuple[Stage, ...],
+    muon: float,
+    adamw: float,
+    decay: float,
+    compiled: bool,
 ) -> None:
     """Run or continue the recipe; leaves `log.jsonl`, `state.pt` and the checkpoint in `out`."""
     torch.manual_seed(seed)
@@ -142,7 +149,7 @@ def train(
         if compiled and step == max(first, len(stream) - stages[-1].steps):
             compile_blocks(net)  # the earlier stages are over before a compilation would pay
         for optimizer, lr in zip(groups, base_rates, strict=True):
-            optimizer.param_groups[0]["lr"] = lr * rate(step, len(stream))
+            optimizer.param_groups[0]["lr"] = lr * rate(step, len(stream), decay)
         with torch.autocast("cpu", torch.bfloat16):
             answers = batcher.answers(batch)
         loss = torch.nn.functional.cross_entropy(answers.logits, answers.labels)
@@ -202,6 +209,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--muon", type=float, default=0.02, help="learning rate of the hidden matrices")
     parser.add_argument("--adamw", type=float, default=3e-3, help="learning rate of everything else")
+    parser.add_argument("--decay", type=float, default=0.5, help="share of all steps, at the end, in which rates fall")
     parser.add_argument("--pages", type=int, default=None, help="steps of the last stage, whole pages")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-compile", action="store_true", help="skip torch.compile (it needs a C++ compiler)")
@@ -211,7 +219,8 @@ def main() -> None:
     if options.pages is not None:
         last = stages[-1]
         stages = (*stages[:-1], Stage(last.columns, last.rows, options.pages, last.batch, last.lines))
-    train(options.family, options.out, options.seed, stages, options.muon, options.adamw, not options.no_compile)
+    rates = (options.muon, options.adamw, options.decay)
+    train(options.family, options.out, options.seed, stages, *rates, compiled=not options.no_compile)
 
 
 if __name__ == "__main__":
