@@ -44,15 +44,26 @@ class _PagesTogether(nn.Module):
         **kwargs: Any,
     ) -> Tensor:
         lengths = cu_seqlens.diff()
-        implementation = self.config._attn_implementation
-        if "flash" in implementation or len(lengths) == 1 or bool((lengths != lengths[0]).any()):
+        flash = "flash" in self.config._attn_implementation
+        if flash or len(lengths) == 1 or bool((lengths != lengths[0]).any()):
             out: Tensor = super().forward(hidden_states, cu_seqlens, position_embeddings=position_embeddings, **kwargs)
             return out
-        patches = len(hidden_states)
+        return self.equal_pages(hidden_states, cu_seqlens, position_embeddings)
+
+    def equal_pages(
+        self,
+        hidden_states: Tensor,
+        cu_seqlens: Tensor,
+        position_embeddings: tuple[Tensor, Tensor] | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """`forward` where all pages are known to be of one size: nothing here depends on a value."""
+        patches, pages = len(hidden_states), len(cu_seqlens) - 1
         assert position_embeddings is not None
         query, key, value = self.qkv(hidden_states).view(patches, 3, self.num_heads, -1).unbind(1)
         query, key = qwen2.apply_rotary_pos_emb_vision(query, key, *position_embeddings)
-        query, key, value = (t.unflatten(0, (len(lengths), -1)).transpose(1, 2) for t in (query, key, value))
+        query, key, value = (t.unflatten(0, (pages, -1)).transpose(1, 2) for t in (query, key, value))
+        implementation = self.config._attn_implementation
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, qwen2.eager_attention_forward)
         out, _ = attend(self, query, key, value, attention_mask=None, scaling=self.scaling, is_causal=False)
         return self.proj(out.reshape(patches, -1))  # type: ignore[no-any-return]  # nn.Module.__call__
