@@ -94,7 +94,7 @@ def _from_run(flags: argparse.Namespace) -> tuple[VLM, Benchmark]:
 def _from_checkpoint(flags: argparse.Namespace) -> tuple[VLM, Benchmark]:
     """A checkpoint with the budget of its own processor."""
     from docvlm.evaluation import predict, subjects
-    from docvlm.vlms.base import Budget
+    from docvlm.vlms.codec import Budget
 
     device = predict.device()
     dtype = "bfloat16" if device.type == "cuda" else "float32"

@@ -17,7 +17,8 @@ from tiny import checkpoint, example, load, widen
 
 from docvlm.errors import DocvlmError
 from docvlm.vlms import adapter, embedded, load_family
-from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import Budget
 from docvlm.vlms.trainable import Lora, apply
 
 FAMILIES = ("qwen2vl", "florence2")

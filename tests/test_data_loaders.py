@@ -26,7 +26,7 @@ from docvlm.data.folder import Folder
 from docvlm.data.infovqa import InfoVQA
 from docvlm.data.mix import Mix
 from docvlm.errors import DocvlmError
-from docvlm.vlms.base import EvalBatch
+from docvlm.vlms.codec import EvalBatch
 
 
 class NumberCodec:

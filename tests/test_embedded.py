@@ -10,7 +10,8 @@ from PIL.Image import Image
 
 from docvlm.data.example import Example
 from docvlm.vlms import load_family
-from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded import checkpoint
 from docvlm.vlms.embedded.architecture import BUILDERS
 from docvlm.vlms.embedded.attention import fast_vision

@@ -16,7 +16,8 @@ from docvlm.data.packing import Branch, by_pages, pack, positions, questions, vi
 from docvlm.data.samplers import TrainBatches, epoch_order
 from docvlm.errors import DocvlmError
 from docvlm.vlms import load_family
-from docvlm.vlms.base import VLM, Budget, Generated
+from docvlm.vlms.base import VLM, Generated
+from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded import checkpoint
 from docvlm.vlms.trainable import Lora, apply
 

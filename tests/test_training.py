@@ -20,7 +20,7 @@ from docvlm.evaluation.score import with_scores
 from docvlm.training.evaluation import Tally, judge
 from docvlm.training.module import AnswerModule
 from docvlm.training.optim import OptimPartials, warmup_cosine
-from docvlm.vlms.base import Codec
+from docvlm.vlms.codec import Codec
 from docvlm.vlms.trainable import apply
 from tests import tiny
 

@@ -13,7 +13,7 @@ from tiny import checkpoint
 
 from docvlm.errors import DocvlmError
 from docvlm.vlms import FAMILIES, load_family
-from docvlm.vlms.base import Budget
+from docvlm.vlms.codec import Budget
 
 
 def test_an_unknown_family_is_one_line() -> None:

@@ -15,7 +15,8 @@ from tiny import Paper, checkpoint, example, load
 from transformers import AutoProcessor
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import Budget
 from docvlm.vlms.florence2 import Florence2
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "florence2.txt"

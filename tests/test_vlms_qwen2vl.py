@@ -17,7 +17,8 @@ from transformers.models.qwen2_5_vl import Qwen2_5_VLConfig, Qwen2_5_VLProcessor
 
 from docvlm.errors import DocvlmError
 from docvlm.vlms.attention import use_fast_paths
-from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import Budget
 from docvlm.vlms.proof import prove
 from docvlm.vlms.qwen2vl import Qwen2VL
 from docvlm.vlms.trainable import Lora, apply

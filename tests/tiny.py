@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 
 from docvlm.data.example import Example
 from docvlm.vlms import load_family
-from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded.architecture import BUILDERS
 
 INSTRUCTION = "\nAnswer the question using a single word or phrase."

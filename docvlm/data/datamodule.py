@@ -30,7 +30,7 @@ from docvlm.data.samplers import EvalBatches, PageLoader, ResumableLoader, Train
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
-    from docvlm.vlms.base import Codec, EvalBatch
+    from docvlm.vlms.codec import Codec, EvalBatch
 
 ROLES: dict[str | None, tuple[Role, ...]] = {
     None: ("train", "val", "test"),
@@ -178,7 +178,7 @@ class DocumentDataModule(LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Tensors of an `EvalBatch` move, its examples stay; Lightning itself refuses frozen records."""
-        from docvlm.vlms.base import EvalBatch
+        from docvlm.vlms.codec import EvalBatch
 
         if not isinstance(batch, EvalBatch):
             return super().transfer_batch_to_device(batch, device, dataloader_idx)

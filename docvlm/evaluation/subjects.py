@@ -50,7 +50,7 @@ def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
 def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     """The checkpoint a run started from, with the run's budget and dtype."""
     from docvlm.vlms import adapter
-    from docvlm.vlms.base import Budget
+    from docvlm.vlms.codec import Budget
 
     record = adapter.read(run.folder.best)
     budget, dtype = Budget(**record["budget"]), record["dtype"]
@@ -60,7 +60,7 @@ def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
 
 def configured(cfg: EvaluateConfig, output: Path | None) -> Subject:
     """The checkpoint the config names, with the config's budget."""
-    from docvlm.vlms.base import Budget
+    from docvlm.vlms.codec import Budget
 
     model = cfg.model
     name = cfg.checkpoint or model.checkpoint

@@ -21,7 +21,8 @@ from docvlm.evaluation.intervals import Interval, score_interval
 from docvlm.evaluation.predict import record
 from docvlm.evaluation.records import Prediction
 from docvlm.evaluation.score import Score, score, with_scores
-from docvlm.vlms.base import VLM, EvalBatch
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import EvalBatch
 
 
 @dataclass(frozen=True)

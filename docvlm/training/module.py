@@ -25,7 +25,8 @@ from docvlm.errors import DocvlmError
 from docvlm.training.evaluation import Evaluation, Tally
 from docvlm.training.interrupt import StopRequest
 from docvlm.training.optim import OptimPartials, parameter_groups
-from docvlm.vlms.base import VLM, EvalBatch
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import EvalBatch
 
 
 class AnswerModule(LightningModule):

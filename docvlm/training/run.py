@@ -26,8 +26,9 @@ from docvlm.training.interrupt import Interrupted, StopRequest, stop_on_signal
 from docvlm.training.manifest import describe
 from docvlm.training.result import ResultFile
 from docvlm.vlms import embedded, load_family
-from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
+from docvlm.vlms.codec import Budget
 from docvlm.vlms.trainable import apply
 
 LOG_WIDTH = 160  # columns of a table where the output is no terminal

@@ -22,8 +22,9 @@ from safetensors.torch import load_file
 import docvlm
 from docvlm.errors import DocvlmError
 from docvlm.vlms import embedded, load_family
-from docvlm.vlms.base import VLM, Budget
+from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
+from docvlm.vlms.codec import Budget
 from docvlm.vlms.trainable import Lora, apply
 
 RECORD = "docvlm.json"

@@ -1,9 +1,8 @@
-"""One protocol for every model family: a codec that turns examples into tensors, and a model that learns and answers.
+"""One protocol for every model family: a model that learns and answers, beside its codec.
 
-The codec holds no weights, so it pickles into data-loader workers. The model is plain torch: Lightning, Hydra and files
-of a run stay outside. Both families have the same shape, so that a third is a copy of the shape and not of the code.
-What they share is here because it has to be the same number: which positions reach the vocabulary projection, what
-greedy means, and what an end of an answer is.
+The model is plain torch: Lightning, Hydra and files of a run stay outside. Both families have the same shape, so that a
+third is a copy of the shape and not of the code. What they share is here because it has to be the same number: which
+positions reach the vocabulary projection, what greedy means, and what an end of an answer is.
 """
 
 from __future__ import annotations
@@ -20,23 +19,13 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from docvlm.data.packing import IGNORED
+from docvlm.vlms.codec import Budget, Codec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from docvlm.data.example import Example
     from docvlm.vlms.trainable import Trainable
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How many pixels of a page a model sees. Qwen2-VL: `min_pixels`/`max_pixels`; Florence-2: `height` x `width`."""
-
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    height: int | None = None
-    width: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,36 +49,6 @@ class Generated:
     truncated: bool
 
 
-@dataclass(frozen=True)
-class EvalBatch:
-    """What one evaluation step needs: prompts to generate from, the same examples with labels, and the examples."""
-
-    examples: tuple[Example, ...]
-    prompts: dict[str, Tensor]
-    labelled: dict[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """What does not depend on the answer: tensors of the pages, and each example's prompt ids."""
-
-    pages: dict[str, Tensor]
-    rows: list[list[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class SharedPrompts:
-    """The same with each document's pages once: `page_of` says which document each row asks about.
-
-    A decoder's row begins after its document's `prefixes`; an encoder-decoder has none and its rows are whole.
-    """
-
-    pages: dict[str, Tensor]
-    rows: list[list[int]]
-    page_of: list[int]
-    prefixes: list[list[int]]
-
-
 def greedy(own: GenerationConfig) -> GenerationConfig:
     """A checkpoint's own tokens and nothing else of its generation settings: no sampling, beams or penalties.
 
@@ -105,59 +64,6 @@ def greedy(own: GenerationConfig) -> GenerationConfig:
         do_sample=False,
         num_beams=1,
     )
-
-
-class Codec(ABC):
-    """Examples to tensors and tokens to text, for one family, checkpoint and budget. Picklable."""
-
-    budget: Budget
-    prompt: ClassVar[str]  # how a prompt is put together, for the record
-
-    def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Inputs and `labels` (B x T); labels are -100 everywhere but on the answer and its end token."""
-        return self._labelled(self._prompts(examples), examples)
-
-    def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """The same questions with the work on a page shared by all that ask about it; the same loss and gradients."""
-        return self._packed_labelled(self._shared(examples), examples)
-
-    def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Inputs to generate from: page and question, no answer. Decoder-only families pad on the left."""
-        return self._unlabelled(self._prompts(examples))
-
-    def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
-        """Inputs to generate from and the same examples with labels; pages are opened once, shared if `packed`."""
-        if packed:
-            shared = self._shared(examples)
-            return EvalBatch(tuple(examples), self._packed_unlabelled(shared), self._packed_labelled(shared, examples))
-        prompts = self._prompts(examples)
-        return EvalBatch(tuple(examples), self._unlabelled(prompts), self._labelled(prompts, examples))
-
-    @abstractmethod
-    def _prompts(self, examples: Sequence[Example]) -> Prompts: ...
-
-    @abstractmethod
-    def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]: ...
-
-    @abstractmethod
-    def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]: ...
-
-    @abstractmethod
-    def _shared(self, examples: Sequence[Example]) -> SharedPrompts: ...
-
-    @abstractmethod
-    def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]: ...
-
-    @abstractmethod
-    def _packed_unlabelled(self, shared: SharedPrompts) -> dict[str, Tensor]: ...
-
-    @abstractmethod
-    def texts(self, ids: Tensor) -> list[str]:
-        """Decode generated ids (B x T) to stripped strings without special tokens."""
-
-    @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write the processor's files with the budget in them, so that plain Transformers sees the same pixels."""
 
 
 class VLM(nn.Module, ABC):

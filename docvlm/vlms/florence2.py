@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
 from docvlm.data.packing import by_pages
 from docvlm.errors import DocvlmError
-from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Prompts, SharedPrompts
+from docvlm.vlms.base import IGNORED, VLM, Block
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
+from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, padded
 from docvlm.vlms.pages import open_page, open_pages
 
 if TYPE_CHECKING:
@@ -52,14 +52,6 @@ class Florence2Codec(Codec):
             self.start.append(generation.forced_bos_token_id)
         self.bos, self.end, self.pad = (self.tokenizer.convert_tokens_to_ids(t) for t in ("<s>", "</s>", "<pad>"))
         self.longest = config.text_config.max_position_embeddings
-
-    def texts(self, ids: Tensor) -> list[str]:
-        """Decode generated ids (B x T) to stripped strings without special tokens."""
-        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-    def save(self, folder: Path) -> None:
-        """Write the processor's files, budget included."""
-        self.processor.save_pretrained(folder)
 
     def _prompts(self, examples: Sequence[Example]) -> Prompts:
         """Pages: `pixel_values` (B x 3 x H x W)."""
@@ -96,14 +88,14 @@ class Florence2Codec(Codec):
             self._fits(len(self.start) + len(answer), "answer", example)
         given = [IGNORED] * (len(self.start) - 1)
         return self._unlabelled(prompts) | {
-            "decoder_input_ids": _pad([self.start + answer[:-1] for answer in answers], self.pad),
-            "labels": _pad([given + answer for answer in answers], IGNORED),
+            "decoder_input_ids": padded([self.start + answer[:-1] for answer in answers], self.pad),
+            "labels": padded([given + answer for answer in answers], IGNORED),
         }
 
     def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]:
         """The encoder's `input_ids` and `attention_mask` (B x T)."""
-        mask = _pad([[1] * len(row) for row in prompts.rows], 0)
-        return prompts.pages | {"input_ids": _pad(prompts.rows, self.pad), "attention_mask": mask}
+        mask = padded([[1] * len(row) for row in prompts.rows], 0)
+        return prompts.pages | {"input_ids": padded(prompts.rows, self.pad), "attention_mask": mask}
 
     def _prompt(self, example: Example) -> list[int]:
         question = self._tokens(TASK + example.question)
@@ -121,10 +113,6 @@ class Florence2Codec(Codec):
                 f"question {example.question_id}: {what} are {length} tokens, but this checkpoint has positions for"
                 f" {self.longest}; shorten it or lower budget.height and budget.width"
             )
-
-    def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
 
 
 class Florence2(VLM):
@@ -216,8 +204,3 @@ def _grid(budget: Budget, config: Florence2Config) -> tuple[int, int]:
             )
         sides.append(cells)
     return sides[0], sides[1]
-
-
-def _pad(rows: list[list[int]], value: int) -> Tensor:
-    """Rows (lists of ids) to one tensor (B x T), padded on the right: BART's positions are absolute."""
-    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)

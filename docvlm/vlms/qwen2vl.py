@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
@@ -24,8 +23,9 @@ from transformers import (
 from docvlm.data.packing import Branch, by_pages, pack, positions, visible
 from docvlm.errors import DocvlmError
 from docvlm.vlms.attention import use_fast_paths
-from docvlm.vlms.base import IGNORED, VLM, Block, Budget, Codec, Prompts, SharedPrompts
+from docvlm.vlms.base import IGNORED, VLM, Block
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
+from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, padded
 from docvlm.vlms.decoding import greedy_on_pages
 from docvlm.vlms.pages import open_page, open_pages
 
@@ -67,14 +67,6 @@ class Qwen2VLCodec(Codec):
         self.end = self.tokenizer.convert_tokens_to_ids(END)
         self.image = processor.image_token_id
         self.pad = self.tokenizer.pad_token_id
-
-    def texts(self, ids: Tensor) -> list[str]:
-        """Decode generated ids (B x T) to stripped strings without special tokens."""
-        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-    def save(self, folder: Path) -> None:
-        """Write the processor's files, budget included."""
-        self.processor.save_pretrained(folder)
 
     def _prompts(self, examples: Sequence[Example]) -> Prompts:
         """Pages: `pixel_values` (patches x values) and `image_grid_thw` (pages x 3)."""
@@ -119,8 +111,8 @@ class Qwen2VLCodec(Codec):
     def _packed_unlabelled(self, shared: SharedPrompts) -> dict[str, Tensor]:
         """A row a document and a row a question, both padded on the left; `page_of` (B) joins them."""
         questions = {
-            "question_ids": _pad(shared.rows, self.pad, "left"),
-            "question_mask": _pad([[1] * len(row) for row in shared.rows], 0, "left"),
+            "question_ids": padded(shared.rows, self.pad, "left"),
+            "question_mask": padded([[1] * len(row) for row in shared.rows], 0, "left"),
             "page_of": torch.tensor(shared.page_of),
         }
         return shared.pages | self._text(shared.prefixes, "left") | questions
@@ -130,8 +122,8 @@ class Qwen2VLCodec(Codec):
         answers = [[*self._tokens(example.target), self.end] for example in examples]
         pairs = list(zip(prompts.rows, answers, strict=True))
         labels = [[IGNORED] * len(prompt) + answer for prompt, answer in pairs]
-        text = self._text([prompt + answer for prompt, answer in pairs], "right")
-        return prompts.pages | text | {"labels": _pad(labels, IGNORED, "right")}
+        text = self._text([prompt + answer for prompt, answer in pairs])
+        return prompts.pages | text | {"labels": padded(labels, IGNORED)}
 
     def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]:
         """Padded on the left, so that every row's answer starts in the same column."""
@@ -151,17 +143,13 @@ class Qwen2VLCodec(Codec):
         counts = iter(image_tokens)
         return [token for one in ids for token in [one] * (next(counts) if one == self.image else 1)]
 
-    def _text(self, rows: list[list[int]], side: str) -> dict[str, Tensor]:
-        ids = _pad(rows, self.pad, side)
+    def _text(self, rows: list[list[int]], side: str = "right") -> dict[str, Tensor]:
+        ids = padded(rows, self.pad, side)
         return {
             "input_ids": ids,
-            "attention_mask": _pad([[1] * len(row) for row in rows], 0, side),
+            "attention_mask": padded([[1] * len(row) for row in rows], 0, side),
             "mm_token_type_ids": (ids == self.image).int(),
         }
-
-    def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
 
     def _resized(self, page: Page) -> Image:
         """The page as qwen-vl-utils resizes it for this budget and patch size."""
@@ -256,9 +244,3 @@ class Qwen2VL(VLM):
             return greedy_on_pages(self.bare, batch, max_new_tokens)
         ids: Tensor = self.bare.generate(**batch, max_new_tokens=max_new_tokens)  # type: ignore[operator]  # from a mixin
         return ids[:, batch["input_ids"].shape[1] :]
-
-
-def _pad(rows: list[list[int]], value: int, side: str) -> Tensor:
-    """Rows (lists of ids) to one tensor (B x T)."""
-    tensors = [torch.tensor(row) for row in rows]
-    return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)

@@ -1,0 +1,126 @@
+"""Examples to tensors and tokens to text: what a family's processor is to training and evaluation.
+
+A codec holds no weights, so it pickles into data-loader workers. Both families have the same shape; what they share is
+here. Packed or not, a batch asks the same questions: packed, it holds each page once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from docvlm.data.example import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many pixels of a page a model sees. Qwen2-VL: `min_pixels`/`max_pixels`; Florence-2: `height` x `width`."""
+
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """What one evaluation step needs: prompts to generate from, the same examples with labels, and the examples."""
+
+    examples: tuple[Example, ...]
+    prompts: dict[str, Tensor]
+    labelled: dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What does not depend on the answer: tensors of the pages, and each example's prompt ids."""
+
+    pages: dict[str, Tensor]
+    rows: list[list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPrompts:
+    """The same with each document's pages once: `page_of` says which document each row asks about.
+
+    A decoder's row begins after its document's `prefixes`; an encoder-decoder has none and its rows are whole.
+    """
+
+    pages: dict[str, Tensor]
+    rows: list[list[int]]
+    page_of: list[int]
+    prefixes: list[list[int]]
+
+
+class Codec(ABC):
+    """Examples to tensors and tokens to text, for one family, checkpoint and budget. Picklable."""
+
+    budget: Budget
+    processor: Any
+    tokenizer: Any
+    prompt: ClassVar[str]  # how a prompt is put together, for the record
+
+    def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Inputs and `labels` (B x T); labels are -100 everywhere but on the answer and its end token."""
+        return self._labelled(self._prompts(examples), examples)
+
+    def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """The same questions with the work on a page shared by all that ask about it; the same loss and gradients."""
+        return self._packed_labelled(self._shared(examples), examples)
+
+    def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Inputs to generate from: page and question, no answer. Decoder-only families pad on the left."""
+        return self._unlabelled(self._prompts(examples))
+
+    def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
+        """Inputs to generate from and the same examples with labels; pages are opened once, shared if `packed`."""
+        if packed:
+            shared = self._shared(examples)
+            return EvalBatch(tuple(examples), self._packed_unlabelled(shared), self._packed_labelled(shared, examples))
+        prompts = self._prompts(examples)
+        return EvalBatch(tuple(examples), self._unlabelled(prompts), self._labelled(prompts, examples))
+
+    @abstractmethod
+    def _prompts(self, examples: Sequence[Example]) -> Prompts: ...
+
+    @abstractmethod
+    def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def _shared(self, examples: Sequence[Example]) -> SharedPrompts: ...
+
+    @abstractmethod
+    def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def _packed_unlabelled(self, shared: SharedPrompts) -> dict[str, Tensor]: ...
+
+    def texts(self, ids: Tensor) -> list[str]:
+        """Decode generated ids (B x T) to stripped strings without special tokens."""
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def save(self, folder: Path) -> None:
+        """Write the processor's files with the budget in them, so that plain Transformers sees the same pixels."""
+        self.processor.save_pretrained(folder)
+
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+def padded(rows: Sequence[list[int]], value: int, side: str = "right") -> Tensor:
+    """Rows of ids as one tensor (B x T)."""
+    tensors = [torch.tensor(row) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
