@@ -130,6 +130,8 @@ REFUSED = [
     ("budget.height=96", "budget.height=96", "takes budget.min_pixels"),
     ("model=florence2 budget.width=0", "budget.width=0", "above 0"),
     ("model=florence2 budget.max_pixels=9", "budget.max_pixels=9", "takes budget.height"),
+    ("packing=maybe", "packing=maybe", "on or off"),
+    ("model.attn=flash_attention_2", "model.attn=flash_attention_2", "packing=off"),
     ("seed=-1", "seed=-1", "from 0"),
     ("data=folder", "data.source=None", "qa.jsonl"),
     ("data.source=/no/such", "data.source=/no/such", "no such file or folder"),

@@ -118,7 +118,7 @@ def test_a_template_that_asks_before_the_page_is_refused() -> None:
     vlm = load("qwen2vl")
     template = vlm.codec.processor.chat_template
     vlm.codec.processor.chat_template = "Q: {{ messages[0]['content'][-1]['text'] }}" + template
-    with pytest.raises(DocvlmError, match="packing=false"):
+    with pytest.raises(DocvlmError, match="packing=off"):
         vlm.codec.packed_batch([ASKED[0], ASKED[2]])
 
 

@@ -20,6 +20,7 @@ ALLOWED_TARGETS = ("docvlm.", "torch.optim.", "lightning.pytorch.")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true")
 DTYPES = ("float32", "bfloat16", "float16")
 SPLITS = ("test", "val")
+SWITCH = ("on", "off")
 
 
 def check(cfg: TrainConfig | EvaluateConfig, *, sweep: bool = False) -> None:
@@ -27,6 +28,7 @@ def check(cfg: TrainConfig | EvaluateConfig, *, sweep: bool = False) -> None:
     targets(dataclasses.asdict(cfg))
     _model(cfg.model)
     _budget(cfg.budget, cfg.model.family)
+    _need(cfg.packing in SWITCH, "packing", cfg.packing, "choose on or off")
     _need(0 <= cfg.seed < 2**32, "seed", cfg.seed, "choose one from 0 to 4294967295")
     if isinstance(cfg, TrainConfig):
         _train(cfg, sweep=sweep)
@@ -62,8 +64,8 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     _need(0 <= cfg.freeze <= 100, "freeze", f"{cfg.freeze:g}", "a percentage of the vision tower's blocks, 0 to 100")
     _lora(cfg.lora)
     _data(cfg.data, "data")
-    packed_flash = cfg.data.packing and cfg.model.family == "qwen2vl" and "flash" in cfg.model.attn
-    advice = "FlashAttention takes no mask of branches; use sdpa, or data.packing=false"
+    packed_flash = cfg.packing == "on" and cfg.model.family == "qwen2vl" and "flash" in cfg.model.attn
+    advice = "FlashAttention takes no mask of branches; use sdpa, or packing=off"
     _need(not packed_flash, "model.attn", cfg.model.attn, advice)
     optim = cfg.optim
     _need(optim.lr > 0, "optim.lr", optim.lr, "a learning rate is above 0")

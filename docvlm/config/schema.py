@@ -121,7 +121,7 @@ class DataConf(_ReadOnly):
     split_seed: int | None = None
     metric: str | None = None
     max_new_tokens: int | None = None
-    packing: bool = True
+    packing: str = "on"
     parts: dict[str, Any] | None = None
     weights: dict[str, float] | None = None
 
@@ -174,6 +174,7 @@ class TrainConfig(_ReadOnly):
     trainer: TrainerConf
     logger: dict[str, Any]
     callbacks: dict[str, Any]
+    packing: str
     seed: int
     offline: bool
     rerun: bool
@@ -203,6 +204,7 @@ class EvaluateConfig(_ReadOnly):
     limit: int | None
     output: str | None
     rerun: bool
+    packing: str
     seed: int
     offline: bool
 

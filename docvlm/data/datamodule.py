@@ -48,7 +48,7 @@ FEWEST_QUESTIONS = 2
 class DocumentDataModule(LightningDataModule):
     """Splits and loaders of one benchmark. `codec` must be set before a loader is asked for.
 
-    `packing` shares a page between the questions a training batch asks about it, which changes speed and nothing else.
+    `packing` ("on" or "off") shares a page between the questions of a batch about it: it changes speed and nothing else.
     `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects, where the
     source has no validation split of its own; `test_fraction` the share that reports, where own pages come without
     splits. Bad rows go to `quarantine_report` (JSONL). Raises `DocvlmError` for a source that cannot be read; see
@@ -76,7 +76,7 @@ class DocumentDataModule(LightningDataModule):
         test_fraction: float = 0.2,
         split_seed: int = 0,
         max_new_tokens: int | None = None,
-        packing: bool = True,
+        packing: str = "on",
     ) -> None:
         super().__init__()
         if not 0 <= test_fraction <= 1 or not 0 <= val_fraction <= 1:
@@ -95,7 +95,7 @@ class DocumentDataModule(LightningDataModule):
         self.quarantine = Quarantine(Path(quarantine_report) if quarantine_report else None)
         self.codec = codec
         self.split_seed = split_seed
-        self.packing = packing
+        self.packing = packing == "on"
         self.max_new_tokens = max_new_tokens or self.benchmark.max_new_tokens
         self.reader = Reader(self.benchmark, source, offline, self.quarantine)
         self._splits: dict[Role, list[Example]] = {}

@@ -95,7 +95,7 @@ class Qwen2VLCodec(Codec):
         if any(ids[:cut] != first[number] for ids, cut, number in zip(whole, cuts, page_of, strict=True)):
             raise DocvlmError(
                 "chat_template.jinja: it puts the question before the page, so questions cannot share one;"
-                " set data.packing=false"
+                " set packing=off"
             )
         rows = [ids[cut:] for ids, cut in zip(whole, cuts, strict=True)]
         return SharedPrompts(pixels, rows, page_of, [first[number] for number in range(len(groups))])
