@@ -48,7 +48,7 @@ FEWEST_QUESTIONS = 2
 class DocumentDataModule(LightningDataModule):
     """Splits and loaders of one benchmark. `codec` must be set before a loader is asked for.
 
-    `packing` ("on" or "off") shares a page between the questions of a batch about it: it changes speed and nothing else.
+    `packing` ("on" or "off") shares a page between the questions of a batch: it changes speed and nothing else.
     `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects, where the
     source has no validation split of its own; `test_fraction` the share that reports, where own pages come without
     splits. Bad rows go to `quarantine_report` (JSONL). Raises `DocvlmError` for a source that cannot be read; see
