@@ -132,6 +132,8 @@ REFUSED = [
     ("model=florence2 budget.max_pixels=9", "budget.max_pixels=9", "takes budget.height"),
     ("packing=maybe", "packing=maybe", "on or off"),
     ("model.attn=flash_attention_2", "model.attn=flash_attention_2", "packing=off"),
+    ("features=maybe", "features=maybe", "auto, on or off"),
+    ("features_limit_gb=0", "features_limit_gb=0", "features=off"),
     ("seed=-1", "seed=-1", "from 0"),
     ("data=folder", "data.source=None", "qa.jsonl"),
     ("data.source=/no/such", "data.source=/no/such", "no such file or folder"),

@@ -88,7 +88,8 @@ def test_a_branch_does_not_see_its_siblings() -> None:
 
     def last_branch(first: object) -> Tensor:
         batch = vlm.codec.packed_batch([first, ASKED[2]])  # type: ignore[list-item]
-        hidden = vlm.bare.model(**vlm._unpacked({k: v for k, v in batch.items() if k != "labels"}))  # type: ignore[attr-defined,operator]
+        inputs = {**vlm._unpacked(batch), "inputs_embeds": vlm._embeds(batch)}  # type: ignore[attr-defined,operator]
+        hidden = vlm.bare.model(**inputs)  # type: ignore[operator]
         return hidden.last_hidden_state[batch["segments"] == 2]
 
     with torch.no_grad():

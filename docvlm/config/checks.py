@@ -67,6 +67,8 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     packed_flash = cfg.packing == "on" and cfg.model.family == "qwen2vl" and "flash" in cfg.model.attn
     advice = "FlashAttention takes no mask of branches; use sdpa, or packing=off"
     _need(not packed_flash, "model.attn", cfg.model.attn, advice)
+    _need(cfg.features in ("auto", *SWITCH), "features", cfg.features, "choose auto, on or off")
+    _need(cfg.features_limit_gb > 0, "features_limit_gb", cfg.features_limit_gb, "above 0; features=off stores nothing")
     optim = cfg.optim
     _need(optim.lr > 0, "optim.lr", optim.lr, "a learning rate is above 0")
     _need(optim.vision_lr > 0, "optim.vision_lr", optim.vision_lr, "above 0; freeze=100 keeps the tower as it is")

@@ -175,6 +175,9 @@ class TrainConfig(_ReadOnly):
     logger: dict[str, Any]
     callbacks: dict[str, Any]
     packing: str
+    features: str
+    features_folder: str
+    features_limit_gb: float
     seed: int
     offline: bool
     rerun: bool

@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 
 from docvlm import build
 from docvlm.errors import DocvlmError
-from docvlm.training import checkpoint, ranks
+from docvlm.training import checkpoint, features, ranks
 from docvlm.training.checkpoint import BestCheckpoint, LastCheckpoint
 from docvlm.training.epochs import EpochTable
 from docvlm.training.files import write_json
@@ -66,17 +66,19 @@ def fit(run: Run) -> Learned:
     """Evaluate before training, learn, evaluate after every epoch; `best/` and `epochs.csv` are what stays."""
     _quiet()
     assert run.vlm is not None
+    features.attach(run)
     module = answering(run, run.vlm, run.stop)
     epochs, best = EpochTable(run.folder.epochs), BestCheckpoint(run.folder.best)
     last = LastCheckpoint(run.folder.last, run.identity.run, run.cfg.trainer.checkpoint_every_n_steps)
-    own: list[Callback] = [Proof(run), epochs, best, ProgressLines(epochs, run.console)]
+    flush = features.Flush(run.vlm.codec)
+    own: list[Callback] = [Proof(run), flush, epochs, best, ProgressLines(epochs, run.console)]
     # `last` comes last: it stores the state the others have after the same event
     trainer = _trainer(run, [*own, *build.callbacks(run.cfg.callbacks), last])
     if isinstance(trainer.strategy, FSDPStrategy):
         raise DocvlmError("trainer=fsdp: best/ cannot be saved from sharded weights yet; use trainer=ddp or one device")
     if ranks.is_main() and not run.folder.manifest.exists():
         device = trainer.strategy.root_device.type
-        write_json(run.folder.manifest, manifest(run.cfg, run.job, run.identity, run.data, run.vlm, device))
+        write_json(run.folder.manifest, manifest(run, device))
     run.vlm = None
     _learn(run, trainer, module, epochs, best)
     return Learned(trainer, epochs, best)

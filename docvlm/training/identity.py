@@ -1,7 +1,8 @@
 """What makes two runs the same run: everything that decides the final weights, and nothing about where files lie.
 
-Left out of the config: paths (data and checkpoint are hashed instead), loggers, worker counts, and whether the network
-may be used. Left in: precision, devices, batch sizes, early stopping, the seed.
+Left out of the config: paths (data and checkpoint are hashed instead), loggers, worker counts, what changes speed and
+nothing else (packing, features), and whether the network may be used. Left in: precision, devices, batch sizes, early
+stopping, the seed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 from docvlm.config import TrainConfig
 from docvlm.data.datamodule import DocumentDataModule
 
-_ELSEWHERE = {"source", "offline", "num_workers", "checkpoint", "checkpoints", "by_scale"}
-_NO_EFFECT = {"logger", "offline", "rerun", "scale"}
+_ELSEWHERE = {"source", "packing", "offline", "num_workers", "checkpoint", "checkpoints", "by_scale"}
+_NO_EFFECT = {"logger", "offline", "rerun", "scale", "packing", "features", "features_folder", "features_limit_gb"}
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from docvlm.config import Job, TrainConfig
-from docvlm.data.datamodule import DocumentDataModule
-from docvlm.training.identity import Identity
 from docvlm.training.machine import git_commit, hardware, versions
-from docvlm.vlms.base import VLM
 from docvlm.vlms.trainable import Trainable
 
+if TYPE_CHECKING:
+    from docvlm.training.run import Run
 
-def manifest(
-    cfg: TrainConfig, job: Job, identity: Identity, data: DocumentDataModule, vlm: VLM, accelerator: str
-) -> dict[str, Any]:
+
+def manifest(run: Run, accelerator: str) -> dict[str, Any]:
     """Plain types for JSON. Counts are of questions and of parameters; percentages are of 100."""
-    assert vlm.trainable is not None
+    cfg, job, identity, data, vlm = run.cfg, run.job, run.identity, run.data, run.vlm
+    assert vlm is not None and vlm.trainable is not None
     return {
         "fingerprint": identity.run,
         "name": cfg.name,
@@ -34,6 +32,7 @@ def manifest(
             "quarantined": len(data.quarantine.rejected),
         },
         "budget": dataclasses.asdict(vlm.codec.budget),
+        "features": run.features,
         "trainable": describe(vlm.trainable),
         "git_commit": git_commit(),
         "versions": versions(),

@@ -47,6 +47,7 @@ class Run:
     resuming: bool
     stop: StopRequest
     console: Console
+    features: str = "off"  # whether the tower's output is stored
     trainable: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
 

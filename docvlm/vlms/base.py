@@ -168,6 +168,10 @@ class VLM(nn.Module, ABC):
         loss = F.cross_entropy(logits.float(), labels[answers], reduction="sum")
         return loss, int(answers.sum())
 
+    @abstractmethod
+    def page_features(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the tower makes of a packed batch's pages: as the batch brings it, or encoded and kept if asked for."""
+
     @torch.no_grad()
     def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
         """Greedy answers, one a row of the batch, in its order. Runs in eval mode and without gradients."""

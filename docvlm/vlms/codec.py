@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from docvlm.vlms.features import FeatureStore, digest
+from docvlm.vlms.pages import open_page
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from docvlm.data.example import Example
+    from docvlm.data.example import Example, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,47 @@ class SharedPrompts:
     prefixes: list[list[int]]
 
 
+class Stored:
+    """A feature store as a codec uses it: training and evaluation may compute in different dtypes.
+
+    `training` and `evaluation` are the names of those dtypes, part of a feature's name in the store.
+    """
+
+    def __init__(self, store: FeatureStore, training: torch.dtype, evaluation: torch.dtype) -> None:
+        self.store = store
+        self.training, self.evaluation = str(training), str(evaluation)
+        self._digests: dict[Page, str] = {}
+
+    def digests(self, pages: Sequence[Page]) -> list[str]:
+        """Content address of each page; a page is opened for it once in a process."""
+        for page in pages:
+            if page not in self._digests:
+                self._digests[page] = digest(open_page(page))
+        return [self._digests[page] for page in pages]
+
+    def features(self, digests: Sequence[str], dtype: str) -> list[Tensor] | None:
+        """The features of pages, or None unless all of them are there."""
+        found = [self.store.read(f"{name}.{dtype}") for name in digests]
+        return None if any(feature is None for feature in found) else [f for f in found if f is not None]
+
+    def keep(self, digests: Tensor, features: Sequence[Tensor]) -> None:
+        """Store what the tower made of pages; `digests` (pages x 16) are those their batch came with."""
+        names = (bytes(row).hex() for row in digests.tolist())
+        self.store.write({f"{name}.{feature.dtype}": feature for name, feature in zip(names, features, strict=True)})
+
+
+def as_tensor(digests: Sequence[str]) -> Tensor:
+    """Digests as a batch carries them (pages x 16, uint8)."""
+    return torch.tensor([list(bytes.fromhex(name)) for name in digests], dtype=torch.uint8)
+
+
 class Codec(ABC):
     """Examples to tensors and tokens to text, for one family, checkpoint and budget. Picklable."""
 
     budget: Budget
     processor: Any
     tokenizer: Any
+    stored: Stored | None = None  # features of pages a frozen tower has seen; packed batches hold them, not pixels
     prompt: ClassVar[str]  # how a prompt is put together, for the record
 
     def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -75,7 +113,8 @@ class Codec(ABC):
 
     def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """The same questions with the work on a page shared by all that ask about it; the same loss and gradients."""
-        return self._packed_labelled(self._shared(examples), examples)
+        dtype = None if self.stored is None else self.stored.training
+        return self._packed_labelled(self._shared(examples, dtype), examples)
 
     def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Inputs to generate from: page and question, no answer. Decoder-only families pad on the left."""
@@ -84,7 +123,7 @@ class Codec(ABC):
     def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
         """Inputs to generate from and the same examples with labels; pages are opened once, shared if `packed`."""
         if packed:
-            shared = self._shared(examples)
+            shared = self._shared(examples, None if self.stored is None else self.stored.evaluation)
             return EvalBatch(tuple(examples), self._packed_unlabelled(shared), self._packed_labelled(shared, examples))
         prompts = self._prompts(examples)
         return EvalBatch(tuple(examples), self._unlabelled(prompts), self._labelled(prompts, examples))
@@ -99,7 +138,8 @@ class Codec(ABC):
     def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]: ...
 
     @abstractmethod
-    def _shared(self, examples: Sequence[Example]) -> SharedPrompts: ...
+    def _shared(self, examples: Sequence[Example], dtype: str | None) -> SharedPrompts:
+        """Pages once, as stored features of that dtype where all of them are stored, as pixels otherwise."""
 
     @abstractmethod
     def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]: ...

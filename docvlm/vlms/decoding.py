@@ -15,14 +15,14 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 
-def greedy_on_pages(net: PreTrainedModel, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
+def greedy_on_pages(net: PreTrainedModel, batch: dict[str, Tensor], embeds: Tensor, max_new_tokens: int) -> Tensor:
     """New ids (questions x T, T <= max_new_tokens): up to an end token, then padding.
 
-    `batch`: `input_ids` and `attention_mask` (documents x P) with the tensors of their pages, `question_ids` and
-    `question_mask` (questions x Q), all padded on the left, and `page_of` (questions).
+    `batch`: `input_ids` and `attention_mask` (documents x P), `question_ids` and `question_mask` (questions x Q), all
+    padded on the left, and `page_of` (questions). `embeds`: documents x P x D, the pages' features in their places.
     """
     page_of, asked = batch["page_of"], batch["question_mask"]
-    cache, first = _prefill(net, batch)
+    cache, first = _prefill(net, batch, embeds)
     cache.batch_select_indices(page_of)
     first, mask = first[page_of, None], torch.cat([batch["attention_mask"][page_of], asked], dim=1)
     generation: Any = net.generation_config
@@ -41,9 +41,8 @@ def greedy_on_pages(net: PreTrainedModel, batch: dict[str, Tensor], max_new_toke
     return torch.stack(new, dim=1)
 
 
-def _prefill(net: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[DynamicCache, Tensor]:
+def _prefill(net: PreTrainedModel, batch: dict[str, Tensor], embeds: Tensor) -> tuple[DynamicCache, Tensor]:
     """Cache of the documents' pages, and the M-RoPE position (documents) at which their questions begin."""
-    pages = {name: tensor for name, tensor in batch.items() if name not in ("question_ids", "question_mask", "page_of")}
     where, _ = net.model.get_rope_index(
         input_ids=batch["input_ids"],
         mm_token_type_ids=batch["mm_token_type_ids"],
@@ -51,7 +50,13 @@ def _prefill(net: PreTrainedModel, batch: dict[str, Tensor]) -> tuple[DynamicCac
         attention_mask=batch["attention_mask"],
     )
     cache = DynamicCache(config=net.config.get_text_config())
-    net.model(**pages, position_ids=where, past_key_values=cache, use_cache=True)
+    net.model(
+        inputs_embeds=embeds,
+        attention_mask=batch["attention_mask"],
+        position_ids=where,
+        past_key_values=cache,
+        use_cache=True,
+    )
     first = where.masked_fill(batch["attention_mask"] == 0, 0).amax(dim=(0, 2)) + 1
     return cache, first
 

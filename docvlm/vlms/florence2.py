@@ -18,7 +18,7 @@ from docvlm.data.packing import by_pages
 from docvlm.errors import DocvlmError
 from docvlm.vlms.base import IGNORED, VLM, Block
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
-from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, padded
+from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
 from docvlm.vlms.pages import open_page, open_pages
 
 if TYPE_CHECKING:
@@ -55,21 +55,37 @@ class Florence2Codec(Codec):
 
     def _prompts(self, examples: Sequence[Example]) -> Prompts:
         """Pages: `pixel_values` (B x 3 x H x W)."""
+        return Prompts(self._pages(examples), [self._prompt(example) for example in examples])
+
+    def _pages(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        self._single(examples)
+        pages = [images[0] for images in open_pages(examples, open_page)]
+        return {"pixel_values": self.processor.image_processor(images=pages, return_tensors="pt")["pixel_values"]}
+
+    def _stored_pages(self, examples: Sequence[Example], dtype: str) -> dict[str, Tensor]:
+        """`features` (pages x tokens x D) where the store has every page, their pixels otherwise."""
+        assert self.stored is not None
+        self._single(examples)
+        digests = self.stored.digests([example.pages[0] for example in examples])
+        found = self.stored.features(digests, dtype)
+        if found is None:
+            return self._pages(examples) | {"digests": as_tensor(digests)}
+        return {"features": torch.stack(found)}
+
+    def _single(self, examples: Sequence[Example]) -> None:
         for example in examples:
             if len(example.pages) != 1:
                 raise DocvlmError(
                     f"question {example.question_id}: {len(example.pages)} pages, but Florence-2 reads exactly one;"
                     " use model=qwen2vl, or one page an example"
                 )
-        pages = [images[0] for images in open_pages(examples, open_page)]
-        pixels = self.processor.image_processor(images=pages, return_tensors="pt")["pixel_values"]
-        return Prompts({"pixel_values": pixels}, [self._prompt(example) for example in examples])
 
-    def _shared(self, examples: Sequence[Example]) -> SharedPrompts:
+    def _shared(self, examples: Sequence[Example], dtype: str | None = None) -> SharedPrompts:
         """Page and question meet in the encoder, so the tower's output is all that questions can share."""
         groups = by_pages(examples)
         document = {example.pages: number for number, group in enumerate(groups) for example in group}
-        pages = self._prompts([group[0] for group in groups]).pages
+        firsts = [group[0] for group in groups]
+        pages = self._pages(firsts) if dtype is None else self._stored_pages(firsts, dtype)
         rows = [self._prompt(example) for example in examples]
         return SharedPrompts(pages, rows, [document[example.pages] for example in examples], [])
 
@@ -164,12 +180,21 @@ class Florence2(VLM):
         """Put each page's features into the rows that ask about it, where pages are shared: the tower sees it once."""
         if "page_of" not in inputs:
             return inputs
-        rest = dict(inputs)
-        ids, pixels, page_of = (rest.pop(name) for name in ("input_ids", "pixel_values", "page_of"))
-        features = self.bare.model.get_image_features(pixels).pooler_output[page_of]
-        embeds = self.bare.get_input_embeddings()(ids)
-        image = (ids == self.codec.page[0])[..., None]
+        pages = ("input_ids", "page_of", "pixel_values", "features", "digests")
+        rest = {name: tensor for name, tensor in inputs.items() if name not in pages}
+        embeds: Tensor = self.bare.get_input_embeddings()(inputs["input_ids"])
+        image = (inputs["input_ids"] == self.codec.page[0])[..., None]
+        features = self.page_features(inputs)[inputs["page_of"]]
         return rest | {"inputs_embeds": embeds.masked_scatter(image, features.to(embeds.dtype))}
+
+    def page_features(self, batch: dict[str, Tensor]) -> Tensor:
+        """Tokens of the pages (pages x tokens x D): as the batch brings them, or from the tower and kept if asked."""
+        if "features" in batch:
+            return batch["features"]
+        features: Tensor = self.bare.model.get_image_features(batch["pixel_values"]).pooler_output
+        if "digests" in batch and self.codec.stored is not None:
+            self.codec.stored.keep(batch["digests"], list(features))
+        return features
 
     def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
         start, inputs = len(self.codec.start), self._spread(batch)

@@ -25,7 +25,7 @@ from docvlm.errors import DocvlmError
 from docvlm.vlms.attention import use_fast_paths
 from docvlm.vlms.base import IGNORED, VLM, Block
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
-from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, padded
+from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
 from docvlm.vlms.decoding import greedy_on_pages
 from docvlm.vlms.pages import open_page, open_pages
 
@@ -84,9 +84,23 @@ class Qwen2VLCodec(Codec):
         tokens = [[next(counts) for _ in images] for images in pages]
         return {name: pixels[name] for name in ("pixel_values", "image_grid_thw")}, tokens
 
-    def _shared(self, examples: Sequence[Example]) -> SharedPrompts:
+    def _stored_pages(self, examples: Sequence[Example], dtype: str) -> tuple[dict[str, Tensor], list[list[int]]]:
+        """As `_pages`, with `features` (tokens x D) in place of pixels where the store has every page."""
+        assert self.stored is not None
+        digests = self.stored.digests([page for example in examples for page in example.pages])
+        found = self.stored.features(digests, dtype)  # each (rows x columns x D) of the page's tokens
+        if found is None:
+            pixels, tokens = self._pages(examples)
+            return pixels | {"digests": as_tensor(digests)}, tokens
+        grid = torch.tensor([[1, f.shape[0] * self.merge, f.shape[1] * self.merge] for f in found])
+        counts = iter([f.shape[0] * f.shape[1] for f in found])
+        pages = {"features": torch.cat([f.flatten(0, 1) for f in found]), "image_grid_thw": grid}
+        return pages, [[next(counts) for _ in example.pages] for example in examples]
+
+    def _shared(self, examples: Sequence[Example], dtype: str | None = None) -> SharedPrompts:
         groups = by_pages(examples)
-        pixels, tokens = self._pages([group[0] for group in groups])
+        firsts = [group[0] for group in groups]
+        pixels, tokens = self._pages(firsts) if dtype is None else self._stored_pages(firsts, dtype)
         document = {example.pages: number for number, group in enumerate(groups) for example in group}
         page_of = [document[example.pages] for example in examples]
         whole = [self._prompt(e, tokens[number]) for e, number in zip(examples, page_of, strict=True)]
@@ -218,13 +232,14 @@ class Qwen2VL(VLM):
         inputs = self._unpacked(batch) if "segments" in batch else batch
         inputs = {name: tensor for name, tensor in inputs.items() if name != "labels"}
         with self.autocast():
+            if "segments" in batch:
+                inputs["inputs_embeds"] = self._embeds(batch)
             hidden = self.bare.model(**inputs, use_cache=False).last_hidden_state
         return self._answer_loss(hidden[:, :-1], batch["labels"][:, 1:])
 
     def _unpacked(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        """A packed batch as the Transformers model takes it: with its branches' mask and positions."""
-        inputs: dict[str, Any] = dict(batch)
-        segments, offsets, kinds = (inputs.pop(name) for name in ("segments", "offsets", "mm_token_type_ids"))
+        """Mask and positions of a packed batch's branches, as the Transformers model takes them."""
+        segments, kinds = batch["segments"], batch["mm_token_type_ids"]
         longest = int((segments == 0).sum(dim=1).max())
         prefix, _ = self.bare.model.get_rope_index(
             input_ids=batch["input_ids"][:, :longest],
@@ -235,12 +250,31 @@ class Qwen2VL(VLM):
         mask = visible(segments)
         if self.bare.config.get_text_config()._attn_implementation == "eager":  # which adds its mask to the scores
             mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, torch.finfo(torch.float32).min)
-        inputs["position_ids"] = positions(prefix, segments, offsets)
-        inputs["attention_mask"] = {"full_attention": mask}
-        return inputs
+        return {
+            "position_ids": positions(prefix, segments, batch["offsets"]),
+            "attention_mask": {"full_attention": mask},
+        }
+
+    def _embeds(self, batch: dict[str, Tensor]) -> Tensor:
+        """Embeddings of `input_ids` (B x T x D) with each page's features in its place."""
+        embeds: Tensor = self.bare.get_input_embeddings()(batch["input_ids"])
+        image = (batch["input_ids"] == self.codec.image)[..., None]
+        return embeds.masked_scatter(image, self.page_features(batch).to(embeds.dtype))
+
+    def page_features(self, batch: dict[str, Tensor]) -> Tensor:
+        """Tokens of all pages (tokens x D): as the batch brings them, or from the tower, and then kept if asked for."""
+        if "features" in batch:
+            return batch["features"]
+        grid = batch["image_grid_thw"]
+        pages = self.bare.model.get_image_features(batch["pixel_values"], grid).pooler_output
+        if "digests" in batch and self.codec.stored is not None:
+            shapes = (grid[:, 1:] // self.codec.merge).tolist()
+            shaped = [page.unflatten(0, shape) for page, shape in zip(pages, shapes, strict=True)]
+            self.codec.stored.keep(batch["digests"], shaped)
+        return torch.cat(tuple(pages))
 
     def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
         if "page_of" in batch:
-            return greedy_on_pages(self.bare, batch, max_new_tokens)
+            return greedy_on_pages(self.bare, batch, self._embeds(batch), max_new_tokens)
         ids: Tensor = self.bare.generate(**batch, max_new_tokens=max_new_tokens)  # type: ignore[operator]  # from a mixin
         return ids[:, batch["input_ids"].shape[1] :]

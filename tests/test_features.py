@@ -1,0 +1,137 @@
+"""Stored features: the same numbers and text without the tower; shards that survive damage, rivals and a full disk."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from runs import result, train
+from tiny import load
+from torch import Tensor
+
+from docvlm.data.generated import documents
+from docvlm.errors import DocvlmError
+from docvlm.training.files import read_json
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import Stored
+from docvlm.vlms.features import FeatureStore
+from docvlm.vlms.trainable import Lora, apply
+
+ASKED = [example for document in documents("docvqa", "test", 3, "tiny", 0) for example in document]
+TOWER = {"qwen2vl": "model.visual", "florence2": "model.vision_tower"}
+
+
+def store(folder: Path, limit: int = 2**30) -> FeatureStore:
+    return FeatureStore(folder, limit)
+
+
+def calls(vlm: VLM) -> list[int]:
+    """Counts how often the tower runs."""
+    counted: list[int] = []
+    vlm.bare.get_submodule(TOWER[vlm.family]).register_forward_hook(lambda *_: counted.append(1))
+    return counted
+
+
+def learn(vlm: VLM, batch: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+    vlm.zero_grad()
+    loss, tokens = vlm.loss(batch)
+    (loss / tokens).backward()
+    return loss.item(), {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("family", "r"), [("qwen2vl", 4), ("florence2", 0)])
+def test_stored_features_are_the_towers(family: str, r: int, tmp_path: Path) -> None:
+    """Bit for bit: the loss, every gradient and every answer; and the tower does not run again."""
+    vlm = load(family)
+    apply(vlm, 100, Lora(r))
+    loss, gradients = learn(vlm, vlm.codec.packed_batch(ASKED))
+    answers = vlm.generate(vlm.codec.eval_batch(ASKED).prompts, 8)
+    vlm.codec.stored = Stored(store(tmp_path), torch.float32, torch.float32)
+    learn(vlm, vlm.codec.packed_batch(ASKED))
+    vlm.codec.stored.store.flush()
+    vlm.codec.stored = Stored(store(tmp_path), torch.float32, torch.float32)  # another process
+    ran = calls(vlm)
+    batch = pickle.loads(pickle.dumps(vlm.codec)).packed_batch(ASKED)
+    assert "pixel_values" not in batch
+    again, stored = learn(vlm, batch)
+    assert again == loss
+    assert all(torch.equal(stored[name], gradient) for name, gradient in gradients.items())
+    assert vlm.generate(vlm.codec.eval_batch(ASKED).prompts, 8) == answers
+    assert ran == []
+
+
+def test_a_feature_belongs_to_a_dtype_and_a_page(tmp_path: Path) -> None:
+    vlm = load("qwen2vl")
+    apply(vlm, 100, Lora(4))
+    vlm.codec.stored = Stored(store(tmp_path), torch.bfloat16, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        vlm.loss(vlm.codec.packed_batch(ASKED))
+    assert "features" in vlm.codec.packed_batch(ASKED)
+    assert vlm.codec.packed_batch(ASKED)["features"].dtype == torch.bfloat16
+    assert "features" not in vlm.codec.eval_batch(ASKED).prompts, "evaluation computes in float32"
+    other = documents("docvqa", "val", 1, "tiny", 0)[0]
+    assert "features" not in vlm.codec.packed_batch([*ASKED, *other]), "one page is missing"
+
+
+def test_what_one_process_writes_another_reads_and_nothing_is_half_written(tmp_path: Path) -> None:
+    first, second = store(tmp_path), store(tmp_path)
+    assert "a" not in second and second.read("a") is None
+    first.write({"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)})
+    assert torch.equal(first.read("a"), torch.arange(6.0).view(2, 3)) and "a" not in second  # type: ignore[arg-type]
+    first.flush()
+    second.write({"a": torch.arange(6.0).view(2, 3)})  # both had it: one more shard would hold nothing new
+    second.flush()
+    assert torch.equal(second.read("b"), torch.ones(4, dtype=torch.bfloat16))  # type: ignore[arg-type]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_damage_is_found_and_removed(tmp_path: Path) -> None:
+    whole = store(tmp_path)
+    whole.write({"a": torch.arange(1000.0)})
+    whole.flush()
+    (shard,) = tmp_path.iterdir()
+    content = bytearray(shard.read_bytes())
+    content[-5] ^= 1
+    shard.write_bytes(content)
+    with pytest.warns(UserWarning, match="checksum does not match"):
+        assert store(tmp_path).read("a") is None
+    assert list(tmp_path.iterdir()) == []
+    shard.write_bytes(content[:300])
+    with pytest.warns(UserWarning, match="removed, its pages are encoded anew"):
+        assert store(tmp_path).read("a") is None
+
+
+def test_over_the_limit_the_oldest_shards_go(tmp_path: Path) -> None:
+    small = store(tmp_path, limit=9000)
+    for name in "abc":
+        small.write({name: torch.zeros(1000)})
+        small.flush()
+    fresh = store(tmp_path, limit=9000)
+    assert [name in fresh for name in "abc"] == [False, True, True]
+    assert torch.equal(small.read("a"), torch.zeros(1000)), "who has it open may go on reading"  # type: ignore[arg-type]
+
+
+def test_a_run_fills_the_store_and_the_next_one_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    keys = ("features=on", "features_folder=kept")
+    train(tmp_path / "outputs" / "one", *keys)
+    sizes = {path: path.stat().st_size for path in Path("kept").rglob("*.safetensors")}
+    assert sizes and read_json(tmp_path / "outputs" / "one" / "manifest.json")["features"] == "on"
+    train(tmp_path / "outputs" / "two", *keys, "lora.r=2")
+    assert {path: path.stat().st_size for path in Path("kept").rglob("*.safetensors")} == sizes
+    plain = tmp_path / "outputs" / "plain"
+    train(plain, "features=off", "packing=off", "rerun=true")
+    assert result(plain)["fingerprint"] == result(tmp_path / "outputs" / "one")["fingerprint"]
+
+
+def test_auto_says_what_it_chose_and_a_learning_tower_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(tmp_path / "outputs" / "auto")
+    chosen = read_json(tmp_path / "outputs" / "auto" / "manifest.json")["features"]
+    assert f"features={chosen} (auto: a page takes" in capsys.readouterr().out
+    with pytest.raises(DocvlmError, match=r"features=on: .* freeze=50"):
+        train(tmp_path / "outputs" / "refused", "freeze=50", "features=on")
