@@ -35,17 +35,17 @@ def _multiple(length: int, of: int) -> int:
     return -(-length // of) * of
 
 
-def branches(page: BasePage, limit: int) -> list[tuple[str, str, str]]:
-    """(kind, prompt, target) of a page: its transcription first, then up to `limit` questions."""
-    asked = [(page.kind, ask, answer) for ask, answer in page.questions[:limit]]
-    return [("read", READ, page.transcription), *asked]
+def branches(page: BasePage) -> list[tuple[str, str, str]]:
+    """(kind, prompt, target) of a page: its transcription first, if it has one, then its questions."""
+    asked = [(page.kind, ask, answer) for ask, answer in page.questions]
+    return [("read", READ, page.transcription)] * page.transcribed + asked
 
 
 class Qwen2VLBatcher:
     """Shared-page batches for the embedded Qwen2-VL. All pages of a batch have one size."""
 
-    def __init__(self, net: Any, processor: Any, questions: int = 4) -> None:
-        self.net, self.processor, self.questions = net, processor, questions
+    def __init__(self, net: Any, processor: Any) -> None:
+        self.net, self.processor = net, processor
         self.tokenizer = processor.tokenizer
         self.end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
 
@@ -87,7 +87,7 @@ class Qwen2VLBatcher:
                 [0] * len(head),
                 [-1] * len(head),
             )
-            for segment, (kind, ask, answer) in enumerate(branches(page, self.questions), start=1):
+            for segment, (kind, ask, answer) in enumerate(branches(page), start=1):
                 prompt = self.ids(f"{ask}<|im_end|>\n<|im_start|>assistant\n")
                 target = [*self.ids(answer), self.end]
                 ids += prompt + target
@@ -148,8 +148,8 @@ class Qwen2VLBatcher:
 class Florence2Batcher:
     """Batches for the embedded Florence-2: the tower sees a page once, the encoder once a question."""
 
-    def __init__(self, net: Any, processor: Any, questions: int = 4) -> None:
-        self.net, self.processor, self.questions = net, processor, questions
+    def __init__(self, net: Any, processor: Any) -> None:
+        self.net, self.processor = net, processor
         self.tokenizer = processor.tokenizer
 
     def __call__(self, pages: list[BasePage]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Florence2Batcher:
         images = [page.canvas.image() for page in pages]
         pixels = self.processor.image_processor(images=images, do_resize=False, return_tensors="pt")["pixel_values"]
         tokens = (images[0].height // 28) * (images[0].width // 28) + 1
-        rows = [(index, *branch) for index, page in enumerate(pages) for branch in branches(page, self.questions)]
+        rows = [(index, *branch) for index, page in enumerate(pages) for branch in branches(page)]
         rows.sort(key=lambda row: row[1] != "read")
         asks = [ask.split(chr(10))[0] for _, _, ask, _ in rows]
         inputs = self._tokens(["<image>" * tokens + f"<s><DocVQA>{ask}</s>" for ask in asks], 32)

@@ -37,6 +37,7 @@ class BasePage:
     face: str = "sans"
     ink: float = 0.0
     questions: list[tuple[str, str]] = field(default_factory=list)
+    transcribed: bool = True  # whether its transcription is learned too
 
     @classmethod
     def blank(cls, rng: Random, kind: str, columns: int = 20, rows: int = 6) -> BasePage:

@@ -12,7 +12,7 @@ import argparse
 import json
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,18 +30,28 @@ MIXTURE = {"form": 0.2, "invoice": 0.14, "table": 0.32, "chart": 0.14, "board": 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the curriculum: page size in characters, how many steps, pages a step, share of plain-line pages."""
+    """A part of the curriculum: page size in characters, how many steps, pages a step, share of plain-line pages.
+
+    `read` is the share of pages that are transcribed too, `questions` how many of a page's questions are asked.
+    """
 
     columns: int
     rows: int
     steps: int
     batch: int
     lines: float
+    read: float = 1.0
+    questions: int = 4
 
 
 STAGES = {
     "qwen2vl": (Stage(8, 1, 300, 96, 1.0), Stage(20, 2, 200, 48, 1.0), Stage(20, 6, 2200, 24, 0.1)),
-    "florence2": (Stage(8, 1, 300, 96, 1.0), Stage(20, 2, 200, 48, 1.0), Stage(20, 6, 850, 16, 0.1)),
+    "florence2": (
+        Stage(8, 1, 300, 96, 1.0),
+        Stage(20, 2, 200, 48, 1.0),
+        Stage(20, 6, 2500, 16, 0.1),
+        Stage(20, 6, 2000, 16, 0.0, read=0.3, questions=6),  # transcriptions are most of the tokens: now the questions
+    ),
 }
 
 
@@ -54,19 +64,27 @@ class Stream(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return sum(stage.steps for stage in self.stages)
 
-    def pages(self, step: int) -> list[BasePage]:
-        """The pages of one step."""
-        first = 0
+    def stage(self, step: int) -> Stage:
+        """The part of the curriculum a step belongs to."""
         for stage in self.stages:
-            if step < first + stage.steps:
-                break
-            first += stage.steps
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        raise IndexError(step)
+
+    def pages(self, step: int) -> list[BasePage]:
+        """The pages of one step, with the questions that are asked and whether they are transcribed."""
+        stage = self.stage(step)
         rng = Random(f"{self.seed}-{step}")
         kinds = [
             "lines" if rng.random() < stage.lines else rng.choices([*MIXTURE], [*MIXTURE.values()])[0]
             for _ in range(stage.batch)
         ]
-        return [draw(self.seed, step * 1000 + i, kind, stage.columns, stage.rows) for i, kind in enumerate(kinds)]
+        pages = [draw(self.seed, step * 1000 + i, kind, stage.columns, stage.rows) for i, kind in enumerate(kinds)]
+        for page in pages:
+            page.questions = page.questions[: stage.questions]
+            page.transcribed = page.kind == "lines" or stage.read == 1.0 or rng.random() < stage.read
+        return pages
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         torch.set_num_threads(1)
@@ -104,7 +122,6 @@ def correct(answers: Answers) -> dict[str, list[bool]]:
 @torch.no_grad()
 def evaluate(batcher: Any, pages: int = 48, seed: int = 10_000_019) -> dict[str, float]:
     """Exact match per kind on pages no training step draws, `pages` of each kind with all their questions."""
-    asked, batcher.questions = batcher.questions, 99
     found: dict[str, list[bool]] = defaultdict(list)
     for kind in MIXTURE:
         for start in range(0, pages, 16):
@@ -112,7 +129,6 @@ def evaluate(batcher: Any, pages: int = 48, seed: int = 10_000_019) -> dict[str,
                 answers = batcher.answers(batcher([draw(seed, start + i, kind) for i in range(min(16, pages - start))]))
             for name, hits in correct(answers).items():
                 found[name] += hits
-    batcher.questions = asked
     return {kind: round(sum(hits) / len(hits), 4) for kind, hits in sorted(found.items())}
 
 
@@ -218,7 +234,7 @@ def main() -> None:
     stages = STAGES[options.family]
     if options.pages is not None:
         last = stages[-1]
-        stages = (*stages[:-1], Stage(last.columns, last.rows, options.pages, last.batch, last.lines))
+        stages = (*stages[:-1], replace(last, steps=options.pages))
     rates = (options.muon, options.adamw, options.decay)
     train(options.family, options.out, options.seed, stages, *rates, compiled=not options.no_compile)
 
