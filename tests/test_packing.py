@@ -12,11 +12,12 @@ from torch import Tensor
 
 from docvlm.data.datamodule import page_groups
 from docvlm.data.generated import documents
-from docvlm.data.packing import Branch, by_pages, pack, positions, questions, visible
+from docvlm.data.packing import Branch, by_pages, pack, positions, questions, split_of
 from docvlm.data.samplers import TrainBatches, epoch_order
 from docvlm.errors import DocvlmError
 from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM, Generated
+from docvlm.vlms.branches import branch_mask
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded import checkpoint
 from docvlm.vlms.trainable import Lora, apply
@@ -43,8 +44,7 @@ def gradients(vlm: VLM, batch: dict[str, Tensor]) -> tuple[float, dict[str, Tens
 
 def prepared(family: str, freeze: float, r: int, attn: str = "eager") -> VLM:
     torch.manual_seed(1)
-    vlm = load(family)
-    vlm.net.set_attn_implementation(attn)
+    vlm = load(family, attn=attn)
     apply(vlm, freeze, Lora(r))
     for name, parameter in vlm.named_parameters():
         if "lora_B" in name:  # which starts at zero, and with it every gradient of lora_A
@@ -96,23 +96,43 @@ def test_a_branch_does_not_see_its_siblings() -> None:
         assert torch.allclose(last_branch(ASKED[0]), last_branch(other), atol=1e-5)
 
 
-def test_rows_masks_and_positions() -> None:
-    rows = [([7, 7, 7], [Branch([1], [2, 3]), Branch([4, 5], [6])]), ([7], [Branch([1], [2])])]
-    packed = pack(rows, pad=0)
-    assert packed["input_ids"].tolist() == [[7, 7, 7, 1, 2, 3, 4, 5, 6], [7, 1, 2, 0, 0, 0, 0, 0, 0]]
+ROWS = [([7, 7, 7], [Branch([1], [2, 3]), Branch([4, 5], [6])]), ([7], [Branch([1], [2])])]
+
+
+def test_rows_and_positions() -> None:
+    packed = pack(ROWS, pad=0)
+    assert packed["input_ids"].tolist() == [[7, 7, 7, 1, 2, 3, 4, 5, 6], [0, 0, 7, 1, 2, 0, 0, 0, 0]]
     assert packed["labels"][0].tolist() == [-100] * 4 + [2, 3] + [-100] * 2 + [6]
-    assert packed["segments"][1].tolist() == [0, 1, 1] + [-1] * 6
-    sees = visible(packed["segments"])[0, 0]
-    assert sees[5].tolist() == [True] * 6 + [False] * 3
-    assert sees[8].tolist() == [True] * 3 + [False] * 3 + [True] * 3
-    prefix = torch.tensor([[[0, 1, 2], [0, 9, 9]], [[0, 1, 4], [0, 9, 9]], [[0, 1, 1], [0, 9, 9]]])
+    assert packed["segments"][1].tolist() == [-1, -1, 0, 1, 1] + [-1] * 4
+    assert split_of(packed["segments"]) == 3
+    prefix = torch.tensor([[[0, 1, 2], [1, 1, 0]], [[0, 1, 4], [1, 1, 0]], [[0, 1, 1], [1, 1, 0]]])
     placed = positions(prefix, packed["segments"], packed["offsets"])
-    assert placed[:, 0].tolist() == [
-        [0, 1, 2, 5, 6, 7, 5, 6, 7],
-        [0, 1, 4, 5, 6, 7, 5, 6, 7],
-        [0, 1, 1, 5, 6, 7, 5, 6, 7],
-    ]
-    assert placed[0, 1, :3].tolist() == [0, 1, 2]
+    assert placed[:, 0, 3:].tolist() == [[5, 6, 7, 5, 6, 7]] * 3
+    assert placed[1, 0, :3].tolist() == [0, 1, 4]
+    assert placed[0, 1, :5].tolist() == [1, 1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("additive", [True, False])
+def test_masks_of_the_two_calls(additive: bool) -> None:
+    """Together they are the one mask: the pages and its own branch, up to itself."""
+    segments = pack(ROWS, pad=0)["segments"]
+    mask = branch_mask(segments, 3, additive=additive)
+    assert mask.pages is not None and mask.pages.shape == (2, 1, 3, 3) and mask.branches.shape == (2, 1, 6, 9)
+    pages, branches = (part == 0 if additive else part for part in (mask.pages[:, 0], mask.branches[:, 0]))
+    for row in range(2):
+        for here in (segments[row] >= 0).nonzero().flatten().tolist():
+            allowed = {
+                there
+                for there in range(here + 1)
+                if segments[row, there] == 0 or segments[row, there] == segments[row, here]
+            }
+            sees = pages[row, here] if here < 3 else branches[row, here - 3]
+            assert set(sees.nonzero().flatten().tolist()) == allowed
+    assert pages.any(-1).all() and branches.any(-1).all(), "padding sees something, or its softmax is NaN"
+
+
+def test_equal_pages_need_no_mask() -> None:
+    assert branch_mask(pack(ROWS[:1] * 2, pad=0)["segments"], 3, additive=False).pages is None
 
 
 def test_a_template_that_asks_before_the_page_is_refused() -> None:

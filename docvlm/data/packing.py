@@ -39,14 +39,18 @@ def by_pages(examples: Sequence[Example]) -> list[list[Example]]:
 
 
 def pack(rows: Sequence[tuple[list[int], Sequence[Branch]]], pad: int) -> dict[str, Tensor]:
-    """(ids of the pages, branches) of each document as tensors (B x T), padded on the right.
+    """(ids of the pages, branches) of each document as tensors (B x T).
 
-    `input_ids`; `labels`, -100 everywhere but on answers; `segments`, which branch a position belongs to; `offsets`,
-    its place in that branch, 0 on the pages.
+    Padded on the left before the pages and on the right after the branches, so that the branches of all rows begin in
+    one column. `input_ids`; `labels`, -100 everywhere but on answers; `segments`, which branch a position belongs to;
+    `offsets`, its place in that branch, 0 on the pages.
     """
     flat = []
+    split = max(len(prefix) for prefix, _ in rows)
     for prefix, branches in rows:
-        ids, labels, segments, offsets = list(prefix), [IGNORED] * len(prefix), [0] * len(prefix), [0] * len(prefix)
+        before = split - len(prefix)
+        ids, labels, offsets = [pad] * before + prefix, [IGNORED] * split, [0] * split
+        segments = [PADDING] * before + [0] * len(prefix)
         for number, branch in enumerate(branches, start=1):
             ids += branch.prompt + branch.answer
             labels += [IGNORED] * len(branch.prompt) + branch.answer
@@ -67,19 +71,15 @@ def questions(batch: dict[str, Tensor]) -> int:
     return int(batch["segments"].amax(dim=1).sum()) if "segments" in batch else len(batch["labels"])
 
 
-def visible(segments: Tensor) -> Tensor:
-    """Which positions each position attends to (B x 1 x T x T, bool): the pages and its own branch, up to itself."""
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    same = segments[:, :, None] == segments[:, None, :]
-    return ((same | (segments[:, None, :] == 0)) & causal)[:, None]
+def split_of(segments: Tensor) -> int:
+    """The column in which the branches of packed rows begin."""
+    return int((segments > 0).any(dim=0).int().argmax())
 
 
 def positions(prefix: Tensor, segments: Tensor, offsets: Tensor) -> Tensor:
     """M-RoPE positions (3 x B x T) of packed rows from those of their pages (3 x B x P): branches start after them."""
-    pages = segments == 0
-    longest = prefix.shape[2]
-    first = prefix.masked_fill(~pages[:, :longest], 0).amax(dim=(0, 2)) + 1
-    out = (first[:, None] + offsets).expand(3, -1, -1).clone()
-    out[:, :, :longest] = torch.where(pages[:, :longest], prefix, out[:, :, :longest])
-    return out
+    split = prefix.shape[2]
+    pages = segments[:, :split] == 0
+    first = prefix.masked_fill(~pages, 0).amax(dim=(0, 2)) + 1
+    branches = (first[:, None] + offsets[:, split:]).expand(3, -1, -1)
+    return torch.cat([prefix, branches], dim=2)

@@ -20,10 +20,11 @@ from transformers import (
     Qwen2VLProcessor,
 )
 
-from docvlm.data.packing import Branch, by_pages, pack, positions, visible
+from docvlm.data.packing import Branch, by_pages, pack, positions, split_of
 from docvlm.errors import DocvlmError
 from docvlm.vlms.attention import use_fast_paths
 from docvlm.vlms.base import IGNORED, VLM, Block
+from docvlm.vlms.branches import branch_mask, use_branches
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
 from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
 from docvlm.vlms.decoding import greedy_on_pages
@@ -217,6 +218,7 @@ class Qwen2VL(VLM):
         codec = Qwen2VLCodec(load_processor(checkpoint, processor_class, offline=offline), budget)
         net = load_weights(net_class, checkpoint, dtype=dtype, attn=attn, offline=offline)
         use_fast_paths(net)
+        use_branches(net)
         return cls(net, codec, checkpoint, dtype)
 
     def vision_blocks(self) -> list[Block]:
@@ -239,20 +241,18 @@ class Qwen2VL(VLM):
 
     def _unpacked(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         """Mask and positions of a packed batch's branches, as the Transformers model takes them."""
-        segments, kinds = batch["segments"], batch["mm_token_type_ids"]
-        longest = int((segments == 0).sum(dim=1).max())
+        segments = batch["segments"]
+        split = split_of(segments)
         prefix, _ = self.bare.model.get_rope_index(
-            input_ids=batch["input_ids"][:, :longest],
-            mm_token_type_ids=kinds[:, :longest],
+            input_ids=batch["input_ids"][:, :split],
+            mm_token_type_ids=batch["mm_token_type_ids"][:, :split],
             image_grid_thw=batch["image_grid_thw"],
-            attention_mask=(segments[:, :longest] == 0).long(),
+            attention_mask=(segments[:, :split] == 0).long(),
         )
-        mask = visible(segments)
-        if self.bare.config.get_text_config()._attn_implementation == "eager":  # which adds its mask to the scores
-            mask = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, torch.finfo(torch.float32).min)
+        additive = self.bare.config.get_text_config()._attn_implementation.endswith("eager")
         return {
             "position_ids": positions(prefix, segments, batch["offsets"]),
-            "attention_mask": {"full_attention": mask},
+            "attention_mask": {"full_attention": branch_mask(segments, split, additive=additive)},
         }
 
     def _embeds(self, batch: dict[str, Tensor]) -> Tensor:

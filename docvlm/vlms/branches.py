@@ -1,0 +1,80 @@
+"""Attention over packed rows in two calls, so that no mask covers pages times pages.
+
+A page token attends to the page tokens before it: a plain causal call, without a mask where all rows have equally many.
+A question or answer token attends to its pages and its own branch: one call with a mask of branch tokens x all tokens,
+a few hundred rows where the page has thousands. Installed as an attention implementation of the language side
+(`branches_sdpa`, `branches_eager`) that hands every other mask on to the library's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.qwen2_vl.modeling_qwen2_vl import eager_attention_forward
+
+PREFIX = "branches_"
+
+
+@dataclass(frozen=True)
+class BranchMask:
+    """What the two calls see. `split`: columns of the pages; `pages`: B x 1 x P x P, or None for plain causal;
+    `branches`: B x 1 x Q x (P + Q)."""
+
+    split: int
+    pages: Tensor | None
+    branches: Tensor
+
+
+def branch_mask(segments: Tensor, split: int, *, additive: bool) -> BranchMask:
+    """Masks of packed rows from their `segments` (B x T); `additive` for an implementation that adds its mask."""
+    seen = segments[:, :split] == 0
+    pages = None
+    if additive or not bool(seen.all()):
+        causal = torch.ones(split, split, dtype=torch.bool, device=segments.device).tril()
+        itself = torch.eye(split, dtype=torch.bool, device=segments.device)  # padding must see something
+        pages = (causal & (seen[:, None, :] | itself))[:, None]
+    own = segments[:, split:]
+    same = (own[:, :, None] == own[:, None, :]).tril()
+    branches = torch.cat([seen[:, None, :].expand(-1, own.shape[1], -1), same], dim=-1)[:, None]
+    if additive:
+        return BranchMask(split, None if pages is None else _additive(pages), _additive(branches))
+    return BranchMask(split, pages, branches)
+
+
+def use_branches(net: PreTrainedModel) -> None:
+    """Let the language side of `net` take a `BranchMask`, where it attends by SDPA or in plain operations."""
+    name = net.config.get_text_config()._attn_implementation
+    if name in _INNER:
+        net.set_attn_implementation({"text_config": PREFIX + name})
+
+
+def _additive(visible: Tensor) -> Tensor:
+    lowest = torch.finfo(torch.float32).min
+    return torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, lowest)
+
+
+def _attend(
+    inner: Any, module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
+) -> tuple[Tensor, Tensor | None]:
+    if not isinstance(attention_mask, BranchMask):
+        out, weights = inner(module, query, key, value, attention_mask, **kwargs)
+        return out, weights
+    at = attention_mask.split
+    first = (part[:, :, :at] for part in (query, key, value))
+    causal = {"is_causal": True} if attention_mask.pages is None else {}
+    pages, _ = inner(module, *first, attention_mask.pages, **kwargs | causal)
+    rest, _ = inner(module, query[:, :, at:], key, value, attention_mask.branches, **kwargs)
+    return torch.cat([pages, rest], dim=1), None
+
+
+_INNER = {"sdpa": ALL_ATTENTION_FUNCTIONS["sdpa"], "eager": eager_attention_forward}
+for _name, _inner in _INNER.items():
+    AttentionInterface.register(PREFIX + _name, partial(_attend, _inner))
+    AttentionMaskInterface.register(PREFIX + _name, ALL_MASK_ATTENTION_FUNCTIONS[_name])
