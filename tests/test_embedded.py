@@ -18,6 +18,7 @@ from docvlm.vlms.embedded.attention import fast_vision
 from docvlm.vlms.embedded.batches import BATCHERS, READ, Answers, Qwen2VLBatcher, branches
 from docvlm.vlms.embedded.layouts import KINDS
 from docvlm.vlms.embedded.pages import draw
+from docvlm.vlms.embedded.positions import show_positions
 from docvlm.vlms.embedded.recipe import STAGES, Stream, correct, evaluate, rate
 
 BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": Budget(height=168, width=280)}
@@ -145,3 +146,23 @@ def test_the_embedded_checkpoint_is_what_the_recipe_builds(family: str) -> None:
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     assert {name: parameter.shape for name, parameter in vlm.bare.named_parameters()} == shapes
     assert sum(file.stat().st_size for file in folder.iterdir()) <= 12 * 2**20
+
+
+@torch.no_grad()
+def test_positions_are_heard_through_a_loud_tower() -> None:
+    """Before, moving a feature to another row changes next to nothing after the projector; afterwards it does."""
+    torch.manual_seed(0)
+    net, processor = BUILDERS["florence2"]()
+    net.eval()
+    pixels = BATCHERS["florence2"](net, processor)([draw(1, 0, "form")])["pixel_values"]
+    projector, loud = net.model.multi_modal_projector, 1000 * torch.randn(1, 128, 1, 1).expand(1, 128, 6, 10)
+
+    def between_rows() -> float:
+        tokens = projector(loud)[0, 1:].unflatten(0, (6, 10))
+        return float((tokens[0, 0] - tokens[5, 0]).norm() / tokens[0, 0].norm())
+
+    before = between_rows()
+    spread = show_positions(net, pixels)
+    for table in (projector.image_position_embed.row_embeddings, projector.image_position_embed.column_embeddings):
+        table.weight.mul_(1000 / spread)  # as if this tower were as loud
+    assert before < 0.01 < 0.1 < between_rows()

@@ -24,6 +24,7 @@ from docvlm.vlms.embedded.architecture import BUILDERS
 from docvlm.vlms.embedded.attention import compile_blocks, fast_vision
 from docvlm.vlms.embedded.batches import BATCHERS, Answers
 from docvlm.vlms.embedded.pages import BasePage, draw
+from docvlm.vlms.embedded.positions import show_positions
 
 MIXTURE = {"form": 0.2, "invoice": 0.14, "table": 0.32, "chart": 0.14, "board": 0.1, "note": 0.1}
 
@@ -32,7 +33,9 @@ MIXTURE = {"form": 0.2, "invoice": 0.14, "table": 0.32, "chart": 0.14, "board": 
 class Stage:
     """A part of the curriculum: page size in characters, how many steps, pages a step, share of plain-line pages.
 
-    `read` is the share of pages that are transcribed too, `questions` how many of a page's questions are asked.
+    `read` is the share of pages that are transcribed too, `questions` how many of a page's questions are asked;
+    `positions` begins the stage by making positions heard (`docvlm.vlms.embedded.positions`); `rate` multiplies the
+    learning rates.
     """
 
     columns: int
@@ -42,6 +45,8 @@ class Stage:
     lines: float
     read: float = 1.0
     questions: int = 4
+    positions: bool = False
+    rate: float = 1.0
 
 
 STAGES = {
@@ -50,7 +55,8 @@ STAGES = {
         Stage(8, 1, 300, 96, 1.0),
         Stage(20, 2, 200, 48, 1.0),
         Stage(20, 6, 2500, 16, 0.1),
-        Stage(20, 6, 2000, 16, 0.0, read=0.3, questions=6),  # transcriptions are most of the tokens: now the questions
+        # transcriptions are most of the tokens, and read well by now: here the questions are learned
+        Stage(20, 6, 1800, 16, 0.0, read=0.3, questions=6, positions=True, rate=0.5),
     ),
 }
 
@@ -150,7 +156,7 @@ def train(
     stream = Stream(BATCHERS[family](_ConfigOnly(net.config), processor), stages, seed)
     groups = optimizers(net, muon, adamw)
     out.mkdir(parents=True, exist_ok=True)
-    first, state = 0, out / "state.pt"
+    first, begun, state = 0, -50, out / "state.pt"
     if state.exists():
         saved = torch.load(state, weights_only=True)
         net.load_state_dict(saved["net"])
@@ -164,8 +170,13 @@ def train(
     for step, batch in enumerate(loader, start=first):
         if compiled and step == max(first, len(stream) - stages[-1].steps):
             compile_blocks(net)  # the earlier stages are over before a compilation would pay
+        if stages[-1].positions and step == len(stream) - stages[-1].steps:
+            print(json.dumps({"step": step, "tower_std": show_positions(net, batch["pixel_values"])}), flush=True)
+            groups, begun = optimizers(net, muon, adamw), step  # what they remember is of another model
         for optimizer, lr in zip(groups, base_rates, strict=True):
-            optimizer.param_groups[0]["lr"] = lr * rate(step, len(stream), decay)
+            optimizer.param_groups[0]["lr"] = (
+                lr * stream.stage(step).rate * min(1.0, (step - begun + 1) / 50) * rate(step, len(stream), decay)
+            )
         with torch.autocast("cpu", torch.bfloat16):
             answers = batcher.answers(batch)
         loss = torch.nn.functional.cross_entropy(answers.logits, answers.labels)
