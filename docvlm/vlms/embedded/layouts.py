@@ -1,8 +1,9 @@
-"""Where things stand on the base's pages, and how it is asked about them: six kinds.
+"""Where things stand on the base's pages, and how it is asked about them: seven kinds.
 
 form, invoice, table and chart are what the targets are set on; notes (sentences) and boards (names over numbers) are
 there so that the base has looked up, down and into a line, and has been asked for a date or a name without being given
-the word that stands beside it. Layouts and wordings keep clear of those of `docvlm.data.generated.tiny`.
+the word that stands beside it; slips are the easiest of all. Layouts and wordings keep clear of those of
+`docvlm.data.generated.tiny`.
 """
 
 from __future__ import annotations
@@ -252,4 +253,18 @@ def note(rng: Random) -> BasePage:
     return page
 
 
-KINDS = {"form": form, "invoice": invoice, "table": table, "chart": chart, "board": board, "note": note}
+def slip(rng: Random) -> BasePage:
+    """Two entries somewhere on the page: the easiest page to look something up on."""
+    page = BasePage.blank(rng, "slip")
+    asks = (*ASK, "What number is under {key}?", "What is the price of {key}?", "What is the value of {key}?")
+    beside = rng.random() < 0.7
+    keys, rows = _keys(rng, 2, 8), sorted(rng.sample(range(0, page.canvas.rows - 1, 1 if beside else 2), 2))
+    for key, row in zip(keys, rows, strict=True):
+        value = words.value(rng, 9)
+        page.put(row, 0, key + rng.choice([":", ""]) * beside, _emphasis(rng))
+        page.put(row if beside else row + 1, 10 if beside else 0, value)
+        page.questions.append((rng.choice(asks).format(key=key), value))
+    return page
+
+
+KINDS = {"form": form, "invoice": invoice, "table": table, "chart": chart, "board": board, "note": note, "slip": slip}

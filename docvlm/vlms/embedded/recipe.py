@@ -35,7 +35,7 @@ class Stage:
 
     `read` is the share of pages that are transcribed too, `questions` how many of a page's questions are asked;
     `positions` begins the stage by making positions heard (`docvlm.vlms.embedded.positions`); `rate` multiplies the
-    learning rates.
+    learning rates. `slips` is the share of pages with two entries only, on which looking up is learned first.
     """
 
     columns: int
@@ -47,6 +47,7 @@ class Stage:
     questions: int = 4
     positions: bool = False
     rate: float = 1.0
+    slips: float = 0.0
 
 
 STAGES = {
@@ -56,7 +57,8 @@ STAGES = {
         Stage(20, 2, 200, 48, 1.0),
         Stage(20, 6, 2500, 16, 0.1),
         # transcriptions are most of the tokens, and read well by now: here the questions are learned
-        Stage(20, 6, 1800, 16, 0.0, read=0.3, questions=6, positions=True, rate=0.5),
+        Stage(20, 6, 500, 16, 0.0, read=0.3, questions=6, positions=True, rate=0.5),
+        Stage(20, 6, 1500, 16, 0.0, read=0.3, questions=6, rate=0.5, slips=0.35),
     ),
 }
 
@@ -83,7 +85,11 @@ class Stream(Dataset[dict[str, Any]]):
         stage = self.stage(step)
         rng = Random(f"{self.seed}-{step}")
         kinds = [
-            "lines" if rng.random() < stage.lines else rng.choices([*MIXTURE], [*MIXTURE.values()])[0]
+            "lines"
+            if rng.random() < stage.lines
+            else "slip"
+            if stage.slips and rng.random() < stage.slips
+            else _kind(rng)
             for _ in range(stage.batch)
         ]
         pages = [draw(self.seed, step * 1000 + i, kind, stage.columns, stage.rows) for i, kind in enumerate(kinds)]
@@ -95,6 +101,10 @@ class Stream(Dataset[dict[str, Any]]):
     def __getitem__(self, step: int) -> dict[str, Any]:
         torch.set_num_threads(1)
         return self.batcher(self.pages(step))
+
+
+def _kind(rng: Random) -> str:
+    return rng.choices([*MIXTURE], [*MIXTURE.values()])[0]
 
 
 def rate(step: int, total: int, decay: float, warmup: int = 50) -> float:
@@ -170,7 +180,7 @@ def train(
     for step, batch in enumerate(loader, start=first):
         if compiled and step == max(first, len(stream) - stages[-1].steps):
             compile_blocks(net)  # the earlier stages are over before a compilation would pay
-        if stages[-1].positions and step == len(stream) - stages[-1].steps:
+        if stream.stage(step).positions and (step == 0 or stream.stage(step - 1) is not stream.stage(step)):
             print(json.dumps({"step": step, "tower_std": show_positions(net, batch["pixel_values"])}), flush=True)
             groups, begun = optimizers(net, muon, adamw), step  # what they remember is of another model
         for optimizer, lr in zip(groups, base_rates, strict=True):
