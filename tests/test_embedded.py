@@ -25,7 +25,7 @@ BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": 
 
 
 FLOORS = {
-    "qwen2vl": {"form": 0.8, "invoice": 0.8, "table": 0.4, "chart": 0.65, "read": 0.85},
+    "qwen2vl": {"form": 0.75, "invoice": 0.88, "table": 0.5, "chart": 0.8, "read": 0.9},
     "florence2": {"form": 0.1, "invoice": 0.15, "table": 0.05, "chart": 0.1, "read": 0.35},
 }
 
