@@ -44,7 +44,7 @@ def attach(run: Run) -> None:
     if cfg.features == "off" or not whole or cfg.packing == "off":
         run.features = "off"
         return
-    decided = read_json(run.folder.manifest)["features"] if run.folder.manifest.exists() else None
+    decided = read_json(run.folder.manifest).get("features") if run.folder.manifest.exists() else None
     stored = _stored(cfg, vlm)
     if cfg.features == "on" or decided == "on":
         run.features, vlm.codec.stored = "on", stored
