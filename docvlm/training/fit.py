@@ -57,8 +57,10 @@ class Proof(Callback):
         if run is None:
             return
         assert isinstance(module, AnswerModule)
+        codec, examples = module.vlm.codec, run.data.train[:PROOF_EXAMPLES]
         with torch.enable_grad():
-            line = prove(module.vlm, module.vlm.codec.train_batch(run.data.train[:PROOF_EXAMPLES]))
+            batch = codec.packed_batch(examples) if run.data.packing else codec.train_batch(examples)
+            line = prove(module.vlm, batch)
         run.console.print(line, highlight=False)
 
 
