@@ -28,7 +28,7 @@ def test_a_run_leaves_the_files_of_the_design() -> None:
     assert not [path for path in folder.rglob("*") if "=" in path.name]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["fingerprint"] == runs.result(folder)["fingerprint"]
-    assert manifest["config"]["lora"]["r"] == 4 and manifest["seed"] == 0
+    assert manifest["config"]["lora"]["r"] == 4 and manifest["seed"] == 42
     assert manifest["trainable"]["parameters"] < manifest["trainable"]["total"]
     assert manifest["versions"]["torch"] and manifest["hardware"]["cores"] >= 1
     assert manifest["budget"]["max_pixels"] == 65536
