@@ -53,6 +53,7 @@ class ScaledModel(_ReadOnly):
     lr: float
     full_lr: float
     vision_lr: float
+    limit_train: int | None = None  # questions, where the scale asks the family
     min_pixels: int | None = None
     max_pixels: int | None = None
     height: int | None = None
