@@ -44,6 +44,7 @@ def random_model(folder: Path) -> Path:
     config.vision_config.hidden_size = text = 512
     language = config.text_config
     language.hidden_size, language.intermediate_size, language.num_hidden_layers = text, 1408, 8
+    language.layer_types = ["full_attention"] * language.num_hidden_layers
     language.num_attention_heads, language.num_key_value_heads = 8, 8
     language.rope_parameters["mrope_section"] = [8, 12, 12]
     torch.manual_seed(0)
