@@ -54,6 +54,6 @@ base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
 		cp outputs/base/$$family/checkpoint/* docvlm/vlms/embedded/$$family/; \
 	done
 
-clean: ## remove caches and builds; runs under outputs/ and multirun/ stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
+clean: ## remove caches, stored features and builds; runs under outputs/ and multirun/ stay
+	rm -rf build dist .features .pytest_cache .mypy_cache .ruff_cache
 	find docvlm tests -name __pycache__ -prune -exec rm -rf {} +
