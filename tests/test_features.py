@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,23 @@ def test_over_the_limit_the_oldest_shards_go(tmp_path: Path) -> None:
     fresh = store(tmp_path, limit=9000)
     assert [name in fresh for name in "abc"] == [False, True, True]
     assert torch.equal(small.read("a"), torch.zeros(1000)), "who has it open may go on reading"  # type: ignore[arg-type]
+
+
+def test_a_folder_may_go_and_one_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    kept = store(tmp_path / "kept")
+    kept.write({"a": torch.ones(3)})
+    kept.flush()
+    assert "a" in kept
+    shutil.rmtree(tmp_path / "kept")
+    assert "b" not in kept and "a" not in kept
+    kept.write({"a": torch.ones(3)})
+    kept.flush()
+    assert "a" in store(tmp_path / "kept")
+    shutil.rmtree(tmp_path / "kept")
+    (tmp_path / "kept").write_text("a file where the folder was")
+    kept.write({"c": torch.ones(3)})
+    with pytest.raises(DocvlmError, match=r"cannot be written .* features=off"):
+        kept.flush()
 
 
 def test_a_run_fills_the_store_and_the_next_one_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

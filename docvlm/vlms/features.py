@@ -26,6 +26,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from docvlm.errors import DocvlmError
+
 DIGEST = 16  # bytes of a page's digest
 SHARD = 256 * 2**20  # bytes gathered before they are written: every shard is an open file in every process
 
@@ -47,7 +49,7 @@ class FeatureStore:
         self._where: dict[str, str] = {}  # digest → name of its shard
         self._checked: set[str] = set()
         self._gathered: dict[str, Tensor] = {}
-        self._seen = -1
+        self._seen: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "limit": self.limit}
@@ -94,17 +96,24 @@ class FeatureStore:
         whole = self.folder / f"{uuid.uuid4().hex}.safetensors"
         part = whole.with_suffix(f".{os.getpid()}.part")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # someone may have deleted it
             save_file(self._gathered, part, {"checksums": sums})
             part.replace(whole)
+        except (OSError, SafetensorError) as error:
+            raise DocvlmError(
+                f"features_folder: {self.folder} cannot be written ({error}); free space, name another folder, or take"
+                " features=off. The same command continues the run"
+            ) from error
         finally:
-            part.unlink(missing_ok=True)
+            if part.exists():
+                part.unlink()
         self._gathered = {}
         self._evict()
 
     def _refresh(self) -> None:
         """Open the shards that have come since, in this process or another; forget those that have gone."""
-        changed = self.folder.stat().st_mtime_ns
-        if changed == self._seen:
+        changed = self.folder.stat().st_mtime_ns if self.folder.exists() else None
+        if changed is not None and changed == self._seen:
             return
         self._seen = changed
         present = {path.name: path for path in self.folder.glob("*.safetensors")}
