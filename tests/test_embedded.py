@@ -19,7 +19,7 @@ from docvlm.vlms.embedded.batches import BATCHERS, READ, Answers, Qwen2VLBatcher
 from docvlm.vlms.embedded.layouts import KINDS
 from docvlm.vlms.embedded.pages import draw
 from docvlm.vlms.embedded.positions import show_positions
-from docvlm.vlms.embedded.recipe import STAGES, Stream, correct, evaluate, rate
+from docvlm.vlms.embedded.recipe import STAGES, Stage, Stream, correct, evaluate, rate
 
 BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": Budget(height=168, width=280)}
 
@@ -114,11 +114,12 @@ def test_a_step_of_the_curriculum_is_a_function_of_its_number() -> None:
 
 
 def test_rate_warms_up_holds_and_decays() -> None:
-    rates = [rate(step, 1000, decay=0.25) for step in range(1000)]
-    assert rates[0] == pytest.approx(1 / 50)
-    assert rates[50] == rates[700] == 1.0
-    assert rates[900] == pytest.approx(0.4)
-    assert rates[-1] == pytest.approx(0.02)
+    stage = Stage(20, 6, 1000, 16, 0.0, rate=0.5, fall=0.25)
+    rates = [rate(step, stage) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.5 / 50)
+    assert rates[50] == rates[700] == 0.5
+    assert rates[900] == pytest.approx(0.2)
+    assert rates[-1] == pytest.approx(0.01)
 
 
 def test_an_answer_is_correct_only_when_all_its_tokens_are() -> None:

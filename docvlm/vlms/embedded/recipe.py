@@ -1,8 +1,8 @@
 """Train an embedded checkpoint from scratch to reading: `python -m docvlm.vlms.embedded.recipe qwen2vl`.
 
 A curriculum from one line to two to whole pages; each page carries its full transcription and up to four questions,
-which is dense supervision for the price of one page. Muon for matrices, AdamW for the rest, bf16 autocast, a constant
-rate with warm-up and a linear decay at the end (so a run can be lengthened before it decays). Seeded; every batch is a
+which is dense supervision for the price of one page. Muon for matrices, AdamW for the rest, bf16 autocast; every stage
+warms up, and the late ones end in a linear fall of the rate, which brings more than as many steps without. Seeded; every batch is a
 pure function of its step, and `state.pt` lets an interrupted run continue. Cost: docs/LOG.md has the curves.
 """
 
@@ -35,7 +35,9 @@ class Stage:
 
     `read` is the share of pages that are transcribed too, `questions` how many of a page's questions are asked;
     `positions` begins the stage by making positions heard (`docvlm.vlms.embedded.positions`); `rate` multiplies the
-    learning rates. `slips` is the share of pages with two entries only, on which looking up is learned first.
+    learning rates, which fall linearly over the last `fall` of the stage's steps. `weight_decay` is Muon's, against
+    the growth of matrices that nothing else holds. `slips` is the share of pages with two entries only, on which
+    looking up is learned first.
     """
 
     columns: int
@@ -47,18 +49,22 @@ class Stage:
     questions: int = 4
     positions: bool = False
     rate: float = 1.0
+    fall: float = 0.0
+    weight_decay: float = 0.0
     slips: float = 0.0
 
 
 STAGES = {
-    "qwen2vl": (Stage(8, 1, 300, 96, 1.0), Stage(20, 2, 200, 48, 1.0), Stage(20, 6, 5000, 24, 0.1)),
+    "qwen2vl": (Stage(8, 1, 300, 96, 1.0), Stage(20, 2, 200, 48, 1.0), Stage(20, 6, 5000, 24, 0.1, fall=0.55)),
     "florence2": (
         Stage(8, 1, 300, 96, 1.0),
         Stage(20, 2, 200, 48, 1.0),
         Stage(20, 6, 2500, 16, 0.1),
         # transcriptions are most of the tokens, and read well by now: here the questions are learned
         Stage(20, 6, 500, 16, 0.0, read=0.3, questions=6, positions=True, rate=0.5),
-        Stage(20, 6, 1500, 16, 0.0, read=0.3, questions=6, rate=0.5, slips=0.35),
+        Stage(20, 6, 1500, 16, 0.0, read=0.3, questions=6, rate=0.5, fall=1.0, slips=0.35),
+        # once more from a high rate, and falling all the way, with the matrices held
+        Stage(20, 6, 4200, 16, 0.0, read=0.3, questions=6, rate=0.5, fall=1.0, weight_decay=0.1, slips=0.1),
     ),
 }
 
@@ -72,17 +78,17 @@ class Stream(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return sum(stage.steps for stage in self.stages)
 
-    def stage(self, step: int) -> Stage:
-        """The part of the curriculum a step belongs to."""
+    def place(self, step: int) -> tuple[Stage, int]:
+        """The part of the curriculum a step belongs to, and its number within that part."""
         for stage in self.stages:
             if step < stage.steps:
-                return stage
+                return stage, step
             step -= stage.steps
         raise IndexError(step)
 
     def pages(self, step: int) -> list[BasePage]:
         """The pages of one step, with the questions that are asked and whether they are transcribed."""
-        stage = self.stage(step)
+        stage, _ = self.place(step)
         rng = Random(f"{self.seed}-{step}")
         kinds = [
             "lines"
@@ -107,9 +113,10 @@ def _kind(rng: Random) -> str:
     return rng.choices([*MIXTURE], [*MIXTURE.values()])[0]
 
 
-def rate(step: int, total: int, decay: float, warmup: int = 50) -> float:
-    """Multiplier of the learning rates: warm-up, constant, linear decay to 2 % over the last `decay` of all steps."""
-    return min((step + 1) / warmup, 1.0, max(0.02, (total - step) / (decay * total)))
+def rate(step: int, stage: Stage, warmup: int = 50) -> float:
+    """Multiplier of the learning rates at a step of a stage: warm-up, constant, then down to 2 % of it."""
+    left = (stage.steps - step) / (stage.fall * stage.steps) if stage.fall else 1.0
+    return stage.rate * min((step + 1) / warmup, 1.0, max(0.02, left))
 
 
 def optimizers(net: torch.nn.Module, muon: float, adamw: float) -> list[torch.optim.Optimizer]:
@@ -155,7 +162,6 @@ def train(
     stages: tuple[Stage, ...],
     muon: float,
     adamw: float,
-    decay: float,
     compiled: bool,
 ) -> None:
     """Run or continue the recipe; leaves `log.jsonl`, `state.pt` and the checkpoint in `out`."""
@@ -166,7 +172,7 @@ def train(
     stream = Stream(BATCHERS[family](_ConfigOnly(net.config), processor), stages, seed)
     groups = optimizers(net, muon, adamw)
     out.mkdir(parents=True, exist_ok=True)
-    first, begun, state = 0, -50, out / "state.pt"
+    first, state = 0, out / "state.pt"
     if state.exists():
         saved = torch.load(state, weights_only=True)
         net.load_state_dict(saved["net"])
@@ -180,13 +186,13 @@ def train(
     for step, batch in enumerate(loader, start=first):
         if compiled and step == max(first, len(stream) - stages[-1].steps):
             compile_blocks(net)  # the earlier stages are over before a compilation would pay
-        if stream.stage(step).positions and (step == 0 or stream.stage(step - 1) is not stream.stage(step)):
+        stage, place = stream.place(step)
+        if stage.positions and place == 0:
             print(json.dumps({"step": step, "tower_std": show_positions(net, batch["pixel_values"])}), flush=True)
-            groups, begun = optimizers(net, muon, adamw), step  # what they remember is of another model
+            groups = optimizers(net, muon, adamw)  # what they remember is of another model
         for optimizer, lr in zip(groups, base_rates, strict=True):
-            optimizer.param_groups[0]["lr"] = (
-                lr * stream.stage(step).rate * min(1.0, (step - begun + 1) / 50) * rate(step, len(stream), decay)
-            )
+            optimizer.param_groups[0]["lr"] = lr * rate(place, stage)
+        groups[0].param_groups[0]["weight_decay"] = stage.weight_decay
         with torch.autocast("cpu", torch.bfloat16):
             answers = batcher.answers(batch)
         loss = torch.nn.functional.cross_entropy(answers.logits, answers.labels)
@@ -246,7 +252,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--muon", type=float, default=0.02, help="learning rate of the hidden matrices")
     parser.add_argument("--adamw", type=float, default=3e-3, help="learning rate of everything else")
-    parser.add_argument("--decay", type=float, default=0.5, help="share of all steps, at the end, in which rates fall")
     parser.add_argument("--pages", type=int, default=None, help="steps of the last stage, whole pages")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-compile", action="store_true", help="skip torch.compile (it needs a C++ compiler)")
@@ -256,7 +261,7 @@ def main() -> None:
     if options.pages is not None:
         last = stages[-1]
         stages = (*stages[:-1], replace(last, steps=options.pages))
-    rates = (options.muon, options.adamw, options.decay)
+    rates = (options.muon, options.adamw)
     train(options.family, options.out, options.seed, stages, *rates, compiled=not options.no_compile)
 
 
