@@ -1,7 +1,8 @@
-"""Whether a run keeps what its frozen tower makes of a page, and where.
+"""Whether a run keeps what the frozen part of its tower makes of a page, and where.
 
-`features=auto` encodes the pages of a first batch, stores them, reads them back, and keeps what was faster; the choice
-is in `manifest.json`, and a resumed run takes it from there. Only a tower that is frozen in full can be stored.
+Of a tower that is frozen in full the output is stored, of one that learns from some block on the output of the blocks
+before it. `features=auto` encodes the pages of a first batch, stores them, reads them back, and keeps what was faster;
+the choice is in `manifest.json`, and a resumed run takes it from there.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ def attach(run: Run) -> None:
     """Give the run's codec a feature store, or leave it without, as `features` and the measurement say."""
     cfg, vlm = run.cfg, run.vlm
     assert vlm is not None and vlm.trainable is not None
-    whole = vlm.trainable.frozen_blocks == len(vlm.trainable.blocks)
-    if cfg.features == "on" and not (whole and cfg.packing == "on"):
+    frozen = vlm.trainable.frozen_blocks > 0
+    if cfg.features == "on" and not (frozen and cfg.packing == "on"):
         raise DocvlmError(
-            f"features=on: only a tower that is frozen in full can be stored, and read with packing=on; here"
+            f"features=on: only what frozen blocks make of a page can be stored, and read with packing=on; here"
             f" freeze={cfg.freeze:g} and packing={cfg.packing}. Take features=auto or off"
         )
-    if cfg.features == "off" or not whole or cfg.packing == "off":
+    if cfg.features == "off" or not frozen or cfg.packing == "off":
         run.features = "off"
         return
     decided = read_json(run.folder.manifest).get("features") if run.folder.manifest.exists() else None
@@ -55,10 +56,11 @@ def attach(run: Run) -> None:
 
 
 def _stored(cfg: TrainConfig, vlm: VLM) -> Stored:
-    """The store of this tower, budget and processor, and the dtypes this run computes in."""
+    """The store of these frozen blocks, budget and processor, and the dtypes this run computes in."""
     assert vlm.trainable is not None
-    tower = {name for block in vlm.trainable.blocks for name in block.parameters}
-    weights = fingerprint((plain_name(name), p) for name, p in vlm.net.named_parameters() if plain_name(name) in tower)
+    blocks, frozen = vlm.trainable.blocks, vlm.trainable.frozen_blocks
+    names = {name for block in blocks[:frozen] for name in block.parameters}
+    weights = fingerprint((plain_name(name), p) for name, p in vlm.net.named_parameters() if plain_name(name) in names)
     images = vlm.codec.processor.image_processor.to_dict()
     text = json.dumps([weights, str(vlm.codec.budget), images], sort_keys=True, default=str)
     folder = Path(cfg.features_folder) / hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -67,13 +69,13 @@ def _stored(cfg: TrainConfig, vlm: VLM) -> Stored:
     except OSError as error:
         where = f"features_folder={cfg.features_folder}"
         raise DocvlmError(f"{where}: {error.strerror}; name another folder, or take features=off") from error
-    training = torch.bfloat16 if cfg.trainer.precision.startswith("bf16") else vlm.dtype
-    training = torch.float16 if cfg.trainer.precision.startswith("16") else training
-    return Stored(store, training, vlm.dtype)
+    mixed = {"bf16": torch.bfloat16, "16": torch.float16}.get(cfg.trainer.precision.split("-")[0], torch.float32)
+    training = mixed if vlm.dtype == torch.float32 else vlm.dtype  # the inner autocast is the model's own
+    return Stored(store, training, vlm.dtype, whole=frozen == len(blocks))
 
 
 def _measure(run: Run, vlm: VLM, stored: Stored) -> None:
-    """Time encoding and reading of the same pages; each twice, the second counts."""
+    """Time encoding and reading of the same pages, with what learns behind them; each twice, the second counts."""
     pages = list({example.pages: example for example in run.data.train[: 8 * TRIAL]}.values())[:TRIAL]
     codec, device = vlm.codec, vlm.device
     dtype = getattr(torch, stored.training.removeprefix("torch."))

@@ -133,6 +133,13 @@ class VLM(nn.Module, ABC):
         return net
 
     @property
+    def prefix(self) -> tuple[nn.Module, ...]:
+        """The tower's frozen modules, input first, where blocks behind them learn; else empty."""
+        if self.trainable is None or self.trainable.frozen_blocks == len(self.trainable.blocks):
+            return ()
+        return tuple(self.bare.get_submodule(name) for name in self.frozen_modules)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
@@ -160,6 +167,13 @@ class VLM(nn.Module, ABC):
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
+    def _keep(self, batch: dict[str, Tensor], pages: Sequence[Tensor]) -> None:
+        """Store what was computed of a batch's pages, one tensor a page, if the batch asks for it."""
+        if "digests" in batch and self.codec.stored is not None:
+            kind = self.device.type
+            computed = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.dtype
+            self.codec.stored.keep(batch["digests"], pages, str(computed))
+
     def _answer_loss(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, int]:
         """Loss of `hidden` (B x T x D) on `labels` (B x T) at the same positions; only answers are projected."""
         answers = labels != IGNORED
@@ -170,7 +184,10 @@ class VLM(nn.Module, ABC):
 
     @abstractmethod
     def page_features(self, batch: dict[str, Tensor]) -> Tensor:
-        """What the tower makes of a packed batch's pages: as the batch brings it, or encoded and kept if asked for."""
+        """What the tower makes of a packed batch's pages: as the batch brings it, or computed and kept if asked for.
+
+        A batch brings `features`, the tower's output; `prefix`, its frozen blocks' output; or pixels.
+        """
 
     @torch.no_grad()
     def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:

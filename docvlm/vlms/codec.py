@@ -67,12 +67,16 @@ class SharedPrompts:
 class Stored:
     """A feature store as a codec uses it: training and evaluation may compute in different dtypes.
 
-    `training` and `evaluation` are the names of those dtypes, part of a feature's name in the store.
+    `training` and `evaluation` are the names of those dtypes, part of a feature's name in the store. `whole`: a page's
+    feature is the tower's output, `features` in a batch; else that of the tower's frozen blocks, `prefix` in a batch.
     """
 
-    def __init__(self, store: FeatureStore, training: torch.dtype, evaluation: torch.dtype) -> None:
+    def __init__(
+        self, store: FeatureStore, training: torch.dtype, evaluation: torch.dtype, *, whole: bool = True
+    ) -> None:
         self.store = store
         self.training, self.evaluation = str(training), str(evaluation)
+        self.whole = whole
         self._digests: dict[Page, str] = {}
 
     def digests(self, pages: Sequence[Page]) -> list[str]:
@@ -87,10 +91,13 @@ class Stored:
         found = [self.store.read(f"{name}.{dtype}") for name in digests]
         return None if any(feature is None for feature in found) else [f for f in found if f is not None]
 
-    def keep(self, digests: Tensor, features: Sequence[Tensor]) -> None:
-        """Store what the tower made of pages; `digests` (pages x 16) are those their batch came with."""
+    def keep(self, digests: Tensor, features: Sequence[Tensor], dtype: str) -> None:
+        """Store what was computed of pages in `dtype`; `digests` (pages x 16) are those their batch came with.
+
+        The name is of the dtype computed in, not of the result: autocast leaves some results in float32.
+        """
         names = (bytes(row).hex() for row in digests.tolist())
-        self.store.write({f"{name}.{feature.dtype}": feature for name, feature in zip(names, features, strict=True)})
+        self.store.write({f"{name}.{dtype}": feature for name, feature in zip(names, features, strict=True)})
 
 
 def as_tensor(digests: Sequence[str]) -> Tensor:

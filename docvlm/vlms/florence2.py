@@ -20,6 +20,7 @@ from docvlm.vlms.base import IGNORED, VLM, Block
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
 from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
 from docvlm.vlms.pages import open_page, open_pages
+from docvlm.vlms.prefix import entered, observed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,14 +64,14 @@ class Florence2Codec(Codec):
         return {"pixel_values": self.processor.image_processor(images=pages, return_tensors="pt")["pixel_values"]}
 
     def _stored_pages(self, examples: Sequence[Example], dtype: str) -> dict[str, Tensor]:
-        """`features` (pages x tokens x D) where the store has every page, their pixels otherwise."""
+        """`features` (pages x tokens x D) or `prefix` (pages x C x H x W) where the store has all pages, else pixels."""
         assert self.stored is not None
         self._single(examples)
         digests = self.stored.digests([example.pages[0] for example in examples])
         found = self.stored.features(digests, dtype)
         if found is None:
             return self._pages(examples) | {"digests": as_tensor(digests)}
-        return {"features": torch.stack(found)}
+        return {"features" if self.stored.whole else "prefix": torch.stack(found)}
 
     def _single(self, examples: Sequence[Example]) -> None:
         for example in examples:
@@ -180,7 +181,7 @@ class Florence2(VLM):
         """Put each page's features into the rows that ask about it, where pages are shared: the tower sees it once."""
         if "page_of" not in inputs:
             return inputs
-        pages = ("input_ids", "page_of", "pixel_values", "features", "digests")
+        pages = ("input_ids", "page_of", "pixel_values", "features", "prefix", "digests")
         rest = {name: tensor for name, tensor in inputs.items() if name not in pages}
         embeds: Tensor = self.bare.get_input_embeddings()(inputs["input_ids"])
         image = (inputs["input_ids"] == self.codec.page[0])[..., None]
@@ -188,12 +189,17 @@ class Florence2(VLM):
         return rest | {"inputs_embeds": embeds.masked_scatter(image, features.to(embeds.dtype))}
 
     def page_features(self, batch: dict[str, Tensor]) -> Tensor:
-        """Tokens of the pages (pages x tokens x D): as the batch brings them, or from the tower and kept if asked."""
+        """Tokens of the pages (pages x tokens x D)."""
         if "features" in batch:
             return batch["features"]
-        features: Tensor = self.bare.model.get_image_features(batch["pixel_values"]).pooler_output
-        if "digests" in batch and self.codec.stored is not None:
-            self.codec.stored.keep(batch["digests"], list(features))
+        features: Tensor
+        if "prefix" in batch:
+            with entered(self.prefix, batch["prefix"]):
+                features = self.bare.model.get_image_features(batch["prefix"]).pooler_output
+            return features
+        with observed(self.prefix) as seen:
+            features = self.bare.model.get_image_features(batch["pixel_values"]).pooler_output
+        self._keep(batch, list(seen[0] if seen else features))
         return features
 
     def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:

@@ -29,6 +29,7 @@ from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
 from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
 from docvlm.vlms.decoding import greedy_on_pages
 from docvlm.vlms.pages import open_page, open_pages
+from docvlm.vlms.prefix import entered, observed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,16 +87,19 @@ class Qwen2VLCodec(Codec):
         return {name: pixels[name] for name in ("pixel_values", "image_grid_thw")}, tokens
 
     def _stored_pages(self, examples: Sequence[Example], dtype: str) -> tuple[dict[str, Tensor], list[list[int]]]:
-        """As `_pages`, with `features` (tokens x D) in place of pixels where the store has every page."""
+        """As `_pages`, with what the store has of every page in place of their pixels: `features` (tokens x D) or
+        `prefix` (patches x D).
+        """
         assert self.stored is not None
         digests = self.stored.digests([page for example in examples for page in example.pages])
-        found = self.stored.features(digests, dtype)  # each (rows x columns x D) of the page's tokens
+        found = self.stored.features(digests, dtype)  # each (rows x columns x D) of the page's tokens or patches
         if found is None:
             pixels, tokens = self._pages(examples)
             return pixels | {"digests": as_tensor(digests)}, tokens
-        grid = torch.tensor([[1, f.shape[0] * self.merge, f.shape[1] * self.merge] for f in found])
-        counts = iter([f.shape[0] * f.shape[1] for f in found])
-        pages = {"features": torch.cat([f.flatten(0, 1) for f in found]), "image_grid_thw": grid}
+        name, side = ("features", self.merge) if self.stored.whole else ("prefix", 1)
+        grid = torch.tensor([[1, f.shape[0] * side, f.shape[1] * side] for f in found])
+        counts = iter((grid.prod(-1) // self.merge**2).tolist())
+        pages = {name: torch.cat([f.flatten(0, 1) for f in found]), "image_grid_thw": grid}
         return pages, [[next(counts) for _ in example.pages] for example in examples]
 
     def _shared(self, examples: Sequence[Example], dtype: str | None = None) -> SharedPrompts:
@@ -262,15 +266,19 @@ class Qwen2VL(VLM):
         return embeds.masked_scatter(image, self.page_features(batch).to(embeds.dtype))
 
     def page_features(self, batch: dict[str, Tensor]) -> Tensor:
-        """Tokens of all pages (tokens x D): as the batch brings them, or from the tower, and then kept if asked for."""
+        """Tokens of all pages (tokens x D)."""
         if "features" in batch:
             return batch["features"]
-        grid = batch["image_grid_thw"]
-        pages = self.bare.model.get_image_features(batch["pixel_values"], grid).pooler_output
-        if "digests" in batch and self.codec.stored is not None:
-            shapes = (grid[:, 1:] // self.codec.merge).tolist()
-            shaped = [page.unflatten(0, shape) for page, shape in zip(pages, shapes, strict=True)]
-            self.codec.stored.keep(batch["digests"], shaped)
+        grid, tower = batch["image_grid_thw"], self.bare.model.get_image_features
+        if "prefix" in batch:
+            with entered(self.prefix, batch["prefix"]):
+                return torch.cat(tuple(tower(batch["prefix"], grid).pooler_output))
+        with observed(self.prefix) as seen:
+            pages = tower(batch["pixel_values"], grid).pooler_output
+        side = 1 if seen else self.codec.merge
+        sizes, patches = (grid[:, 1:] // side).tolist(), grid.prod(-1).tolist()
+        kept = zip(seen[0].split(patches) if seen else pages, sizes, strict=True)
+        self._keep(batch, [page.unflatten(0, size) for page, size in kept])
         return torch.cat(tuple(pages))
 
     def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:

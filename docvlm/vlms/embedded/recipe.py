@@ -2,8 +2,9 @@
 
 A curriculum from one line to two to whole pages; each page carries its full transcription and up to four questions,
 which is dense supervision for the price of one page. Muon for matrices, AdamW for the rest, bf16 autocast; every stage
-warms up, and the late ones end in a linear fall of the rate, which brings more than as many steps without. Seeded; every batch is a
-pure function of its step, and `state.pt` lets an interrupted run continue. Cost: docs/LOG.md has the curves.
+warms up, and the late ones end in a linear fall of the rate, which brings more than as many steps without. Seeded;
+every batch is a pure function of its step, and `state.pt` lets an interrupted run continue. Cost: docs/LOG.md has the
+curves.
 """
 
 from __future__ import annotations

@@ -1,0 +1,49 @@
+"""A vision tower entered after its frozen prefix, on what that prefix made of a page before.
+
+The library's own forward stays in charge: while `entered`, the prefix's modules hand their input on and the last of
+them gives the stored activations, so that positions, windows and stages are the tower's. Nothing is approximated: the
+blocks behind the prefix get the very tensor they would have got (tests/test_features.py). Cost: a prefix's output is
+larger than a tower's, in Qwen2-VL four patches for one token, which is why reading it is timed before it is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@contextmanager
+def entered(prefix: Sequence[nn.Module], activations: Tensor) -> Iterator[None]:
+    """Within, the modules of `prefix` compute nothing, and the last of them gives `activations`."""
+
+    def hand_on(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return hidden
+
+    def give(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return activations
+
+    own = [module.__dict__.get("forward") for module in prefix]
+    try:
+        for module in prefix:
+            module.forward = give if module is prefix[-1] else hand_on
+        yield
+    finally:
+        for module, forward in zip(prefix, own, strict=True):
+            del module.forward
+            if forward is not None:
+                module.forward = forward
+
+
+@contextmanager
+def observed(prefix: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Within, collects what the last module of `prefix` gives; nothing where there is no prefix."""
+    seen: list[Tensor] = []
+    hooks = [module.register_forward_hook(lambda *called: seen.append(called[-1])) for module in prefix[-1:]]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
