@@ -64,7 +64,7 @@ class Florence2Codec(Codec):
         return {"pixel_values": self.processor.image_processor(images=pages, return_tensors="pt")["pixel_values"]}
 
     def _stored_pages(self, examples: Sequence[Example], dtype: str) -> dict[str, Tensor]:
-        """`features` (pages x tokens x D) or `prefix` (pages x C x H x W) where the store has all pages, else pixels."""
+        """`features` (pages x tokens x D) or `prefix` (pages x C x H x W) where the store has all, else pixels."""
         assert self.stored is not None
         self._single(examples)
         digests = self.stored.digests([example.pages[0] for example in examples])
