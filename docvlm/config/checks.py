@@ -133,7 +133,10 @@ def _data(data: DataConf, key: str) -> None:
     _need(data.preset in ("tiny", "full"), f"{key}.preset", data.preset, "choose tiny or full")
     _need(0 <= data.val_fraction < 1, f"{key}.val_fraction", data.val_fraction, "a share from 0 to below 1")
     _need(data.num_workers >= 0, f"{key}.num_workers", data.num_workers, "0 or more processes")
-    for name in ("batch_size", "eval_batch_size", "limit_train", "limit_val", "limit_test"):
+    both = (data.batch_size is None) == (data.batch_tokens is None)
+    advice = f"give one of it and {key}.batch_tokens={data.batch_tokens}, and null for the other"
+    _need(not both, f"{key}.batch_size", data.batch_size, advice)
+    for name in ("batch_size", "batch_tokens", "eval_batch_size", "limit_train", "limit_val", "limit_test"):
         value = getattr(data, name)
         _need(
             value is None or value >= 1, f"{key}.{name}", value, "1 or more" + ", or null for all" * ("limit" in name)

@@ -35,7 +35,8 @@ class ScaleConf(_ReadOnly):
     limit_train: int | None
     limit_val: int | None
     limit_test: int | None
-    batch_size: int
+    batch_size: int | None
+    batch_tokens: int | None
     eval_batch_size: int
     num_workers: int
     max_epochs: int
@@ -110,7 +111,8 @@ class DataConf(_ReadOnly):
     source: str | None
     preset: str
     seed: int
-    batch_size: int
+    batch_size: int | None
+    batch_tokens: int | None
     eval_batch_size: int
     num_workers: int
     limit_train: int | None

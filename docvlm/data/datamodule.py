@@ -21,6 +21,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from docvlm.data import splits
+from docvlm.data.batching import page_groups
 from docvlm.data.benchmark import Benchmark, Role
 from docvlm.data.example import Example
 from docvlm.data.pages import ArrowPage, FilePage
@@ -48,6 +49,7 @@ FEWEST_QUESTIONS = 2
 class DocumentDataModule(LightningDataModule):
     """Splits and loaders of one benchmark. `codec` must be set before a loader is asked for.
 
+    A training batch holds `batch_size` questions or, where that is None, as many as `batch_tokens` padded tokens hold.
     `packing` ("on" or "off") shares a page between the questions of a batch: it changes speed and nothing else.
     `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects, where the
     source has no validation split of its own; `test_fraction` the share that reports, where own pages come without
@@ -62,7 +64,8 @@ class DocumentDataModule(LightningDataModule):
         source: str | None = None,
         *,
         seed: int = 0,
-        batch_size: int = 8,
+        batch_size: int | None = None,
+        batch_tokens: int | None = None,
         eval_batch_size: int = 8,
         num_workers: int = 0,
         limit_train: int | None = None,
@@ -85,7 +88,8 @@ class DocumentDataModule(LightningDataModule):
             )
         self.source = source
         self.seed = seed
-        self.batch_size = batch_size
+        self.batch_size = 8 if batch_size is None and batch_tokens is None else batch_size
+        self.batch_tokens = batch_tokens
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.limits: dict[Role, int | None] = {"train": limit_train, "val": limit_val, "test": limit_test}
@@ -158,9 +162,22 @@ class DocumentDataModule(LightningDataModule):
         """Shuffled pages with their questions, sharing them if `packing`; starts again where a checkpoint left off."""
         codec, examples = self._codec(), self.filled("train")
         dataset = _Batches(examples, codec.packed_batch if self.packing else codec.train_batch)
-        groups = page_groups(examples)
-        sampler = TrainBatches(dataset, self.batch_size, self.seed, parts=self._parts(), groups=groups, **self._ranks())
-        return ResumableLoader(dataset, sampler=sampler, **self._loading())
+        return ResumableLoader(dataset, sampler=self.train_batches(dataset), **self._loading())
+
+    def train_batches(self, dataset: Dataset[Any]) -> TrainBatches:
+        """Which examples of train make up which batch."""
+        examples = self.filled("train")
+        return TrainBatches(
+            dataset,
+            self.batch_size,
+            self.seed,
+            parts=self._parts(),
+            groups=page_groups(examples),
+            batch_tokens=self.batch_tokens,
+            lengths=None if self.batch_tokens is None else self._codec().lengths(examples),
+            epochs=1 if self.trainer is None else int(self.trainer.max_epochs or 1),
+            **self._ranks(),
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self.answer_dataloader(self.filled("val"))
@@ -266,12 +283,6 @@ class _Batches(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.examples)
-
-
-def page_groups(examples: Sequence[Example]) -> list[int]:
-    """A number for each example, the same where the pages are."""
-    numbers: dict[tuple[str, ...], int] = {}
-    return [numbers.setdefault(tuple(page.name for page in example.pages), len(numbers)) for example in examples]
 
 
 def _length(example: Example, group: int) -> tuple[int, ...]:

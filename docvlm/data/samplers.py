@@ -3,14 +3,16 @@
 Both samplers yield whole batches of indices (the loader has `batch_size=None`). They are `DistributedSampler`s so that
 Lightning knows ranks are taken care of and does not put its own in front, which would repeat examples.
 
-    training    one shuffled order an epoch, questions about the same pages side by side so that they can share them,
-                cut into global batches; rank r takes the r-th piece of each:
-                1 process x 4 and 2 processes x 2 see the same examples in the same step
+    training    one shuffled order an epoch, questions about the same pages side by side so that they can share them.
+                By count: cut into global batches, and rank r takes the r-th piece of each:
+                1 process x 4 and 2 processes x 2 see the same examples in the same step.
+                By tokens: filled up to a budget (`docvlm.data.batching`), dealt out to ranks; equally many each epoch
     evaluation  longest first, cut into batches, batches dealt out to ranks; every example exactly once
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from docvlm.data.batching import Lengths, by_tokens, cut_to
 from docvlm.errors import DocvlmError
 
 
@@ -55,23 +58,34 @@ def _grouped(indices: np.ndarray, groups: np.ndarray, random: np.random.Generato
 
 
 class TrainBatches(DistributedSampler):
-    """Batches of indices of one rank, for the epoch last set; `resume` makes that epoch start later."""
+    """Batches of indices of one rank, for the epoch last set; `resume` makes that epoch start later.
+
+    `batch_size` counts examples; with `batch_tokens` batches are filled by `lengths` instead. `epochs`: how many there
+    will be, since every one of them must have as many batches as the one that needs most.
+    """
 
     def __init__(
         self,
         dataset: Dataset[Any],
-        batch_size: int,
+        batch_size: int | None,
         seed: int,
         *,
         parts: Sequence[tuple[int, float]],
         groups: Sequence[int] | None = None,
+        batch_tokens: int | None = None,
+        lengths: Lengths | None = None,
+        epochs: int = 1,
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
         self.batch_size = batch_size
         self.parts, self.groups = tuple(parts), groups
+        self.batch_tokens, self.lengths = batch_tokens, lengths
         self.start = 0
+        if batch_tokens is not None:
+            most = max(len(self._filled(epoch)) for epoch in range(max(epochs, 1)))
+            self._steps = math.ceil(most / num_replicas)
 
     def set_epoch(self, epoch: int) -> None:
         if epoch != self.epoch:
@@ -82,17 +96,41 @@ class TrainBatches(DistributedSampler):
         self.epoch, self.start = epoch, batches
 
     def __iter__(self) -> Iterator[Any]:
-        order = epoch_order(self.parts, self.seed, self.epoch, self.groups)
-        everyone = self.batch_size * self.num_replicas
-        for step in range(self.start, len(self)):
+        steps = self._by_count() if self.batch_tokens is None else self._by_tokens()
+        return (step[self.rank].tolist() for step in itertools.islice(steps, self.start, None))
+
+    def __len__(self) -> int:
+        if self.batch_tokens is not None:
+            return self._steps
+        assert self.batch_size is not None
+        drawn = sum(math.floor(passes) * size + round((passes % 1) * size) for size, passes in self.parts)
+        return math.ceil(drawn / (self.batch_size * self.num_replicas))
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return epoch_order(self.parts, self.seed, epoch, self.groups)
+
+    def _by_count(self) -> Iterator[list[np.ndarray]]:
+        assert self.batch_size is not None
+        order, everyone = self._order(self.epoch), self.batch_size * self.num_replicas
+        for step in range(len(self)):
             batch = order[step * everyone : (step + 1) * everyone]
             # The last batch may be short: each rank still needs a share, or its collectives would hang.
             batch = np.concatenate([batch, np.resize(order, max(0, self.num_replicas - len(batch)))])
-            yield np.array_split(batch, self.num_replicas)[self.rank].tolist()
+            yield np.array_split(batch, self.num_replicas)
 
-    def __len__(self) -> int:
-        drawn = sum(math.floor(passes) * size + round((passes % 1) * size) for size, passes in self.parts)
-        return math.ceil(drawn / (self.batch_size * self.num_replicas))
+    def _filled(self, epoch: int) -> list[np.ndarray]:
+        assert self.batch_tokens is not None and self.lengths is not None
+        order = self._order(epoch)
+        groups = np.arange(len(self.lengths.own)) if self.groups is None else np.asarray(self.groups)
+        random = np.random.Generator(np.random.PCG64([self.seed, epoch, self.batch_tokens]))
+        return by_tokens(order, groups, self.lengths, self.batch_tokens, random)
+
+    def _by_tokens(self) -> Iterator[list[np.ndarray]]:
+        everyone = self._steps * self.num_replicas
+        batches = cut_to(self._filled(self.epoch), everyone)
+        batches += batches[: everyone - len(batches)]
+        for step in range(self._steps):
+            yield batches[step * self.num_replicas : (step + 1) * self.num_replicas]
 
 
 class EvalBatches(DistributedSampler):

@@ -21,6 +21,7 @@ from docvlm.training.interrupt import StopRequest
 from docvlm.training.manifest import manifest
 from docvlm.training.module import AnswerModule
 from docvlm.training.optim import OptimPartials
+from docvlm.training.preflight import Preflight, out_of_memory
 from docvlm.training.progress import ProgressLines
 from docvlm.training.run import Run
 from docvlm.vlms.base import VLM
@@ -73,7 +74,7 @@ def fit(run: Run) -> Learned:
     epochs, best = EpochTable(run.folder.epochs), BestCheckpoint(run.folder.best)
     last = LastCheckpoint(run.folder.last, run.identity.run, run.cfg.trainer.checkpoint_every_n_steps)
     flush = features.Flush(run.vlm.codec)
-    own: list[Callback] = [Proof(run), flush, epochs, best, ProgressLines(epochs, run.console)]
+    own: list[Callback] = [Proof(run), Preflight(run), flush, epochs, best, ProgressLines(epochs, run.console)]
     # `last` comes last: it stores the state the others have after the same event
     trainer = _trainer(run, [*own, *build.callbacks(run.cfg.callbacks), last])
     if isinstance(trainer.strategy, FSDPStrategy):
@@ -82,7 +83,10 @@ def fit(run: Run) -> Learned:
         device = trainer.strategy.root_device.type
         write_json(run.folder.manifest, manifest(run, device))
     run.vlm = None
-    _learn(run, trainer, module, epochs, best)
+    try:
+        _learn(run, trainer, module, epochs, best)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(str(error).split(". ")[0]) from error
     return Learned(trainer, epochs, best)
 
 

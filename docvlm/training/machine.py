@@ -11,6 +11,8 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ PACKAGES = (
     "numpy", "pillow", "rapidfuzz", "qwen-vl-utils",
 )  # fmt: skip
 _MB = 1 << 20
+_STATUS = Path("/proc/self/status")
 
 
 def versions() -> dict[str, str]:
@@ -73,8 +76,40 @@ def git_commit() -> str | None:
     return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
 
 
+_before = 0.0  # peak of this run up to the last `measured_peak`, which starts a new one
+
+
 def reset_peak_memory() -> None:
     """Start a new peak, so that a cell of a sweep does not report the one before it."""
+    global _before
+    _before = 0.0
+    _reset()
+
+
+@contextmanager
+def measured_peak(accelerator: str) -> Iterator[list[float]]:
+    """Afterwards the list holds the peak of what happened within, in MiB. The run's own peak goes on counting."""
+    global _before
+    _before = peak_memory_mb(accelerator)
+    _reset()
+    peak: list[float] = []
+    yield peak
+    peak.append(_peak(accelerator))
+
+
+def peak_memory_mb(accelerator: str) -> float:
+    """Peak since `reset_peak_memory` in MiB: of the GPU that fills most, or of this process."""
+    return max(_before, _peak(accelerator))
+
+
+def memory_mb(accelerator: str) -> float:
+    """What is held now, in MiB: allocated on the current GPU, or resident in this process."""
+    if accelerator == "cuda":
+        return round(torch.cuda.memory_allocated() / _MB, 1)
+    return _status("VmRSS") if _STATUS.exists() else _peak(accelerator)
+
+
+def _reset() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     clear = Path("/proc/self/clear_refs")
@@ -82,16 +117,19 @@ def reset_peak_memory() -> None:
         clear.write_text("5")  # proc(5): 5 resets the peak resident set size
 
 
-def peak_memory_mb(accelerator: str) -> float:
-    """Peak since `reset_peak_memory` in MiB: of the GPU that fills most, or of this process."""
+def _peak(accelerator: str) -> float:
     if accelerator == "cuda":
         return round(max(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())) / _MB, 1)
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return round(int(line.split()[1]) / 1024, 1)
+    if _STATUS.exists():
+        return _status("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MB, 1)
+
+
+def _status(field: str) -> float:
+    """A field of /proc/self/status, which counts KiB, in MiB."""
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    return round(int(line.split()[1]) / 1024, 1)
 
 
 def _processor() -> str:

@@ -167,6 +167,11 @@ class VLM(nn.Module, ABC):
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
+    def _stored_prefix(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the frozen blocks made of the pages, in a dtype that the blocks behind them take."""
+        stored = batch["prefix"]
+        return stored if torch.is_autocast_enabled(self.device.type) else stored.to(self.dtype)
+
     def _keep(self, batch: dict[str, Tensor], pages: Sequence[Tensor]) -> None:
         """Store what was computed of a batch's pages, one tensor a page, if the batch asks for it."""
         if "digests" in batch and self.codec.stored is not None:

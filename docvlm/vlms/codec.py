@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from docvlm.data.batching import Lengths
     from docvlm.data.example import Example, Page
 
 
@@ -134,6 +136,17 @@ class Codec(ABC):
             return EvalBatch(tuple(examples), self._packed_unlabelled(shared), self._packed_labelled(shared, examples))
         prompts = self._prompts(examples)
         return EvalBatch(tuple(examples), self._unlabelled(prompts), self._labelled(prompts, examples))
+
+    @abstractmethod
+    def lengths(self, examples: Sequence[Example]) -> Lengths:
+        """Tokens of each example in a packed batch, without opening a page.
+
+        A page whose size nobody has looked up counts as the largest the budget allows.
+        """
+
+    def _counts(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens of each text."""
+        return np.array([len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]])
 
     @abstractmethod
     def _prompts(self, examples: Sequence[Example]) -> Prompts: ...

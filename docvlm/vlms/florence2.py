@@ -10,10 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
+from docvlm.data.batching import Lengths
 from docvlm.data.packing import by_pages
 from docvlm.errors import DocvlmError
 from docvlm.vlms.base import IGNORED, VLM, Block
@@ -53,6 +55,13 @@ class Florence2Codec(Codec):
             self.start.append(generation.forced_bos_token_id)
         self.bos, self.end, self.pad = (self.tokenizer.convert_tokens_to_ids(t) for t in ("<s>", "</s>", "<pad>"))
         self.longest = config.text_config.max_position_embeddings
+
+    def lengths(self, examples: Sequence[Example]) -> Lengths:
+        """Pages are all of one size; a row is a question with its page for the encoder, and its answer."""
+        questions = self._counts([TASK + example.question for example in examples])
+        answers = self._counts([example.target for example in examples])
+        own = questions + answers + len(self.start) + 2  # <s> before the question, </s> after it
+        return Lengths(np.full(len(examples), len(self.page)), own, shared=False)
 
     def _prompts(self, examples: Sequence[Example]) -> Prompts:
         """Pages: `pixel_values` (B x 3 x H x W)."""
@@ -194,8 +203,9 @@ class Florence2(VLM):
             return batch["features"]
         features: Tensor
         if "prefix" in batch:
-            with entered(self.prefix, batch["prefix"]):
-                features = self.bare.model.get_image_features(batch["prefix"]).pooler_output
+            stored = self._stored_prefix(batch)
+            with entered(self.prefix, stored):
+                features = self.bare.model.get_image_features(stored).pooler_output
             return features
         with observed(self.prefix) as seen:
             features = self.bare.model.get_image_features(batch["pixel_values"]).pooler_output

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS = ("docvqa", "chartqa", "infovqa")
 PRESETS = ("tiny", "full")
+TINY_SIZE = (280, 168)  # width, height
 
 
 def kinds(benchmark: str, preset: str) -> tuple[Callable[[Values], Drawing], ...]:
@@ -47,6 +48,11 @@ class DrawnPage:
     def name(self) -> str:
         """Unique among all generated pages, for example `docvqa-tiny-seed0-train-000012`."""
         return f"{self.benchmark}-{self.preset}-seed{self.seed}-{self.split}-{self.index:06d}"
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height where all pages of the preset have the same; at `full` only drawing tells."""
+        return TINY_SIZE if self.preset == "tiny" else None
 
     def drawing(self) -> Drawing:
         """What the page says and asks, and the function that draws it. Raises DocvlmError on an unknown preset."""
