@@ -88,9 +88,20 @@ class Stored:
         return None if any(feature is None for feature in found) else [f for f in found if f is not None]
 
     def keep(self, digests: Tensor, features: Sequence[Tensor]) -> None:
-        """Store what the tower made of pages; `digests` (pages x 16) are those their batch came with."""
+        """Store what the tower made of pages; `digests` (pages x 16) are those their batch came with.
+
+        Named by what the tower computed in, which is not always what came out: CUDA's autocast makes norms in float32,
+        and Florence-2's projector ends with one.
+        """
         names = (bytes(row).hex() for row in digests.tolist())
-        self.store.write({f"{name}.{feature.dtype}": feature for name, feature in zip(names, features, strict=True)})
+        rows = zip(names, features, strict=True)
+        self.store.write({f"{name}.{computing_dtype(feature)}": feature for name, feature in rows})
+
+
+def computing_dtype(tensor: Tensor) -> torch.dtype:
+    """What matrix products with `tensor` are computed in: autocast's dtype where it is on, else the tensor's own."""
+    on = tensor.device.type
+    return torch.get_autocast_dtype(on) if torch.is_autocast_enabled(on) else tensor.dtype
 
 
 def as_tensor(digests: Sequence[str]) -> Tensor:
