@@ -67,9 +67,14 @@ def _stored(cfg: TrainConfig, vlm: VLM) -> Stored:
     except OSError as error:
         where = f"features_folder={cfg.features_folder}"
         raise DocvlmError(f"{where}: {error.strerror}; name another folder, or take features=off") from error
-    training = torch.bfloat16 if cfg.trainer.precision.startswith("bf16") else vlm.dtype
-    training = torch.float16 if cfg.trainer.precision.startswith("16") else training
-    return Stored(store, training, vlm.dtype)
+    return Stored(store, training_dtype(cfg, vlm), vlm.dtype)
+
+
+def training_dtype(cfg: TrainConfig, vlm: VLM) -> torch.dtype:
+    """What training computes in: `trainer.precision` decides, or the model's own dtype where it leaves it to it."""
+    if cfg.trainer.precision.startswith("bf16"):
+        return torch.bfloat16
+    return torch.float16 if cfg.trainer.precision.startswith("16") else vlm.dtype
 
 
 def _measure(run: Run, vlm: VLM, stored: Stored) -> None:

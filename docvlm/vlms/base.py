@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from docvlm.data.packing import IGNORED
 from docvlm.vlms.codec import Budget, Codec
+from docvlm.vlms.losses import answer_cross_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,8 +164,7 @@ class VLM(nn.Module, ABC):
         """Loss of `hidden` (B x T x D) on `labels` (B x T) at the same positions; only answers are projected."""
         answers = labels != IGNORED
         with self.autocast():
-            logits = self.bare.get_output_embeddings()(hidden[answers])
-        loss = F.cross_entropy(logits.float(), labels[answers], reduction="sum")
+            loss = answer_cross_entropy(hidden[answers], self.bare.get_output_embeddings(), labels[answers])
         return loss, int(answers.sum())
 
     @abstractmethod
