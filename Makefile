@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed# newer than pyproject.toml and constraints.txt: nothing to install
 BENCHMARKS := docvqa,chartqa,infovqa
 
-.PHONY: help setup demo eval test test-slow check format base clean
+.PHONY: help setup demo eval test test-slow check format base bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
 		$(BIN)/python -m docvlm.vlms.embedded.recipe $$family --out outputs/base/$$family || exit 1; \
 		cp outputs/base/$$family/checkpoint/* docvlm/vlms/embedded/$$family/; \
 	done
+
+bench-gpu: $(STAMP) ## time, MFU and memory at full size on one CUDA GPU, in at most 9 minutes (figures in outputs/bench-gpu)
+	$(BIN)/python -m bench.gpu
 
 clean: ## remove caches, stored features and builds; runs under outputs/ and multirun/ stay
 	rm -rf build dist .features .pytest_cache .mypy_cache .ruff_cache

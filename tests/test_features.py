@@ -16,7 +16,7 @@ from docvlm.data.generated import documents
 from docvlm.errors import DocvlmError
 from docvlm.training.files import read_json
 from docvlm.vlms.base import VLM
-from docvlm.vlms.codec import Stored
+from docvlm.vlms.codec import Stored, as_tensor
 from docvlm.vlms.features import FeatureStore
 from docvlm.vlms.trainable import Lora, apply
 
@@ -175,3 +175,29 @@ def test_auto_says_what_it_chose_and_a_learning_tower_is_not_stored(
     assert f"features={chosen} (auto: a page takes" in capsys.readouterr().out
     with pytest.raises(DocvlmError, match=r"features=on: .* freeze=0"):
         train(tmp_path / "outputs" / "refused", "freeze=0", "features=on")
+
+
+def test_a_feature_is_found_by_what_the_tower_computed_in(tmp_path: Path) -> None:
+    """CUDA's autocast makes norms in float32, and Florence-2's tower ends with one."""
+    stored = Stored(FeatureStore(tmp_path, 2**20), torch.bfloat16, torch.float32)
+    feature, name = torch.ones(3, 4), "00" * 16
+    with torch.autocast("cpu", torch.bfloat16):
+        stored.keep(as_tensor([name]), [feature])
+    found = stored.features([name], stored.training)
+    assert found is not None and found[0].dtype == torch.float32
+    assert stored.features([name], stored.evaluation) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("family", ["qwen2vl", "florence2"])
+def test_on_a_gpu_in_bf16_too(family: str, tmp_path: Path) -> None:
+    vlm = load(family, dtype=torch.bfloat16)
+    apply(vlm, 100, Lora(4))
+    vlm.cuda()
+    vlm.codec.stored = Stored(store(tmp_path), torch.bfloat16, torch.bfloat16)
+    losses = []
+    for _ in range(2):
+        batch = vlm.codec.packed_batch(ASKED)
+        losses.append(vlm.loss({name: tensor.cuda() for name, tensor in batch.items()})[0].item())
+    assert "features" in batch and losses[0] == pytest.approx(losses[1], rel=1e-3)

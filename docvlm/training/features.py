@@ -69,9 +69,13 @@ def _stored(cfg: TrainConfig, vlm: VLM) -> Stored:
     except OSError as error:
         where = f"features_folder={cfg.features_folder}"
         raise DocvlmError(f"{where}: {error.strerror}; name another folder, or take features=off") from error
+    return Stored(store, training_dtype(cfg, vlm), vlm.dtype, whole=frozen == len(blocks))
+
+
+def training_dtype(cfg: TrainConfig, vlm: VLM) -> torch.dtype:
+    """What training computes in: `trainer.precision` decides for a float32 model, else the model's own dtype."""
     mixed = {"bf16": torch.bfloat16, "16": torch.float16}.get(cfg.trainer.precision.split("-")[0], torch.float32)
-    training = mixed if vlm.dtype == torch.float32 else vlm.dtype  # the inner autocast is the model's own
-    return Stored(store, training, vlm.dtype, whole=frozen == len(blocks))
+    return mixed if vlm.dtype == torch.float32 else vlm.dtype
 
 
 def _measure(run: Run, vlm: VLM, stored: Stored) -> None:

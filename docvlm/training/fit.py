@@ -24,6 +24,7 @@ from docvlm.training.optim import OptimPartials
 from docvlm.training.preflight import Preflight, out_of_memory
 from docvlm.training.progress import ProgressLines
 from docvlm.training.run import Run
+from docvlm.vlms import losses
 from docvlm.vlms.base import VLM
 from docvlm.vlms.proof import prove
 
@@ -79,8 +80,11 @@ def fit(run: Run) -> Learned:
     trainer = _trainer(run, [*own, *build.callbacks(run.cfg.callbacks), last])
     if isinstance(trainer.strategy, FSDPStrategy):
         raise DocvlmError("trainer=fsdp: best/ cannot be saved from sharded weights yet; use trainer=ddp or one device")
+    device = trainer.strategy.root_device.type
+    if device != "cpu":  # where there is no choice
+        entropy = losses.describe(device, features.training_dtype(run.cfg, run.vlm))
+        run.console.print(f"cross-entropy of answers: {entropy}", highlight=False)
     if ranks.is_main() and not run.folder.manifest.exists():
-        device = trainer.strategy.root_device.type
         write_json(run.folder.manifest, manifest(run, device))
     run.vlm = None
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from docvlm.training.features import training_dtype
 from docvlm.training.machine import git_commit, hardware, versions
+from docvlm.vlms import losses
 from docvlm.vlms.trainable import Trainable
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def manifest(run: Run, accelerator: str) -> dict[str, Any]:
         },
         "budget": dataclasses.asdict(vlm.codec.budget),
         "features": run.features,
+        "cross_entropy": losses.describe(accelerator, training_dtype(cfg, vlm)),
         "trainable": describe(vlm.trainable),
         "git_commit": git_commit(),
         "versions": versions(),

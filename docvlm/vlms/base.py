@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from docvlm.data.packing import IGNORED
 from docvlm.vlms.codec import Budget, Codec
+from docvlm.vlms.losses import answer_cross_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,16 +175,13 @@ class VLM(nn.Module, ABC):
     def _keep(self, batch: dict[str, Tensor], pages: Sequence[Tensor]) -> None:
         """Store what was computed of a batch's pages, one tensor a page, if the batch asks for it."""
         if "digests" in batch and self.codec.stored is not None:
-            kind = self.device.type
-            computed = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.dtype
-            self.codec.stored.keep(batch["digests"], pages, str(computed))
+            self.codec.stored.keep(batch["digests"], pages)
 
     def _answer_loss(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, int]:
         """Loss of `hidden` (B x T x D) on `labels` (B x T) at the same positions; only answers are projected."""
         answers = labels != IGNORED
         with self.autocast():
-            logits = self.bare.get_output_embeddings()(hidden[answers])
-        loss = F.cross_entropy(logits.float(), labels[answers], reduction="sum")
+            loss = answer_cross_entropy(hidden[answers], self.bare.get_output_embeddings(), labels[answers])
         return loss, int(answers.sum())
 
     @abstractmethod

@@ -93,13 +93,21 @@ class Stored:
         found = [self.store.read(f"{name}.{dtype}") for name in digests]
         return None if any(feature is None for feature in found) else [f for f in found if f is not None]
 
-    def keep(self, digests: Tensor, features: Sequence[Tensor], dtype: str) -> None:
-        """Store what was computed of pages in `dtype`; `digests` (pages x 16) are those their batch came with.
+    def keep(self, digests: Tensor, features: Sequence[Tensor]) -> None:
+        """Store what the tower made of pages; `digests` (pages x 16) are those their batch came with.
 
-        The name is of the dtype computed in, not of the result: autocast leaves some results in float32.
+        Named by what the tower computed in, which is not always what came out: CUDA's autocast makes norms in float32,
+        and Florence-2's projector ends with one.
         """
         names = (bytes(row).hex() for row in digests.tolist())
-        self.store.write({f"{name}.{dtype}": feature for name, feature in zip(names, features, strict=True)})
+        rows = zip(names, features, strict=True)
+        self.store.write({f"{name}.{computing_dtype(feature)}": feature for name, feature in rows})
+
+
+def computing_dtype(tensor: Tensor) -> torch.dtype:
+    """What matrix products with `tensor` are computed in: autocast's dtype where it is on, else the tensor's own."""
+    on = tensor.device.type
+    return torch.get_autocast_dtype(on) if torch.is_autocast_enabled(on) else tensor.dtype
 
 
 def as_tensor(digests: Sequence[str]) -> Tensor:
