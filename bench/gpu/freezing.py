@@ -1,7 +1,7 @@
 """Florence-2-base with 0, 33, 66 and 100 % of its tower frozen: time and memory of a training step.
 
 The language side learns in full, as `model=florence2` trains it. A page and a question meet in the encoder, so what
-questions share is the tower's pass; a tower that is frozen in full can be stored.
+questions share is the tower's pass; what its frozen blocks make of a page can be stored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def training(settings: Settings, report: Report, deadline: Deadline) -> None:
         examples = asked(sheets([600] * pages), settings.questions)
         plain: float | None = None
         with store(vlm) as stored:
-            for variant in VARIANTS if freeze == 100 else VARIANTS[:2]:
+            for variant in VARIANTS if freeze else VARIANTS[:2]:
                 if variant == STORED:
                     encode(vlm, examples, stored)
                 batch = pinned(batch_of(vlm, examples, variant, stored), settings.device)

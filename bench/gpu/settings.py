@@ -72,7 +72,7 @@ def store(vlm: VLM) -> Iterator[Stored]:
     """A feature store that goes when the section ends, for features in the model's own dtype."""
     with TemporaryDirectory() as folder:
         try:
-            yield Stored(FeatureStore(Path(folder), 2**36), vlm.dtype, vlm.dtype)
+            yield Stored(FeatureStore(Path(folder), 2**36), vlm.dtype, vlm.dtype, whole=not vlm.prefix)
         finally:
             vlm.codec.stored = None
 
