@@ -10,7 +10,7 @@ import torch
 from tiny import Paper, example, load, widen
 from torch import Tensor
 
-from docvlm.data.datamodule import page_groups
+from docvlm.data.batching import page_groups
 from docvlm.data.generated import documents
 from docvlm.data.packing import Branch, by_pages, pack, positions, questions, split_of
 from docvlm.data.samplers import TrainBatches, epoch_order
@@ -70,6 +70,21 @@ def test_packed_losses_and_gradients_are_those_of_plain_sequences(
     pages = len(by_pages(asked))
     assert questions(packed) == questions(vlm.codec.train_batch(asked)) == len(asked)
     assert len(packed["input_ids"] if family == "qwen2vl" else packed["pixel_values"]) == pages < len(asked)
+
+
+@pytest.mark.parametrize(("family", "freeze", "r"), [("qwen2vl", 100, 4), ("qwen2vl", 66, 0), ("florence2", 33, 4)])
+def test_one_to_twelve_questions_a_page_with_checkpointing(family: str, freeze: float, r: int) -> None:
+    """Relative to the whole gradient, 1e-5: what is recomputed in the backward pass is what was computed."""
+    vlm = prepared(family, freeze, r)
+    pages = [(Paper("one"),), (Paper("twelve", 252, 140),), (Paper("five", 140, 252),)]
+    counts = zip(pages, (1, 12, 5), strict=True)
+    asked = [replace(example(n, pages=page), question_id=f"{page[0].name}{n}") for page, k in counts for n in range(k)]
+    plain_loss, plain = gradients(vlm, vlm.codec.train_batch(asked))
+    vlm.gradient_checkpointing()
+    packed_loss, packed = gradients(vlm, vlm.codec.packed_batch(asked))
+    assert packed_loss == pytest.approx(plain_loss, rel=1e-5)
+    away = sum((packed[name] - gradient).square().sum() for name, gradient in plain.items())
+    assert away <= 1e-10 * sum(gradient.square().sum() for gradient in plain.values())
 
 
 @pytest.mark.parametrize("family", ["qwen2vl", "florence2"])
