@@ -57,9 +57,9 @@ def test_every_way_to_answer_says_the_same(suite: Suite) -> None:
     assert all(row["different"] != 1 for row in rows), "a model that says one thing to all proves nothing"
 
 
-@pytest.mark.parametrize("freeze", [100.0, 0.0])
-def test_florence(suite: Suite, freeze: float) -> None:
-    for loss, gradient in differences(florence.at_freeze(suite, freeze)).values():
+@pytest.mark.parametrize(("freeze", "r"), [(100.0, 16), (0.0, 0)])
+def test_florence(suite: Suite, freeze: float, r: int) -> None:
+    for loss, gradient in differences(florence.at_freeze(suite, freeze, r)).values():
         assert loss is not None and loss < 1e-5
         assert gradient is not None and gradient < 1e-4
 
