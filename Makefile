@@ -57,7 +57,7 @@ base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
 bench: $(STAMP) ## speed and memory against others' trainers, central cells; about 15 minutes on two cores
 	$(BIN)/python -m bench
 
-bench-full: $(STAMP) ## every cell of the benchmark suite: hours; `python -m bench --full --write` keeps the figures
+bench-full: $(STAMP) ## every cell of the benchmark suite, about an hour; `python -m bench --full --write` keeps the figures
 	$(BIN)/python -m bench --full
 
 clean: ## remove caches, stored features and builds; runs under outputs/ and multirun/ stay

@@ -17,7 +17,7 @@ SHARED, STORED, WHOLE = range(3)
 HEIGHT, WIDTH = 0.27, 9.0  # inches: of a bar, of the picture
 LABELS = ("pages shared", "pages shared, features stored", "the sweep as a whole")
 AGAINST = {
-    "training": "against TRL's trainer",
+    "training": "against {peer}",
     "evaluation": "against one by one",
     "florence": "against packing=off",
     "sweep": "against packing=off features=off",
@@ -39,17 +39,23 @@ def draw(results: Mapping[str, Any], sections: Sequence[Section], file: Path) ->
             if ratio is None:
                 continue
             axes.barh(place, ratio - 1, left=1, height=0.8, color=COLOURS[kind], zorder=2)
-            axes.text(max(ratio, 1) * 1.03, place, f"{ratio:.1f}×", va="center", fontsize=8)
+            axes.text(
+                max(ratio, 1) * 1.03,
+                place,
+                f"{ratio:.1f}×" if ratio >= 1.05 else f"{ratio:.2f}×",
+                va="center",
+                fontsize=8,
+            )
         axes.axvline(1, color="#333333", linewidth=1.2, zorder=3)
         axes.set_xscale("log", base=2)
-        axes.set_xlim(0.7, 1.3 * max([2.0, *(ratio for _, ratio, _ in bars if ratio is not None)]))
+        axes.set_xlim(0.7, 1.5 * max([2.0, *(ratio for _, ratio, _ in bars if ratio is not None)]))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
         axes.set_yticks(range(len(bars)), [label for label, _, _ in bars])
         for tick, (_, ratio, _) in zip(axes.get_yticklabels(), bars, strict=True):
             if ratio is None:
                 tick.set_fontweight("bold")
         axes.tick_params(axis="y", length=0)
-        axes.invert_yaxis()
+        axes.set_ylim(len(bars) - 0.4, -0.6)
         axes.grid(axis="x", color="#dddddd", linewidth=0.7, zorder=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.set_xlabel("times faster than the plain way (the line is 1×)")
@@ -68,7 +74,7 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
         drawn = [row for row in rows if row["variant" if "variant" in row else "cell"] in section.drawn]
         if not drawn:
             continue
-        bars.append((f"{section.title}, {AGAINST[section.name]}", None, 0))
+        bars.append((f"{section.title}, {AGAINST[section.name].format(peer=drawn[0].get('peer'))}", None, 0))
         last = None
         for row in drawn:
             ratio = number(row, "ratio")

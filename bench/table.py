@@ -63,7 +63,8 @@ def write(found: Mapping[str, list[Row]], sections: Sequence[Section], suite: Su
     file = folder / "benchmarks.json"
     results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     on = measured_on(suite)
-    results |= {name: {"measured": on, "rows": rows} for name, rows in found.items() if rows}
+    notes = {section.name: section.note for section in sections}
+    results |= {name: {"measured": on, "note": notes[name], "rows": rows} for name, rows in found.items() if rows}
     file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page = folder / "benchmarks.md"
     page.write_text(replaced(page.read_text(encoding="utf-8"), tables(results, sections)), encoding="utf-8")
@@ -85,10 +86,10 @@ def tables(results: Mapping[str, Any], sections: Sequence[Section]) -> str:
     for section in sections:
         if section.name not in results:
             continue
-        on, rows = results[section.name]["measured"], results[section.name]["rows"]
+        on, note, rows = (results[section.name][key] for key in ("measured", "note", "rows"))
         packages = ", ".join(f"{name} {on['versions'][name]}" for name in SHOWN)
         where = f"{on['processor']}, {on['cores']} cores, {on['threads']} threads; {packages}; {on['date']}"
         steps = f"Medians of {on['steps']} timed steps. " if any(number(row, "ms") for row in rows) else ""
         table = "\n".join([head(section), *(line(section, row) for row in rows)])
-        parts.append(f"### {section.title}\n\n{section.note} {steps}{where}.\n\n{table}\n")
+        parts.append(f"### {section.title}\n\n{note} {steps}{where}.\n\n{table}\n")
     return "\n".join(parts)

@@ -98,6 +98,7 @@ def rows(cell: str, exact: dict[str, Exact], run: dict[str, Callable[[int], floa
             {
                 "cell": cell,
                 "variant": name,
+                "peer": peer,
                 "ms": 1000 * statistics.median(t / n for t, n in zip(times, questions, strict=True)),
                 "ratio": None if peer is None else clock.faster(taken[peer], times),
                 "ratio_off": clock.faster(taken[OFF], times),
