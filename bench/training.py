@@ -85,7 +85,7 @@ def rows(cell: str, exact: dict[str, Exact], run: dict[str, Callable[[int], floa
     """Measure: differences while all weights are still equal, then steps in turn, then one more for the memory."""
     plain, reference = exact[OFF]()
     away = {OFF: (0.0, 0.0)}
-    for name in exact.keys() - {OFF}:
+    for name in (name for name in exact if name != OFF):
         loss, grads = exact[name]()
         away[name] = abs(loss - plain) / abs(plain), clock.difference(grads, reference)
     taken = clock.in_turn(run, len(questions) + 1)
