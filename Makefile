@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed# newer than pyproject.toml and constraints.txt: nothing to install
 BENCHMARKS := docvqa,chartqa,infovqa
 
-.PHONY: help setup demo eval test test-slow check format base bench-gpu clean
+.PHONY: help setup demo eval test test-slow check format base bench bench-full bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,9 +54,15 @@ base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
 		cp outputs/base/$$family/checkpoint/* docvlm/vlms/embedded/$$family/; \
 	done
 
+bench: $(STAMP) ## speed and memory against others' trainers, central cells; about 15 minutes on two cores
+	$(BIN)/python -m bench
+
+bench-full: $(STAMP) ## every cell of the benchmark suite, about an hour; `python -m bench --full --write` keeps the figures
+	$(BIN)/python -m bench --full
+
 bench-gpu: $(STAMP) ## time, MFU and memory at full size on one CUDA GPU, in at most 9 minutes (figures in outputs/bench-gpu)
 	$(BIN)/python -m bench.gpu
 
 clean: ## remove caches, stored features and builds; runs under outputs/ and multirun/ stay
 	rm -rf build dist .features .pytest_cache .mypy_cache .ruff_cache
-	find docvlm tests -name __pycache__ -prune -exec rm -rf {} +
+	find docvlm bench tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,81 @@
+"""`python -m bench`: measure section by section, print each cell as soon as it is measured, write if asked.
+
+A cell that fails is reported with its traceback and the rest goes on; the command then ends with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+import datasets
+from transformers.utils import logging
+
+from bench import chart, evaluation, florence, growth, metrics, sweep, table, training
+from bench.suite import Row, Section, Suite
+
+SECTIONS = [module.SECTION for module in (training, evaluation, florence, sweep, growth, metrics)]
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the suite. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="every cell, not only the central ones")
+    parser.add_argument("--write", action="store_true", help="write benchmarks.json, .md and .svg")
+    parser.add_argument("--only", nargs="+", choices=[section.name for section in SECTIONS], help="these sections")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps a variant (default 3)")
+    parser.add_argument("--size", choices=("mid", "tiny"), default="mid", help="tiny: the path, not the figures")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="the folder that --write writes to")
+    options = parser.parse_args(arguments)
+    _quiet()
+    chosen = [section for section in SECTIONS if not options.only or section.name in options.only]
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        suite = Suite(Path(folder), options.size, options.full, options.steps)
+        found, failed = {}, 0
+        for section in chosen:
+            found[section.name], failures = _measured(section, suite)
+            failed += failures
+        if options.write:
+            results = table.write(found, SECTIONS, suite, options.docs)
+            chart.draw(results, SECTIONS, options.docs / "benchmarks.svg")
+    print(f"\n{time.perf_counter() - began:.0f} s in all{f'; {failed} cells failed' if failed else ''}")
+    return 1 if failed else 0
+
+
+def _measured(section: Section, suite: Suite) -> tuple[list[Row], int]:
+    """The rows of a section, printed as they come, and how many of its cells failed."""
+    print(f"\n## {section.title}\n\n{section.note}\n\n{table.head(section)}", flush=True)
+    rows: list[Row] = []
+    failures = 0
+    for cell in section.cells(suite):
+        began = time.perf_counter()
+        try:
+            measured = cell()
+        except Exception:  # noqa: BLE001  # whatever it is, the cells before and after it are worth having
+            traceback.print_exc()
+            failures += 1
+            continue
+        rows += measured
+        print(*(table.line(section, row) for row in measured), sep="\n", flush=True)
+        print(f"({measured[0]['cell']}: {time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)
+    return rows, failures
+
+
+def _quiet() -> None:
+    """Leave out what libraries say about their own future, and bars that would cut the tables."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl)\.")
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""How things are measured: in turn, in pairs, and above what was held before.
+
+Variants take turns step by step and the first step of each is not counted. A ratio is the median over steps of what
+the plain one took in that step over what this one took, so it needs no step to be as long as another.
+
+Peak memory is of the process (its resident set), above what it held right before the step: weights, adapters and
+optimizer state are in both and cancel out, and what libraries allocate beside torch counts, as it does for the system
+that kills a process. Linux lets a process reset its own peak; free memory is handed back first, or a variant would be
+given what an earlier one left. Elsewhere there is no figure. Cost: one more step a variant, not timed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from docvlm.training.machine import peak_memory_mb, reset_peak_memory
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Wall time of `action`."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def in_turn(variants: Mapping[str, Callable[[int], float]], steps: int) -> dict[str, list[float]]:
+    """Seconds of steps 1, 2, ... of each variant; step 0 warms up. A variant is called with the step's number."""
+    taken: dict[str, list[float]] = {name: [] for name in variants}
+    for step in range(steps):
+        for name, run in variants.items():
+            took = run(step)
+            if step:
+                taken[name].append(took)
+    return taken
+
+
+def faster(plain: list[float], this: list[float]) -> float:
+    """How many times faster `this` is than `plain`, step by step."""
+    return statistics.median(a / b for a, b in zip(plain, this, strict=True))
+
+
+def peak_above(action: Callable[[], object]) -> float | None:
+    """MiB that `action` held at most above what was held before it; None where the system does not say."""
+    status = Path("/proc/self/status")
+    if not status.exists() or not os.access("/proc/self/clear_refs", os.W_OK):
+        return None
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl has not
+        if trim is not None:
+            trim(0)
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
+    before = int(line.split()[1]) / 1024
+    reset_peak_memory()
+    action()
+    return max(0.0, peak_memory_mb("cpu") - before)
+
+
+def gradients(net: nn.Module) -> dict[str, Tensor]:
+    """A copy of every gradient by parameter name; the model's own are dropped."""
+    found = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+    net.zero_grad(set_to_none=True)
+    return found
+
+
+def difference(this: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> float:
+    """Distance of two sets of gradients relative to the plain one's length."""
+    if this.keys() != plain.keys():
+        odd = sorted(this.keys() ^ plain.keys())[0]
+        raise ValueError(f"{odd} has a gradient on one side only: these are not the same parameters")
+    away, length = (
+        torch.cat([(f(name)).flatten() for name in sorted(plain)]).norm()
+        for f in (lambda name: this[name] - plain[name], lambda name: plain[name])
+    )
+    return float(away / length)

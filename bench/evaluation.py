@@ -1,0 +1,121 @@
+"""Evaluation at four questions a page: one by one, a padded batch, and one reading of the page for all its questions.
+
+Every answer has the same number of new tokens: the end token is set outside the vocabulary, since a random model ends
+anywhere or nowhere. Its weights are drawn wider, or it would say one thing to every question and equal texts would
+prove nothing. Timed in bf16 autocast; texts are compared in float32 with one-by-one `generate`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from bench import clock, pages
+from bench.ours import LIMIT
+from bench.suite import Cell, Column, Row, Section, Suite, each
+from docvlm.data.example import Example
+from docvlm.vlms import load_family
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import Stored
+from docvlm.vlms.features import FeatureStore
+
+QUESTIONS, NEW_TOKENS, WIDER = 4, 12, 4.0
+ONE, PADDED = "one by one (`generate`)", "padded batch (packing=off)"
+SHARED, STORED = "shared prefill", "shared prefill, stored features"
+
+
+def cells(suite: Suite) -> list[Cell]:
+    """Small and middle pages, and large ones in the full suite."""
+    return each(at_tokens, suite, [(tokens,) for tokens in (suite.tokens if suite.full else suite.tokens[:2])])
+
+
+def at_tokens(suite: Suite, tokens: int) -> list[Row]:
+    """All ways to answer the same questions."""
+    folder = suite.folder / f"answers-{tokens}"
+    asked = pages.of_tokens(folder, tokens, [QUESTIONS] * (2 if tokens <= 256 else 1), suite.preset)
+    examples = [example for page in asked for example in page]
+    vlm = load_family("qwen2vl").load(suite.checkpoint("qwen2vl"), pages.budget(tokens), attn="sdpa", offline=True)
+    speak_freely(vlm.bare)
+    store = FeatureStore(folder / "features", LIMIT)
+    ways = {name: Answers(vlm, examples, name, store) for name in (ONE, PADDED, SHARED, STORED)}
+    texts = {name: way.texts() for name, way in ways.items()}
+    taken = clock.in_turn({name: way.timed for name, way in ways.items()}, suite.steps + 1)
+    return [
+        {
+            "cell": f"{tokens} tokens, {QUESTIONS} questions a page",
+            "variant": name,
+            "ms": 1000 * statistics.median(times) / len(examples),
+            "ratio": clock.faster(taken[ONE], times),
+            "equal": f"{sum(a == b for a, b in zip(texts[name], texts[ONE], strict=True))} of {len(examples)}",
+            "different": len(set(texts[name])),
+        }
+        for name, times in taken.items()
+    ]
+
+
+def speak_freely(net: PreTrainedModel) -> None:
+    """Wider language weights and no end token."""
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if parameter.ndim == 2 and "visual" not in name:
+                parameter.mul_(WIDER)
+    generation = net.generation_config
+    assert generation is not None
+    generation.eos_token_id = net.config.get_text_config().vocab_size  # one more than the last token's
+
+
+class Answers:
+    """One way to answer `examples`."""
+
+    def __init__(self, vlm: VLM, examples: Sequence[Example], name: str, store: FeatureStore) -> None:
+        self.vlm, self.examples, self.name, self.store = vlm, examples, name, store
+        kept = (torch.float32, torch.bfloat16) if name == STORED else ()
+        self.stored = {dtype: Stored(store, dtype, dtype) for dtype in kept}
+
+    def texts(self) -> list[str]:
+        """In float32, and with stored features from the store."""
+        if self.stored:  # the first pass in a dtype fills the store
+            self._in_bf16()
+            self._answer(torch.float32)
+            self.store.flush()
+        return self._answer(torch.float32)
+
+    def timed(self, step: int) -> float:
+        """Seconds for all examples in bf16; every step is the same."""
+        return clock.seconds(self._in_bf16)
+
+    def _in_bf16(self) -> list[str]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self._answer(torch.bfloat16)
+
+    def _answer(self, dtype: torch.dtype) -> list[str]:
+        codec = self.vlm.codec
+        codec.stored = self.stored.get(dtype)
+        if self.name == ONE:
+            batches = [codec.prompt_batch([example]) for example in self.examples]
+        else:
+            batches = [codec.eval_batch(self.examples, packed=self.name != PADDED).prompts]
+        return [answer.text for batch in batches for answer in self.vlm.generate(batch, NEW_TOKENS)]
+
+
+SECTION = Section(
+    name="evaluation",
+    title="Evaluation",
+    note=(
+        f"{NEW_TOKENS} new tokens an answer, bf16 autocast, greedy; × is one-by-one time over this one's. Texts are"
+        " compared with one by one in float32; the last column says how many different texts there were."
+    ),
+    columns=(
+        Column("cell", "page tokens, questions"),
+        Column("variant", "way"),
+        Column("ms", "ms a question", ".0f"),
+        Column("ratio", "×", ".1f"),
+        Column("equal", "equal texts"),
+        Column("different", "different texts", ".0f"),
+    ),
+    cells=cells,
+    drawn=(SHARED, STORED),
+)

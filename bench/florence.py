@@ -1,0 +1,66 @@
+"""Florence-2 at four questions a page: page and question meet in its encoder, so the tower's output is what is shared.
+
+Three ways to train: LoRA beside a frozen tower, and the freezing ablation's two ends, where the language side learns in
+full and the tower is frozen or learns with it. The more learns, the less of a step the tower's forward pass is. Dropped
+paths are off in the embedded architecture, or two passes over a page would differ by their noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench import models, pages
+from bench.ours import Learner
+from bench.suite import Cell, Column, Row, Section, Suite, each
+from bench.training import OFF, SHARED, STORED, Exact, add, rows
+from docvlm.vlms.codec import Budget
+
+QUESTIONS = 4
+SIDE = 768  # pixels, as published: 24 x 24 tokens and one
+
+
+def cells(suite: Suite) -> list[Cell]:
+    """A frozen tower with LoRA and with all of the language side, and a learning one."""
+    return each(at_freeze, suite, [(100.0, models.RANK), (100.0, 0), (0.0, 0)])
+
+
+def at_freeze(suite: Suite, freeze: float, r: int) -> list[Row]:
+    """Plain against shared, and stored where the tower is frozen."""
+    height, width = (SIDE, SIDE) if suite.size == "mid" else (168, 280)
+    folder = suite.folder / f"florence-{freeze:g}-{r}"
+    steps = pages.cut(pages.drawn(folder, (height, width), [QUESTIONS] * (suite.steps + 1), suite.preset), 1)
+    budget = Budget(height=height, width=width)
+    vlm = models.prepared("florence2", suite.checkpoint("florence2"), budget, freeze=freeze, r=r)
+    learner = Learner(vlm, steps, folder / "features")
+    ways = {OFF: {"packed": False}, SHARED: {"packed": True}}
+    if freeze == 100:
+        learner.fill()
+        ways[STORED] = {"packed": True, "stored": True}
+    exact: dict[str, Exact] = {}
+    run: dict[str, Callable[[int], float]] = {}
+    add(learner, ways, exact, run)
+    language = f"LoRA r={r}" if r else "language in full"
+    state = "frozen" if freeze == 100 else "learning"
+    found = rows(f"{height} x {width} px, {language}, tower {state}", exact, run, [QUESTIONS] * suite.steps)
+    return [row | {"ratio": row["ratio_off"]} for row in found]
+
+
+SECTION = Section(
+    name="florence",
+    title="Florence-2",
+    note=(
+        f"Complete optimizer steps at {QUESTIONS} questions a page, bf16 autocast. ×"
+        " is the time of packing=off over this one's; differences as above, over all that learns."
+    ),
+    columns=(
+        Column("cell", "page, what learns"),
+        Column("variant", "path"),
+        Column("ms", "ms a question", ".0f"),
+        Column("ratio", "×", ".1f"),
+        Column("peak_mb", "peak MB", ".0f"),
+        Column("loss", "loss differs", ".1e"),
+        Column("gradient", "gradient differs", ".1e"),
+    ),
+    cells=cells,
+    drawn=(SHARED, STORED),
+)

@@ -1,0 +1,102 @@
+"""Random models of middle size with the cost shares of the published ones, and the same one for every competitor.
+
+A ratio depends on what share of a step is tower, body and vocabulary. Per question on a page of about 1 000 tokens
+Qwen2-VL-2B spends 1.5 to 2 times its language body on the tower, forward and backward, and 0.16 of the body on the
+vocabulary: depth and width of `qwen2vl` are chosen for that, with a few seconds a step on two cores. Florence-2 is
+Florence-2-base at a quarter of its width. Attention heads are as wide as the published ones: on a CPU the backward pass
+of narrow ones is several times as slow. The tokenizer is the embedded one, which spells; here it knows the words of the
+questions, since spelt questions would be several times as long as real ones. "tiny" is the embedded architecture.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from tokenizers import AddedToken
+from transformers import Qwen2VLForConditionalGeneration
+
+from docvlm.vlms import load_family
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import Budget
+from docvlm.vlms.embedded.architecture import BUILDERS
+from docvlm.vlms.trainable import Lora, apply
+
+RANK = 16
+VOCABULARY = 6656  # 0.16 of the language body's parameters, as 151 936 x 1 536 are of Qwen2-VL-2B's
+
+
+def checkpoint(family: str, size: str, words: list[str], folder: Path) -> Path:
+    """A randomly initialised checkpoint in `folder`; its tokenizer has a token for each of `words`."""
+    small, processor = BUILDERS[family]()
+    if size == "mid":
+        _learn_words(processor.tokenizer, words)
+        _resize(family, small.config)
+    torch.manual_seed(0)
+    net = type(small)(small.config)
+    net.generation_config = small.generation_config
+    net.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def _learn_words(tokenizer: Any, words: list[str]) -> None:
+    """Whole words as tokens, then fillers, so that every id of the model's vocabulary has a text."""
+    free = VOCABULARY - len(tokenizer)
+    known = [f" {word}" for word in words][:free]
+    fillers = [f"‹{number}›" for number in range(free - len(known))]
+    tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in [*known, *fillers]])
+    assert len(tokenizer) == VOCABULARY
+
+
+def _resize(family: str, config: Any) -> None:
+    vision, text = config.vision_config, config.text_config
+    text.vocab_size = VOCABULARY
+    if family == "qwen2vl":
+        vision.depth, vision.embed_dim, vision.num_heads, vision.hidden_size = 4, 384, 6, 512
+        text.hidden_size, text.intermediate_size, text.num_hidden_layers = 512, 1408, 6
+        text.layer_types = ["full_attention"] * text.num_hidden_layers
+        text.num_attention_heads = text.num_key_value_heads = 4
+        text.rope_parameters["mrope_section"] = [16, 24, 24]
+        return
+    vision.depths, vision.embed_dim = [1, 1, 9, 1], [32, 64, 128, 256]
+    vision.num_heads = vision.num_groups = [1, 2, 4, 8]
+    vision.patch_size, vision.patch_stride, vision.patch_padding = [7, 3, 3, 3], [4, 2, 2, 2], [3, 1, 1, 1]
+    vision.patch_prenorm, vision.window_size = [False, True, True, True], 12
+    vision.projection_dim = text.d_model = 192
+    text.encoder_layers = text.decoder_layers = text.num_hidden_layers = 6
+    text.encoder_attention_heads = text.decoder_attention_heads = 3
+    text.encoder_ffn_dim = text.decoder_ffn_dim = 768
+    text.max_position_embeddings = 1024
+
+
+def prepared(family: str, source: Path, budget: Budget, *, freeze: float = 100, r: int = RANK) -> VLM:
+    """The model ready to learn; adapters start away from zero, so that every gradient counts in a comparison."""
+    vlm = load_family(family).load(source, budget, attn="sdpa", offline=True)
+    torch.manual_seed(1)
+    apply(vlm, freeze, Lora(r))
+    for name, parameter in vlm.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    return vlm
+
+
+def stock(vlm: VLM) -> PeftModel:
+    """The same weights and adapter in untouched Transformers and PEFT classes, for the trainers of others."""
+    assert isinstance(vlm.net, PeftModel)
+    net = Qwen2VLForConditionalGeneration.from_pretrained(
+        vlm.checkpoint, attn_implementation="sdpa", dtype=torch.float32
+    )
+    net.requires_grad_(False)
+    wrapped = get_peft_model(net, deepcopy(vlm.net.peft_config["default"]))
+    assert isinstance(wrapped, PeftModel)
+    set_peft_model_state_dict(wrapped, get_peft_model_state_dict(vlm.net, save_embedding_layers=False))
+    return wrapped
+
+
+def millions(vlm: VLM) -> float:
+    """Parameters, in millions."""
+    return sum(parameter.numel() for parameter in vlm.parameters()) / 1e6

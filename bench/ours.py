@@ -1,0 +1,71 @@
+"""Optimizer steps of docvlm: batch, loss, backward pass, update, through the codec and model that training uses.
+
+What a run adds around them (Lightning's loop, logging) costs milliseconds and is in the sweep's figures, not here.
+`stored` reads the pages' features from a store that `fill` has filled, as every epoch but the first does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.clock import gradients, seconds
+from bench.peers import LEARNING_RATE
+from docvlm.data.example import Example
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import Stored
+from docvlm.vlms.features import FeatureStore
+
+LIMIT = 2**33  # bytes of a store; nothing is dropped here
+
+
+class Learner:
+    """A model with its optimizer; the ways to take a step share it."""
+
+    def __init__(self, vlm: VLM, steps: Sequence[Sequence[Example]], folder: Path) -> None:
+        self.vlm, self.steps = vlm, steps
+        self.store = FeatureStore(folder, LIMIT)
+        self._stored: dict[torch.dtype, Stored] = {}  # they remember the pages' digests, as they do in a run
+        learning = [parameter for parameter in vlm.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(learning, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
+
+    def step(self, number: int, *, packed: bool, stored: bool = False) -> float:
+        """Take one optimizer step in bf16 autocast. Returns its seconds, from examples to updated weights."""
+        self.vlm.codec.stored = self.stored(torch.bfloat16) if stored else None
+        return seconds(lambda: self._step(self.steps[number % len(self.steps)], packed))
+
+    def exact(self, *, packed: bool, stored: bool = False) -> tuple[float, dict[str, Tensor]]:
+        """Loss (nats a token) and gradients of step 0 in float32."""
+        self.vlm.codec.stored = self.stored(torch.float32) if stored else None
+        loss, tokens = self.vlm.loss(self._batch(self.steps[0], packed))
+        (loss / tokens).backward()
+        return loss.item() / tokens, gradients(self.vlm.net)
+
+    def fill(self) -> None:
+        """Store the features of all pages: in bf16 for the steps, those of step 0 in float32 too."""
+        for steps, dtype in ((self.steps, torch.bfloat16), (self.steps[:1], torch.float32)):
+            self.vlm.codec.stored = self.stored(dtype)
+            for examples in steps:
+                with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                    self.vlm.page_features(self.vlm.codec.packed_batch(examples))
+        self.store.flush()
+
+    def stored(self, dtype: torch.dtype) -> Stored:
+        """The store as a codec uses it, for features in `dtype`."""
+        if (kept := self._stored.get(dtype)) is None:
+            kept = self._stored[dtype] = Stored(self.store, dtype, dtype)
+        return kept
+
+    def _step(self, examples: Sequence[Example], packed: bool) -> None:
+        batch = self._batch(examples, packed)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, tokens = self.vlm.loss(batch)
+        (loss / tokens).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _batch(self, examples: Sequence[Example], packed: bool) -> dict[str, Tensor]:
+        return self.vlm.codec.packed_batch(examples) if packed else self.vlm.codec.train_batch(examples)

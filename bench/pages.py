@@ -1,0 +1,94 @@
+"""Drawn pages of a wanted number of tokens, with as many questions a page as the real benchmarks ask.
+
+Pages are PNG files of exactly the size the model sees, so that everyone decodes the same bytes and resizes nothing:
+Transformers and qwen-vl-utils resize with different filters, which would show as a difference of losses. Densities are
+counted from the annotations where they lie beside the checkout (../shared/data/annotations), else they are the counts
+taken from them before; `densities` says which. Page i gets floor((i + 1) k) - floor(i k) questions: 5.6 a page are
+5, 6, 5, 6, 6. A page that was drawn with fewer is asked some twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
+from math import floor
+from pathlib import Path
+
+from docvlm.data.example import Example
+from docvlm.data.generated import documents
+from docvlm.data.pages import FilePage
+from docvlm.vlms.codec import Budget
+
+SIDE = 28  # pixels of a Qwen2-VL page token: patch 14, merged 2 x 2
+ANNOTATIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "annotations"
+COUNTED = {  # benchmark → its files, and (questions, pages) as counted in them; ChartQA's two are sets of their own
+    "DocVQA": (("docvqa_val",), (5349, 1286)),
+    "InfoVQA": (("infovqa_val",), (2801, 500)),
+    "ChartQA": (("chartqa_test_human", "chartqa_test_augmented"), (2500, 1612)),
+}
+DRAWN = 64  # documents that the words of the questions are taken from
+
+
+@lru_cache(maxsize=1)
+def densities() -> tuple[dict[str, float], str]:
+    """Questions a page of each benchmark, and where the numbers come from."""
+    if not ANNOTATIONS.exists():
+        return {name: asked / pages for name, (_, (asked, pages)) in COUNTED.items()}, "stated counts"
+    found = {}
+    for name, (files, _) in COUNTED.items():
+        texts = [(ANNOTATIONS / f"{file}.jsonl").read_text("utf-8").splitlines() for file in files]
+        pages = sum(len({json.loads(line)["image"] for line in lines}) for lines in texts)
+        found[name] = sum(map(len, texts)) / pages
+    return found, "counted in the annotations"
+
+
+def asked_on(pages: int, density: float) -> list[int]:
+    """Questions on each page; their mean approaches `density`."""
+    return [floor((page + 1) * density) - floor(page * density) for page in range(pages)]
+
+
+def grid(tokens: int) -> tuple[int, int]:
+    """Rows and columns of a page of about A4's shape with about that many tokens."""
+    columns = max(1, round((tokens / 2**0.5) ** 0.5))
+    return max(1, round(tokens / columns)), columns
+
+
+def budget(tokens: int) -> Budget:
+    """A budget under which a page of this module keeps its size."""
+    rows, columns = grid(tokens)
+    return Budget(min_pixels=4 * SIDE * SIDE, max_pixels=rows * columns * SIDE * SIDE)
+
+
+def drawn(folder: Path, pixels: tuple[int, int], questions: Sequence[int], preset: str) -> list[list[Example]]:
+    """A page of `pixels` (height, width) for each number of `questions`, and that many questions on it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    height, width = pixels
+    asked = []
+    for number, document in enumerate(documents("docvqa", "train", len(questions), preset, 0)):
+        file = folder / f"{number}.png"
+        document[0].pages[0].open().resize((width, height)).save(file)
+        page = FilePage(str(file))
+        own = [document[place % len(document)] for place in range(questions[number])]
+        asked.append([replace(one, question_id=f"{one.question_id}-{i}", pages=(page,)) for i, one in enumerate(own)])
+    return asked
+
+
+def of_tokens(folder: Path, tokens: int, questions: Sequence[int], preset: str) -> list[list[Example]]:
+    """`drawn` at a number of Qwen2-VL page tokens."""
+    rows, columns = grid(tokens)
+    return drawn(folder, (rows * SIDE, columns * SIDE), questions, preset)
+
+
+def cut(pages: Sequence[list[Example]], size: int) -> list[list[Example]]:
+    """Whole steps of `size` pages' questions each."""
+    rest = iter(pages)
+    return [[example for page in islice(rest, size) for example in page] for _ in range(len(pages) // size)]
+
+
+def words(preset: str) -> list[str]:
+    """Every word of the questions and of the instruction, in a fixed order."""
+    texts = [e.question + e.instruction for d in documents("docvqa", "train", DRAWN, preset, 0) for e in d]
+    return sorted({word.strip("?.,:") for text in texts for word in text.split() if word.strip("?.,:").isalpha()})

@@ -1,0 +1,171 @@
+"""The trainers of others on the same weights, questions and steps: Hugging Face `Trainer` and TRL `SFTTrainer`.
+
+Both get what their documentation shows for vision models: a data set of chats with an image column, decoded when a row
+is read. `Trainer` gets the usual hand-written collator (chat template an example, pad, labels masked up to the answer);
+`SFTTrainer` builds its own for prompt and completion. Gradient checkpointing, which TRL turns on by default, is off:
+it would only make it slower here. Nothing clips, so that a step is the same sum on all sides.
+
+Which questions meet in a step is set from outside (`batches`), since packing compares equal steps only; all else is the
+trainer's own loop. `train` is entered anew for each step and timed from the start of its epoch, before the first row is
+read, to the end of the optimizer step: what a trainer sets up beforehand is not counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from bench.clock import gradients
+from docvlm.data.example import Example
+from docvlm.vlms.codec import Codec
+
+IGNORED = -100
+LEARNING_RATE = 1e-5
+OPTIMIZER = "adamw_torch_fused"  # as `torch.optim.AdamW(fused=True)` on our side
+
+
+class Watch(TrainerCallback):
+    """Seconds from the start of the epoch, before data is asked for, to the end of the optimizer step."""
+
+    began = taken = 0.0
+
+    def on_epoch_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.taken = time.perf_counter() - self.began
+
+
+class Collator:
+    """Chats to tensors as one writes it by hand: template, processor, labels up to the last assistant turn masked."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.header = processor.tokenizer("<|im_start|>assistant\n", add_special_tokens=False)["input_ids"]
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        texts = [self.processor.apply_chat_template(row["messages"], tokenize=False) for row in rows]
+        images = [row["images"] for row in rows]
+        batch = self.processor(text=texts, images=images, padding=True, padding_side="right", return_tensors="pt")
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
+        width = len(self.header)
+        turns = (batch["input_ids"].unfold(1, width, 1) == torch.tensor(self.header)).all(-1)
+        for row, starts in zip(labels, turns, strict=True):
+            row[: int(starts.nonzero().max()) + width] = IGNORED
+        return {**batch, "labels": labels}
+
+
+def chats(examples: Sequence[Example]) -> datasets.Dataset:
+    """Questions as both trainers take them: `messages` for the one, `prompt` and `completion` for the other."""
+    rows = []
+    for example in examples:
+        asked = example.question + example.instruction
+        turn = [{"type": "image"}, {"type": "text", "text": asked}]
+        answer = [{"type": "text", "text": example.target}]
+        rows.append(
+            {
+                "images": [page.name for page in example.pages],
+                "messages": [{"role": "user", "content": turn}, {"role": "assistant", "content": answer}],
+                "prompt": [{"role": "user", "content": asked}],
+                "completion": [{"role": "assistant", "content": example.target}],
+            }
+        )
+    return datasets.Dataset.from_list(rows).cast_column("images", datasets.List(datasets.Image()))
+
+
+class _GivenSteps(Trainer):
+    """A trainer whose steps are given: `batches` holds the rows of each."""
+
+    batches: Sequence[list[int]] = ()
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator)
+
+
+class Peer:
+    """One of the trainers with the steps of a cell."""
+
+    def __init__(self, trainer: Any, steps: Sequence[Sequence[Example]], end: int) -> None:
+        self.trainer, self.end, self.watch = trainer, end, Watch()
+        trainer.add_callback(self.watch)
+        trainer.remove_callback(PrinterCallback)
+        starts = [sum(map(len, steps[:number])) for number in range(len(steps))]
+        self.steps = [list(range(start, start + len(step))) for start, step in zip(starts, steps, strict=True)]
+
+    def step(self, number: int) -> float:
+        """Take one optimizer step. Returns its seconds."""
+        self.trainer.batches = [self.steps[number % len(self.steps)]]
+        self.trainer.train()
+        return self.watch.taken
+
+    def exact(self) -> tuple[float, dict[str, Tensor]]:
+        """Loss (nats a token) and gradients of step 0 in float32, by the trainer's own collator and loss.
+
+        The template's newline after the end token is not learned on our side; its label is dropped here, or the two
+        would be means over different tokens. Both trainers then take the mean over the labels of the step, as we do.
+        """
+        self.trainer.batches = self.steps[:1]
+        batch = next(iter(self.trainer.get_train_dataloader()))
+        ends = (batch["labels"] == self.end).cumsum(1)
+        batch["labels"][(ends > 0) & (batch["labels"] != self.end)] = IGNORED
+        model: PeftModel = self.trainer.model
+        loss = self.trainer.compute_loss(model.train(), dict(batch))
+        loss.backward()
+        return loss.item(), gradients(model)
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """What both trainers are told."""
+    return {
+        "output_dir": str(folder),
+        "max_steps": 1,
+        "use_cpu": True,
+        "bf16": True,
+        "optim": OPTIMIZER,
+        "learning_rate": LEARNING_RATE,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.0,
+        "remove_unused_columns": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "disable_tqdm": True,
+    }
+
+
+def hugging_face(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], folder: Path) -> Peer:
+    """Hugging Face `Trainer` with the usual collator."""
+    rows = chats([example for step in steps for example in step])
+    trainer = _GivenSteps(
+        model=model,
+        args=TrainingArguments(**settings(folder)),
+        train_dataset=rows.select_columns(["images", "messages"]),
+        data_collator=Collator(codec.processor),
+    )
+    return Peer(trainer, steps, codec.end)  # type: ignore[attr-defined]  # both families' codecs have one
+
+
+def trl(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], folder: Path) -> Peer:
+    """TRL's `SFTTrainer` with its own collator. Raises `ImportError` where the `bench` extra is not installed."""
+    from trl import SFTConfig, SFTTrainer
+
+    class GivenStepsSFT(_GivenSteps, SFTTrainer):
+        pass
+
+    rows = chats([example for step in steps for example in step])
+    trainer = GivenStepsSFT(
+        model=model,
+        args=SFTConfig(**settings(folder), max_length=None, gradient_checkpointing=False),
+        train_dataset=rows.select_columns(["images", "prompt", "completion"]),
+        processing_class=codec.processor,
+    )
+    return Peer(trainer, steps, codec.end)  # type: ignore[attr-defined]  # both families' codecs have one

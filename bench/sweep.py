@@ -1,0 +1,101 @@
+"""The rank ablation as a whole, by its command: three ranks, three epochs, every evaluation, the first encoding.
+
+`python -m docvlm.train ... lora.r=16,32,64 -m` on a folder of drawn pages, with `packing=off features=off` and as it is
+by default. Wall time of the process: start-up, reading, writing checkpoints and reports are in both. A random model
+answers nothing right, which costs the same. The pages are few, so fixed costs weigh more than in a real sweep.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+from bench import clock, pages
+from bench.suite import Cell, Column, Row, Section, Suite, each
+
+RANKS, EPOCHS, QUESTIONS, NEW_TOKENS = (16, 32, 64), 3, 4, 12
+PLAIN, DEFAULT = "packing=off features=off", "default"
+
+
+def cells(suite: Suite) -> list[Cell]:
+    """Middle pages; small ones too in the full suite."""
+    small, middle, _ = suite.tokens
+    return each(whole, suite, [(middle,), (small,)] if suite.full else [(middle,)])
+
+
+def whole(suite: Suite, tokens: int) -> list[Row]:
+    """Both sweeps, the plain one first."""
+    counts = {"train": 12, "val": 2, "test": 2} if suite.full else {"train": 3, "val": 1, "test": 1}
+    folder = suite.folder / f"sweep-{tokens}"
+    own_pages(folder / "pages", tokens, counts, suite.preset)
+    taken = {name: clock.seconds(partial(command, suite, folder, tokens, name)) for name in (PLAIN, DEFAULT)}
+    ranks = ", ".join(map(str, RANKS))
+    cell = f"ranks {ranks}; {tokens} tokens, {QUESTIONS} questions a page, {counts['train']} pages"
+    return [
+        {"cell": cell, "variant": name, "seconds": seconds, "ratio": taken[PLAIN] / seconds}
+        for name, seconds in taken.items()
+    ]
+
+
+def own_pages(folder: Path, tokens: int, counts: dict[str, int], preset: str) -> None:
+    """A folder of own pages with the splits' sizes in pages."""
+    drawn = iter(pages.of_tokens(folder, tokens, [QUESTIONS] * sum(counts.values()), preset))
+    lines = [
+        {
+            "image": Path(example.pages[0].name).name,
+            "question": example.question,
+            "answers": list(example.answers),
+            "split": split,
+        }
+        for split, count in counts.items()
+        for _ in range(count)
+        for example in next(drawn)
+    ]
+    (folder / "qa.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def command(suite: Suite, folder: Path, tokens: int, name: str) -> None:
+    """Run one sweep. Raises `RuntimeError` with the end of its output where it fails."""
+    budget = pages.budget(tokens)
+    where = folder / ("plain" if name == PLAIN else "default")
+    arguments = [
+        *(sys.executable, "-m", "docvlm.train", "-m", "model=qwen2vl", "data=folder", "scale=tiny"),
+        *(
+            f"lora.r={','.join(map(str, RANKS))}",
+            f"trainer.max_epochs={EPOCHS}",
+            "model.attn=sdpa",
+            "model.dtype=bfloat16",
+        ),
+        *(f"model.checkpoint={suite.checkpoint('qwen2vl')}", f"data.source={folder / 'pages'}"),
+        *(f"budget.min_pixels={budget.min_pixels}", f"budget.max_pixels={budget.max_pixels}"),
+        *(f"data.max_new_tokens={NEW_TOKENS}", "data.batch_size=4", "data.eval_batch_size=4", "offline=true"),
+        *("trainer.accelerator=cpu", "trainer.precision=bf16-mixed", "callbacks=none"),
+        *(f"hydra.sweep.dir={where}", f"features_folder={where / 'features'}"),
+        *(name.split() if name == PLAIN else ()),
+    ]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(arguments, cwd=root, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+
+SECTION = Section(
+    name="sweep",
+    title="A sweep as a whole",
+    note=(
+        f"{len(RANKS)} ranks, {EPOCHS} epochs each, with the evaluations before and after every epoch and on test, the"
+        " first encoding included; wall time of the command."
+    ),
+    columns=(
+        Column("cell", "sweep"),
+        Column("variant", "settings"),
+        Column("seconds", "whole command, s", ".0f"),
+        Column("ratio", "×", ".1f"),
+    ),
+    cells=cells,
+    drawn=(DEFAULT,),
+)

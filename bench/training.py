@@ -1,0 +1,141 @@
+"""Training: complete optimizer steps of docvlm and of others' trainers, on the same weights, pages and questions.
+
+LoRA r=16 on the language side, frozen tower, bf16 autocast, SDPA on all sides. "packing=off" is docvlm's plain path: a
+question a row, padded, on its faster tower modules; the peers run Transformers' own modules as they come. The
+differences are of step 0 in float32 from packing=off, all as means over the same answer tokens (`peers.Peer.exact`).
+Cost of a cell: steps + 2 steps of each variant in bf16 and one in float32.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+from torch import Tensor
+
+from bench import clock, models, pages, peers
+from bench.ours import Learner
+from bench.suite import Cell, Column, Row, Section, Suite, each
+
+TRL, TRAINER, OFF = "TRL SFTTrainer", "Transformers Trainer", "packing=off"
+SHARED, STORED = "shared pages", "shared pages, stored features"
+Exact = Callable[[], tuple[float, dict[str, Tensor]]]
+
+
+def cells(suite: Suite) -> list[Cell]:
+    """The central cells, or every one."""
+    small, middle, _ = suite.tokens
+    central = [(middle, "DocVQA"), (small, "DocVQA"), (middle, "InfoVQA"), (middle, "ChartQA")]
+    every = [(tokens, name) for tokens in suite.tokens for name in ("ChartQA", "DocVQA", "InfoVQA")]
+    learning = suite.tokens[:2] if suite.full else suite.tokens[:1]
+    return each(frozen_tower, suite, every if suite.full else central) + each(
+        learning_tower, suite, [(tokens,) for tokens in learning]
+    )
+
+
+def frozen_tower(suite: Suite, tokens: int, benchmark: str) -> list[Row]:
+    """Every variant at one page size and question density."""
+    density = pages.densities()[0][benchmark]
+    size = 2 if tokens <= 256 or density < 2 else 1  # pages a step: small pages come together, as in real batches
+    asked = pages.asked_on((suite.steps + 1) * size, density)
+    folder = suite.folder / f"{benchmark}-{tokens}"
+    steps = pages.cut(pages.of_tokens(folder, tokens, asked, suite.preset), size)
+    vlm = models.prepared("qwen2vl", suite.checkpoint("qwen2vl"), pages.budget(tokens))
+    learner = Learner(vlm, steps, folder / "features")
+    learner.fill()
+    others = {TRAINER: peers.hugging_face(models.stock(vlm), vlm.codec, steps, folder / "trainer")}
+    if find_spec("trl"):
+        others = {TRL: peers.trl(models.stock(vlm), vlm.codec, steps, folder / "trl")} | others
+    exact: dict[str, Exact] = {name: peer.exact for name, peer in others.items()}
+    run: dict[str, Callable[[int], float]] = {name: peer.step for name, peer in others.items()}
+    ways: dict[str, dict[str, bool]] = {
+        OFF: {"packed": False},
+        SHARED: {"packed": True},
+        STORED: {"packed": True, "stored": True},
+    }
+    add(learner, ways, exact, run)
+    questions = [len(step) for step in steps[1:]]
+    count = sum(asked[size:]) / len(asked[size:])
+    cell = f"{tokens} tokens, {count:.1f} questions a page ({benchmark})"
+    return rows(cell, exact, run, questions)
+
+
+def learning_tower(suite: Suite, tokens: int) -> list[Row]:
+    """One question a page and nothing to store: sharing must not cost anything here."""
+    folder = suite.folder / f"one-{tokens}"
+    steps = pages.cut(pages.of_tokens(folder, tokens, [1] * 4 * (suite.steps + 1), suite.preset), 4)
+    vlm = models.prepared("qwen2vl", suite.checkpoint("qwen2vl"), pages.budget(tokens), freeze=0)
+    exact: dict[str, Exact] = {}
+    run: dict[str, Callable[[int], float]] = {}
+    add(Learner(vlm, steps, folder / "features"), {OFF: {"packed": False}, SHARED: {"packed": True}}, exact, run)
+    return rows(f"{tokens} tokens, 1 question a page, tower learns", exact, run, [len(step) for step in steps[1:]])
+
+
+def add(learner: Learner, ways: dict[str, dict[str, bool]], exact: dict[str, Exact], run: dict[str, Any]) -> None:
+    """Put docvlm's ways to take a step beside the others'."""
+    for name, way in ways.items():
+        exact[name] = partial(learner.exact, **way)
+        run[name] = partial(learner.step, **way)
+
+
+def rows(cell: str, exact: dict[str, Exact], run: dict[str, Callable[[int], float]], questions: list[int]) -> list[Row]:
+    """Measure: differences while all weights are still equal, then steps in turn, then one more for the memory."""
+    plain, reference = exact[OFF]()
+    away = {OFF: (0.0, 0.0)}
+    for name in (name for name in exact if name != OFF):
+        loss, grads = exact[name]()
+        away[name] = abs(loss - plain) / abs(plain), clock.difference(grads, reference)
+    taken = clock.in_turn(run, len(questions) + 1)
+    peaks = {name: clock.peak_above(partial(way, 0)) for name, way in run.items()}
+    peer = next((name for name in (TRL, TRAINER) if name in run), None)
+    result: list[Row] = []
+    for name, times in taken.items():
+        peak, most = peaks[name], None if peer is None else peaks[peer]
+        result.append(
+            {
+                "cell": cell,
+                "variant": name,
+                "peer": peer,
+                "ms": 1000 * statistics.median(t / n for t, n in zip(times, questions, strict=True)),
+                "ratio": None if peer is None else clock.faster(taken[peer], times),
+                "ratio_off": clock.faster(taken[OFF], times),
+                "peak_mb": peak,
+                "peak_ratio": most / peak if most and peak else None,
+                "loss": away[name][0],
+                "gradient": away[name][1],
+            }
+        )
+    return result
+
+
+def _note() -> str:
+    versus = "TRL's trainer" if find_spec("trl") else "Transformers' trainer (TRL is not installed)"
+    return (
+        "Complete optimizer steps, data to update; LoRA r=16, bf16 autocast, SDPA everywhere; the tower is frozen"
+        f" unless the cell says otherwise. × peer is {versus}'s time over this one's, × off is that of packing=off,"
+        " step by step. Peak memory is of the process above model and optimizer. Loss and LoRA gradient: relative"
+        f" distance from packing=off in float32. Question densities: {pages.densities()[1]}."
+    )
+
+
+SECTION = Section(
+    name="training",
+    title="Training",
+    note=_note(),
+    columns=(
+        Column("cell", "page tokens, questions"),
+        Column("variant", "trainer"),
+        Column("ms", "ms a question", ".0f"),
+        Column("ratio", "× peer", ".1f"),
+        Column("ratio_off", "× off", ".2f"),
+        Column("peak_mb", "peak MB", ".0f"),
+        Column("peak_ratio", "peer's peak / this", ".1f"),
+        Column("loss", "loss differs", ".1e"),
+        Column("gradient", "gradient differs", ".1e"),
+    ),
+    cells=cells,
+    drawn=(SHARED, STORED),
+)

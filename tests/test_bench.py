@@ -1,0 +1,117 @@
+"""The benchmark suite at its smallest: what it compares is equal, and what it writes depends on its results alone."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from bench import chart, clock, evaluation, florence, metrics, models, pages, peers, table, training
+from bench.__main__ import SECTIONS, main
+from bench.ours import Learner
+from bench.suite import Row, Suite, number
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    return Suite(tmp_path_factory.mktemp("bench"), size="tiny", steps=1)
+
+
+def differences(rows: list[Row]) -> dict[str, tuple[float | None, float | None]]:
+    return {str(row["variant"]): (number(row, "loss"), number(row, "gradient")) for row in rows}
+
+
+def test_all_trainers_take_the_same_step(suite: Suite) -> None:
+    rows = training.frozen_tower(suite, 12, "DocVQA")
+    names = {training.TRAINER, training.OFF, training.SHARED, training.STORED}
+    found = differences(rows)
+    assert found.keys() == names | ({training.TRL} if find_spec("trl") else set())
+    for name, (loss, gradient) in found.items():
+        assert loss is not None and loss < 1e-5, name
+        assert gradient is not None and gradient < 1e-5, name
+        assert (gradient > 0) == (name != training.OFF), "another path, and so another rounding"
+    assert all(row["ms"] and row["ratio"] and row["ratio_off"] for row in rows)
+
+
+@pytest.mark.skipif(not find_spec("trl"), reason="the `bench` extra is not installed")
+def test_the_difference_shows_another_answer(suite: Suite) -> None:
+    """A control: one answer more in the labels, and TRL's gradient is not ours."""
+    asked = pages.of_tokens(suite.folder / "control", 12, [2], "tiny")
+    vlm = models.prepared("qwen2vl", suite.checkpoint("qwen2vl"), pages.budget(12))
+    loss, plain = Learner(vlm, asked, suite.folder / "control" / "features").exact(packed=False)
+    other = peers.trl(models.stock(vlm), vlm.codec, [asked[0][:1]], suite.folder / "control" / "trl").exact()
+    assert abs(other[0] - loss) > 1e-4 and clock.difference(other[1], plain) > 1e-2
+
+
+def test_a_learning_tower(suite: Suite) -> None:
+    found = differences(training.learning_tower(suite, 12))
+    assert found.keys() == {training.OFF, training.SHARED}
+    assert all(loss is not None and loss < 1e-5 for loss, _ in found.values())
+    assert all(gradient is not None and gradient < 1e-4 for _, gradient in found.values())
+
+
+def test_every_way_to_answer_says_the_same(suite: Suite) -> None:
+    rows = evaluation.at_tokens(suite, 24)
+    assert [row["equal"] for row in rows] == ["8 of 8"] * 4
+    assert all(row["different"] != 1 for row in rows), "a model that says one thing to all proves nothing"
+
+
+@pytest.mark.parametrize(("freeze", "r"), [(100.0, 16), (0.0, 0)])
+def test_florence(suite: Suite, freeze: float, r: int) -> None:
+    for loss, gradient in differences(florence.at_freeze(suite, freeze, r)).values():
+        assert loss is not None and loss < 1e-5
+        assert gradient is not None and gradient < 1e-4
+
+
+def test_questions_a_page() -> None:
+    assert pages.asked_on(5, 5.6) == [5, 6, 5, 6, 6]
+    assert pages.asked_on(4, 1.5) == [1, 2, 1, 2]
+    found, _ = pages.densities()
+    assert {name: round(density, 1) for name, density in found.items()} == {
+        "DocVQA": 4.2,
+        "InfoVQA": 5.6,
+        "ChartQA": 1.6,
+    }
+    assert all(
+        abs(rows * columns / tokens - 1) < 0.05
+        for tokens in (256, 1024, 2048)
+        for rows, columns in [pages.grid(tokens)]
+    )
+
+
+def test_peak_memory_is_what_an_action_held() -> None:
+    held = clock.peak_above(lambda: bytes(bytearray(b"1") * (32 << 20)))
+    assert held is None or 60 < held < 80
+
+
+def test_metrics(suite: Suite) -> None:
+    (row,) = metrics.one_metric(suite, "anls", 50)
+    assert 0 < float(row["score"] or 0) < 1 and metrics.pairs(9, "tiny") == metrics.pairs(9, "tiny")
+
+
+def test_writing_twice_changes_nothing(tmp_path: Path, suite: Suite, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text(f"# Before\n\n{table.BEGIN}\nold\n{table.END}\n\nAfter\n", encoding="utf-8")
+    arguments = ["--size", "tiny", "--steps", "1", "--only", "metrics", "--write", "--docs", str(tmp_path)]
+    assert main(arguments) == 0
+    assert "| anls | 500 |" in capsys.readouterr().out
+    names = ("benchmarks.md", "benchmarks.json", "benchmarks.svg")
+    first = {name: (tmp_path / name).read_bytes() for name in names}
+    results = table.write({}, SECTIONS, suite, tmp_path)
+    chart.draw(results, SECTIONS, tmp_path / "benchmarks.svg")
+    assert {name: (tmp_path / name).read_bytes() for name in names} == first
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("# Before\n") and text.endswith("\n\nAfter\n") and "old" not in text
+    page.write_text("no marks", encoding="utf-8")
+    with pytest.raises(ValueError, match="marks"):
+        table.write({}, SECTIONS, suite, tmp_path)
+
+
+def test_a_cell_that_fails_does_not_lose_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(metrics.METRICS, "anls", lambda *given: 1 / 0)
+    assert main(["--size", "tiny", "--only", "metrics"]) == 1
+    shown = capsys.readouterr()
+    assert "ZeroDivisionError" in shown.err and "| f1 |" in shown.out and "1 cells failed" in shown.out
