@@ -55,6 +55,7 @@ class ScaledModel(_ReadOnly):
     full_lr: float
     vision_lr: float
     limit_train: int | None = None  # questions, where the scale asks the family
+    limit_test: int | None = None
     min_pixels: int | None = None
     max_pixels: int | None = None
     height: int | None = None
