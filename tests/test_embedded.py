@@ -26,7 +26,7 @@ BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": 
 
 FLOORS = {
     "qwen2vl": {"form": 0.75, "invoice": 0.88, "table": 0.5, "chart": 0.8, "read": 0.9},
-    "florence2": {"form": 0.3, "invoice": 0.45, "table": 0.1, "chart": 0.25, "read": 0.7},
+    "florence2": {"form": 0.7, "invoice": 0.88, "table": 0.45, "chart": 0.6, "read": 0.8},
 }
 
 
