@@ -154,6 +154,7 @@ REFUSED = [
     ("trainer.max_epochs=0", "trainer.max_epochs=0", "docvlm.evaluate"),
     ("trainer.max_steps=0", "trainer.max_steps=0", "-1"),
     ("trainer.devices=0", "trainer.devices=0", "-1 for all"),
+    ("trainer.precision=16-mixed", "optim.optimizer.fused=True", "set false"),
     ("trainer.precision=8", "trainer.precision=8", "bf16-mixed"),
     ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0", "1 or more"),
     ("trainer.gradient_clip_val=0", "trainer.gradient_clip_val=0", "null"),

@@ -74,6 +74,9 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     _need(optim.vision_lr > 0, "optim.vision_lr", optim.vision_lr, "above 0; freeze=100 keeps the tower as it is")
     _need(optim.weight_decay >= 0, "optim.weight_decay", optim.weight_decay, "0 or more")
     _need(0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "the share of all steps that warms up: 0 to below 1")
+    fused = bool(optim.optimizer.get("fused")) and cfg.trainer.precision == "16-mixed"
+    advice = "trainer.precision=16-mixed must unscale gradients before they are clipped; set false, or take bf16-mixed"
+    _need(not fused, "optim.optimizer.fused", True, advice)
     _trainer(cfg.trainer, sweep=sweep)
 
 

@@ -123,6 +123,14 @@ class AnswerModule(LightningModule):
         torch._foreach_mul_(grads, factor)
         self._log_step(optimizer)
 
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm. Lightning's own refuses fused optimizers, for the sake of a scaler that only 16-mixed has."""
+        if gradient_clip_val is not None:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
     def _log_step(self, optimizer: Optimizer) -> None:
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             rates = {f"lr/{group['name']}": group["lr"] for group in optimizer.param_groups}
