@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--full", action="store_true", help="every cell, not only the central ones")
     parser.add_argument("--write", action="store_true", help="write benchmarks.json, .md and .svg")
     parser.add_argument("--only", nargs="+", choices=[section.name for section in SECTIONS], help="these sections")
-    parser.add_argument("--steps", type=int, default=3, help="timed steps a variant (default 3)")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps a variant (default 2)")
     parser.add_argument("--size", choices=("mid", "tiny"), default="mid", help="tiny: the path, not the figures")
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder that --write writes to")
     options = parser.parse_args(arguments)
