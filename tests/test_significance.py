@@ -123,10 +123,12 @@ def improved(rates: dict[str, float], documents: int, each: int = 4) -> tuple[li
     ("rates", "documents", "words"),
     [
         ({"form": 0.9, "letter": 0.2, "table": 0.1}, 120, "form gains most: +"),
+        ({"form": 0.9, "letter": 0.2, "table": 0.1}, 120, "beyond each of the other 2 types."),
         ({"form": 0.5, "letter": 0.45, "table": 0.0}, 120, "cannot be told from it; it gains beyond table"),
         ({"form": 0.03, "letter": 0.0}, 60, "No document type gains beyond chance; the largest measured"),
         ({"form": 0.0, "letter": -0.6}, 60, "No document type gains beyond chance"),
         ({"form": 0.0, "letter": -0.6}, 60, "Beyond chance lower: letter -"),
+        ({"form": 0.9, "letter": 0.1, "memo": 0.1}, 3 * FEWEST - 1, "form gains most of the types judged: +"),
         ({"form": 0.9}, 60, "All questions are of one document type, form +"),
         ({"form": 0.9, "letter": 0.1}, 2 * FEWEST - 1, "Only one document type has 12 documents, form +"),
         ({"form": 0.9, "letter": 0.1}, 2 * FEWEST - 1, "no type: letter (11)."),

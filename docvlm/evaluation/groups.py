@@ -91,7 +91,9 @@ class Gains:
             return f"{top} is the largest measured, and not beyond chance; {_listed(gaining)} gains beyond it.{lost}"
         rivals = [row for row in judged[1:] if (top.name, row.name) not in self.apart]
         if not rivals:
-            return f"{top.name} gains most: {top.difference}, beyond each of the other {len(judged) - 1} types.{lost}"
+            others = judged[1].name if len(judged) == 2 else f"each of the other {len(judged) - 1} types"
+            scope = "" if len(judged) == len(self.rows) else " of the types judged"
+            return f"{top.name} gains most{scope}: {top.difference}, beyond {others}.{lost}"
         beaten = [row for row in judged[1:] if row not in rivals]
         more = f"; it gains beyond {', '.join(row.name for row in beaten)}" if beaten else ""
         return f"{top} has the largest measured gain; {_listed(rivals)} cannot be told from it{more}.{lost}"
