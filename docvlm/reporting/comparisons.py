@@ -50,7 +50,8 @@ class _Cell:
 
 def compare(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
     """What to print below the table of the finished cells `rows`, and a line of numbers for each comparison."""
-    lines, numbers = [], []
+    lines: list[str] = []
+    numbers: list[dict[str, Any]] = []
     cells = []
     for row in rows:
         path = RunFolder(Path(row["run"])).predictions
