@@ -4,9 +4,11 @@
     python -m docvlm.evaluate best=true benchmarks=[docvqa,chartqa,infovqa]  the same for the best run of each family
     python -m docvlm.evaluate model=florence2 checkpoint=DIR                 zero-shot
     python -m docvlm.evaluate predictions=FILE                               only scores
+    python -m docvlm.evaluate predictions=FILE against=FILE                  and what changed from a baseline's answers
 
-Every score is a mean over questions with a 95 % interval over documents. Answers are kept beside the weights they came
-from, so an evaluation that was stopped goes on, and one that is there is read.
+Every score is a mean over questions with a 95 % interval over documents, taken apart by type and by how answers fail;
+all of it is left as CSV. Answers are kept beside the weights they came from, so an evaluation that was stopped
+goes on, and one that is there is read.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING
 from docvlm.config import EvaluateConfig, Job, verb
 
 if TYPE_CHECKING:
+    from docvlm.evaluation.analysis import Analysis
     from docvlm.evaluation.table import Row
 
 
@@ -28,32 +31,40 @@ def main(cfg: EvaluateConfig, job: Job) -> None:
         _score_only(cfg, Path(cfg.output) if cfg.output else job.folder)
         _leave(job.folder)
         return
-    from docvlm.evaluation import pairs, table
+    from docvlm.evaluation import analysis, pairs, table
 
     rows = [row for pair in pairs.chosen(cfg, job) for row in pairs.rows(cfg, pair)]
-    _show(rows)
+    apart = [row.analysis() for row in rows]
+    _show(rows, apart)
     folder = Path(cfg.output) if cfg.output else Path(cfg.run, "eval") if cfg.run else job.folder
-    print(*("written: " + str(file) for file in table.write(folder, rows)), sep="\n")
+    files = table.write(folder, rows) + analysis.write(folder, apart)
+    print(*(f"written: {file}" for file in files), sep="\n")
     _leave(job.folder)
 
 
 def _score_only(cfg: EvaluateConfig, folder: Path) -> None:
     from docvlm.evaluation import scoring
-    from docvlm.evaluation.table import console
+    from docvlm.evaluation.printing import console
 
     path = Path(str(cfg.predictions)).expanduser()
-    found = scoring.score_file(path, cfg.metric)
+    against = None if cfg.against is None else Path(cfg.against).expanduser()
+    found = scoring.score_file(path, cfg.metric, against)
     for shown in scoring.tables(found, path):
         console().print(shown)
     print(*("written: " + str(file) for file in scoring.write(folder, found, path)), sep="\n")
 
 
-def _show(rows: list[Row]) -> None:
-    from docvlm.evaluation import table
+def _show(rows: list[Row], apart: list[Analysis]) -> None:
+    from docvlm.evaluation import printing, table
 
-    console = table.console()
-    for row in rows:
-        for shown in table.by_type(row):
+    console = printing.console()
+    for row, one in zip(rows, apart, strict=True):
+        for shown in (
+            *table.by_type(row),
+            *printing.of_gains(one),
+            *printing.of_failures(one),
+            *printing.of_flips(one),
+        ):
             console.print(shown)
     for shown in table.summary(rows):
         console.print(shown)

@@ -41,6 +41,11 @@ def table(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def csv_rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line of an evaluation that must fail."""
     with pytest.raises(SystemExit) as ended:
@@ -65,8 +70,19 @@ def test_a_run_against_its_base(run: Path, capsys: pytest.CaptureFixture[str]) -
     shown = capsys.readouterr().out
     for word in ("docvqa-generated", "chartqa-generated", "baseline", "ours", "Δ", "95 %"):
         assert word in shown
-    with (run / "eval" / "table.csv").open(newline="") as file:
-        assert float(next(csv.DictReader(file))["score"]) == docvqa["ours"]["headline"]
+    for word in ("qwen2vl on docvqa-generated: ", "answers are not right (anls below 1)", "share right"):
+        assert word in shown
+    ours_wrong = [p for p in ours if score([p]).headline < 1]
+    failed = csv_rows(run / "eval" / "failed.csv")
+    found = [row for row in failed if (row["side"], row["benchmark"]) == ("ours", "docvqa-generated")]
+    assert {row["question_id"] for row in found} == {p.question_id for p in ours_wrong}
+    gains = [row for row in csv_rows(run / "eval" / "groups.csv") if row["by"] == "document"]
+    assert {row["benchmark"] for row in gains} == {"docvqa-generated", "chartqa-generated"}
+    by_type = docvqa["ours"]["by_document_type"]
+    assert {row["type"]: float(row["ours"]) for row in gains if row["benchmark"] == "docvqa-generated"} == {
+        name: group["mean"] for name, group in by_type.items()
+    }
+    assert float(csv_rows(run / "eval" / "table.csv")[0]["score"]) == docvqa["ours"]["headline"]
     assert [path.name for path in Path("outputs").iterdir() if path.name not in ("run", "zero-shot")] == []
 
 
@@ -170,6 +186,53 @@ def test_scoring_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert json.loads(Path("scores/score.json").read_text())["benchmarks"][0]["headline"] == 0.5
 
 
+def answered(file: Path, *said: str) -> None:
+    """A file of answers to 2 questions on each of 30 pages, memos and forms in turn, all of which are "17"."""
+    rows = [
+        {
+            "question_id": f"{page}-{number}", "image": f"{page}.png", "doc_type": ("memo", "form")[page % 2],
+            "question": "Total?", "prediction": said[(2 * page + number) % len(said)], "answer": "17",
+        }
+        for page in range(30)
+        for number in range(2)
+    ]  # fmt: skip
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_file_against_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answered(Path("base.jsonl"), "", "17", "17.", "17")
+    answered(Path("ours.jsonl"), "17", "17", "17", "It is 17")
+    main(["predictions=ours.jsonl", "against=base.jsonl", "output=scores"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "15 of 60 answers are not right (anls below 1)" in shown
+    assert "30 fixed, 15 broken, 15 right and 0 not right in both" in shown
+    assert "memo gains most: +0.500 [+0.500, +0.500], beyond form. Beyond chance lower: form -0.333" in shown
+    assert "gain by question type" not in shown, "there is none"
+    (over_long,) = [row for row in csv_rows(Path("scores/failures.csv")) if row["side"] == "ours"]
+    assert (over_long["class"], over_long["count"], over_long["tags"]) == ("over-long", "15", "answer inside 15")
+    assert (over_long["example_prediction"], float(over_long["lost"])) == ("It is 17", 0.25)
+    crossed = {(row["side"], row["type"], row["class"]): row for row in csv_rows(Path("scores/failures_by_type.csv"))}
+    assert {key: (row["count"], row["questions"]) for key, row in crossed.items()} == {
+        ("ours", "form", "over-long"): ("15", "30"),
+        ("baseline", "memo", "empty"): ("15", "30"),
+        ("baseline", "form", "format only"): ("15", "30"),
+    }
+    assert [row["type"] for row in csv_rows(Path("scores/groups.csv"))] == ["memo", "form"]
+    flipped = csv_rows(Path("scores/flips.csv"))
+    assert [row["flip"] for row in flipped].count("fixed") == 30
+    assert {(row["baseline"], row["ours"]) for row in flipped} == {("", "17"), ("17.", "17"), ("17", "It is 17")}
+    main(["predictions=ours.jsonl", "output=scores"])
+    assert not Path("scores/flips.csv").exists(), "left by another comparison"
+    assert "against=base.jsonl: it is the baseline of predictions=FILE" in refused(capsys, "against=base.jsonl")
+    Path("odd.jsonl").write_text(Path("base.jsonl").read_text().splitlines(keepends=True)[0])
+    assert "59 questions are in only one" in refused(capsys, "predictions=ours.jsonl", "against=odd.jsonl")
+    Path("odd.jsonl").write_text(Path("odd.jsonl").read_text().replace('"answer"', '"benchmark": "x", "answer"'))
+    assert "benchmark '' is in only one" in refused(capsys, "predictions=ours.jsonl", "against=odd.jsonl")
+
+
 def test_mistakes_in_files_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,3 +254,4 @@ def test_real_predictions_from_the_command_line(
     shown = capsys.readouterr().out
     assert "0.8942" in shown  # lmms-eval and RRC; the paper's equation gives less
     assert "0.8902" in shown
+    assert "177 of 1000 answers are not right" in shown

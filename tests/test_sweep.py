@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 import pytest
 
 from docvlm.reporting.sweep import collect, render, summarise_sweep
@@ -30,6 +33,7 @@ def cell(sweep: Path, number: int, override: str, **learned: Any) -> Path:
         "secondary": {"accuracy": 0.41, "anls": 0.5, "relaxed": 0.43, "em": 0.42, "f1": 0.44},
         "selection": {"value": 0.55, "epoch": 2},
         "zero_shot": {"score": 0.1, "val_loss": 3.0}, "best": {"val_loss": 0.7},
+        "benchmarks": {"docvqa-generated": {"metric": "anls"}},
         "trainable": {**trainable, **learned}, "cost": {"seconds": 90.0, "peak_memory_mb": 812.4},
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
@@ -56,6 +60,95 @@ def test_a_freezing_sweep_shows_both_shares_by_blocks_and_parameters(tmp_path: P
     row = next(line.split() for line in text.splitlines() if line.startswith("freeze=33"))
     assert row[:5] == ["freeze=33", "100.0", "8.3", "0.0", "0.0"]
     assert row[-6:] == ["0.410", "0.500", "0.420", "0.440", "0.700", "1.5"]
+
+
+def answered(folder: Path, right: float, seed: int = 0, questions: int = 200) -> None:
+    """The cell's answers: 4 questions a page, each right with the same chance, the same questions hard for all."""
+    rng, hard = np.random.default_rng(seed), np.random.default_rng(9).random(questions)
+    said = np.where(rng.random(questions) < 0.9, hard, rng.random(questions)) < right
+    rows = [
+        {
+            "question_id": str(i), "document": f"p{i // 4}", "benchmark": "docvqa-generated", "question": "?",
+            "prediction": "yes" if said[i] else "", "answers": ["yes"],
+        }
+        for i in range(questions)
+    ]  # fmt: skip
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = json.loads((folder / "result.json").read_text())
+    result["headline"]["value"] = float(np.mean(said))
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+def said_below(sweep: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines under the table."""
+    summarise_sweep(sweep)
+    capsys.readouterr()
+    return (sweep / "sweep.txt").read_text().split("\n\n")[-1].splitlines()
+
+
+def test_cells_that_differ_are_named_after_holm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, right in enumerate((0.5, 0.52, 0.8)):
+        answered(cell(tmp_path, number, f"lora.r={2**number}"), right, seed=number)
+    best, second, rest = said_below(tmp_path, capsys)
+    assert best.startswith("lora.r=4 above lora.r=") and best.endswith("p <0.001 (Holm over 3 comparisons)")
+    assert second.startswith("lora.r=4 above lora.r=")
+    assert rest == "the other 1 of 3 do not differ beyond chance"
+    with (tmp_path / "comparisons.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["first"], row["second"]) for row in rows] == [
+        ("lora.r=1", "lora.r=2"), ("lora.r=1", "lora.r=4"), ("lora.r=2", "lora.r=4"),
+    ]  # fmt: skip
+    assert {(row["questions"], row["documents"], row["metric"]) for row in rows} == {("200", "50", "anls")}
+    assert all(float(row["p_holm"]) >= float(row["p"]) for row in rows)
+
+
+def test_without_a_difference_the_power_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        answered(cell(tmp_path, number, f"lora.r={2**number}"), 0.5, seed=number)
+    (line,) = said_below(tmp_path, capsys)
+    assert line.startswith(
+        "no two cells differ by more than their interval (Holm over 3 comparisons); 200 questions on"
+    )
+    size = re.search(r"on 50 documents show a difference of (0\.\d+)(?: to 0\.\d+)? four times in five$", line)
+    assert size is not None and 0.02 < float(size[1]) < 0.2
+    for number in range(3):
+        answered(tmp_path / str(number), 0.5)  # the very same answers: no spread to tell a power from
+    assert said_below(tmp_path, capsys) == ["no two cells differ by more than their interval (Holm over 3 comparisons)"]
+
+
+def test_many_cells_are_compared_with_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(9):
+        answered(cell(tmp_path, number, f"lora.r={number + 1}"), 0.5, seed=number)
+    assert "Holm over 8 comparisons" in said_below(tmp_path, capsys)[0]
+    with (tmp_path / "comparisons.csv").open(newline="") as file:
+        assert {row["first"] for row in csv.DictReader(file)} == {"lora.r=1"}
+
+
+def test_seeds_are_gathered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(6):
+        folder = cell(tmp_path, number, f"lora.r={16 if number < 3 else 64}\n- seed={number % 3}")
+        answered(folder, 0.5 if number < 3 else 0.9, seed=number)
+    low, high, apart = said_below(tmp_path, capsys)
+    scores = [row["score"] for row in collect(tmp_path)[:3]]
+    assert low == (
+        f"lora.r=16, 3 seeds: anls {mean(scores):.3f}, standard deviation {stdev(scores):.3f},"
+        f" {min(scores):.3f} to {max(scores):.3f}"
+    )
+    assert high.startswith("lora.r=64, 3 seeds: anls 0.")
+    assert apart.startswith("lora.r=64 above lora.r=16 by +0.") and "(the only comparison)" in apart
+    with (tmp_path / "comparisons.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["seeds_first"], row["seeds_second"]) == ("3", "3")
+    assert float(row["difference"]) == pytest.approx(mean(row["score"] for row in collect(tmp_path)[3:]) - mean(scores))
+
+
+def test_only_the_same_questions_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answered(cell(tmp_path, 0, "data.limit_test=100"), 0.5, questions=100)
+    answered(cell(tmp_path, 1, "data.limit_test=200"), 0.9)
+    assert said_below(tmp_path, capsys) == ["the cells answered different questions, so none are compared"]
+    assert not (tmp_path / "comparisons.csv").exists()
+    (tmp_path / "0" / "predictions.jsonl").unlink()
+    assert said_below(tmp_path, capsys) == ["data.limit_test=100: not compared, its predictions.jsonl is missing"]
 
 
 def test_cells_that_did_not_finish_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,7 +176,11 @@ def _evaluate(cfg: EvaluateConfig) -> None:
     given = [key for key in ("run", "checkpoint", "predictions") if getattr(cfg, key) is not None]
     given += ["best"] * cfg.best
     _need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
-    for key in ("run", "predictions"):
+    lone = cfg.against is not None and cfg.predictions is None
+    _need(
+        not lone, "against", cfg.against, "it is the baseline of predictions=FILE; with a run the baseline is its base"
+    )
+    for key in ("run", "predictions", "against"):
         path = getattr(cfg, key)
         _need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
     _need(bool(cfg.benchmarks), "benchmarks", "[]", f"name at least one of {', '.join(cfg.data)}")

@@ -204,6 +204,7 @@ class EvaluateConfig(_ReadOnly):
     run: str | None
     checkpoint: str | None
     predictions: str | None
+    against: str | None
     metric: str | None
     baseline: bool
     best: bool

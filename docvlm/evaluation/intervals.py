@@ -81,9 +81,7 @@ def paired_difference(
         return Difference(mean, -1.0, 1.0, 1.0, len(delta), 1)
     means = _resampled_means(totals, sizes, resamples, seed)
     low, high = np.percentile(means, [2.5, 97.5])
-    tail = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    p = min(1.0, 2 * (tail + 1) / (resamples + 1))
-    return Difference(mean, float(low), float(high), p, len(delta), len(sizes))
+    return Difference(mean, float(low), float(high), two_sided_p(means), len(delta), len(sizes))
 
 
 def clustered_wilson(values: ArrayLike, clusters: Sequence[Hashable]) -> Interval:
@@ -94,8 +92,7 @@ def clustered_wilson(values: ArrayLike, clusters: Sequence[Hashable]) -> Interva
     """
     scores, totals, sizes = _by_cluster(values, clusters)
     mean, n, groups = float(scores.mean()), len(scores), len(sizes)
-    residuals = totals - mean * sizes
-    variance = float((residuals**2).sum()) / n**2 * groups / max(1, groups - 1)
+    variance = _variance(totals, sizes, mean)
     effective = min(float(n), mean * (1 - mean) / variance) if variance > 0 and groups > 1 else float(groups)
     centre = (mean + _Z**2 / (2 * effective)) / (1 + _Z**2 / effective)
     spread = _Z / (1 + _Z**2 / effective) * np.sqrt(mean * (1 - mean) / effective + _Z**2 / (4 * effective**2))
@@ -110,6 +107,62 @@ def score_interval(values: ArrayLike, clusters: Sequence[Hashable], resamples: i
     return clustered_bootstrap(scores, clusters, resamples)
 
 
+def standard_error(values: ArrayLike, clusters: Sequence[Hashable]) -> float | None:
+    """Standard error of the mean with the spread taken between clusters; None for one cluster, which shows no spread.
+
+    The linearised (sandwich) form with its correction for few clusters; the bootstrap agrees to a few per cent.
+    """
+    scores, totals, sizes = _by_cluster(values, clusters)
+    return float(_variance(totals, sizes, float(scores.mean())) ** 0.5) if len(sizes) > 1 else None
+
+
+def resampled_group_means(
+    values: ArrayLike,
+    clusters: Sequence[Hashable],
+    groups: Sequence[Sequence[int]],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Means of `values` within each of `groups` (indices into them) over the same resampled clusters.
+
+    Shape (resamples, groups), NaN where a resample drew no question of a group. Since all groups see the same draw,
+    the difference of two columns is the distribution of the difference between two groups, which may share documents.
+    """
+    scores, totals, _ = _by_cluster(values, clusters)
+    index, number = _numbered(clusters), len(totals)
+    sums = [np.bincount(index[list(group)], scores[list(group)], minlength=number) for group in groups]
+    counts = [np.bincount(index[list(group)], minlength=number) for group in groups]
+    table = np.stack([*sums, *counts], axis=1).astype(np.float64)
+    rng, step = np.random.default_rng(seed), max(1, _CHUNK // number)
+    means = np.empty((resamples, len(groups)))
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(0, number, size=(rows, number)) + np.arange(rows)[:, None] * number
+        weights = np.bincount(drawn.ravel(), minlength=rows * number).reshape(rows, number)
+        found = weights.astype(np.float64) @ table
+        with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that the docstring promises
+            means[start : start + rows] = found[:, : len(groups)] / found[:, len(groups) :]
+    return means
+
+
+def two_sided_p(means: NDArray[np.float64]) -> float:
+    """Share of resampled differences on the far side of 0, twice; a NaN counts against it. Never 0."""
+    unknown = int(np.isnan(means).sum())
+    tail = min(int((means <= 0).sum()), int((means >= 0).sum())) + unknown
+    return min(1.0, 2 * (tail + 1) / (len(means) + 1))
+
+
+def _variance(totals: NDArray[np.float64], sizes: NDArray[np.float64], mean: float) -> float:
+    """Variance of the mean, from the residuals of whole clusters."""
+    residuals, groups = totals - mean * sizes, len(sizes)
+    return float((residuals**2).sum() / sizes.sum() ** 2 * groups / max(1, groups - 1))
+
+
+def _numbered(clusters: Sequence[Hashable]) -> NDArray[np.intp]:
+    ids: dict[Hashable, int] = {}
+    return np.fromiter((ids.setdefault(label, len(ids)) for label in clusters), np.intp, len(clusters))
+
+
 def _by_cluster(
     values: ArrayLike, clusters: Sequence[Hashable]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -121,8 +174,7 @@ def _by_cluster(
         raise ValueError(f"{scores.size} scores but {len(clusters)} cluster labels")
     if not np.isfinite(scores).all():
         raise ValueError("a score is NaN or infinite: every question needs a finite score")
-    ids: dict[Hashable, int] = {}
-    index = np.fromiter((ids.setdefault(label, len(ids)) for label in clusters), np.intp, len(clusters))
+    index = _numbered(clusters)
     return scores, np.bincount(index, scores).astype(np.float64), np.bincount(index).astype(np.float64)
 
 

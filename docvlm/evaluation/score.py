@@ -6,9 +6,9 @@ questions take about 0.3 s, most of it token F1 and the bootstrap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from docvlm.errors import DocvlmError
 from docvlm.evaluation.intervals import Difference, Interval, paired_difference, score_interval
@@ -16,6 +16,7 @@ from docvlm.evaluation.records import Key, Prediction
 from docvlm.metrics import METRICS, metric_function
 
 UNTYPED = "(none)"
+By = Literal["document", "question"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ def score(predictions: Sequence[Prediction], metric: str = "anls", variant: str 
         em=means["exact_match"],
         f1=means["f1"],
         relaxed=means["relaxed_accuracy"],
-        by_question_type=_groups(values, predictions, lambda p: p.question_types),
-        by_document_type=_groups(values, predictions, lambda p: (p.document_type,) if p.document_type else ()),
+        by_question_type=_groups(values, predictions, "question"),
+        by_document_type=_groups(values, predictions, "document"),
     )
 
 
@@ -92,15 +93,41 @@ def compare(before: Sequence[Prediction], after: Sequence[Prediction], metric: s
     Raises `DocvlmError` naming a question that only one side has.
     """
     function = metric_function(metric)
+    pairs = paired(before, after)
+    a = [function(p.prediction, p.answers) for p, _ in pairs]
+    b = [function(p.prediction, p.answers) for _, p in pairs]
+    return paired_difference(a, b, clusters([p for p, _ in pairs]))
+
+
+def members(records: Sequence[Prediction], by: By) -> dict[str, list[int]]:
+    """Indices of the records of each document or question type, largest first; {} where no record has a type.
+
+    A question with several types counts in each; one without stands under "(none)".
+    """
+    found: dict[str, list[int]] = {}
+    for index, record in enumerate(records):
+        labels = record.question_types if by == "question" else (record.document_type,) if record.document_type else ()
+        for label in labels or (UNTYPED,):
+            found.setdefault(label, []).append(index)
+    if set(found) == {UNTYPED}:
+        return {}
+    return {label: found[label] for label in sorted(found, key=lambda label: (-len(found[label]), label))}
+
+
+def clusters(records: Sequence[Prediction]) -> list[Key]:
+    """What is resampled: the document of each record, told apart by benchmark."""
+    return [(record.benchmark, record.document) for record in records]
+
+
+def paired(before: Sequence[Prediction], after: Sequence[Prediction]) -> list[tuple[Prediction, Prediction]]:
+    """Both answers to every question, in the order of `before`. Raises `DocvlmError` unless both have the same."""
     first, second = _by_key(before), _by_key(after)
     if odd := sorted(first.keys() ^ second.keys()):
         raise DocvlmError(
             f"{len(odd)} questions are in only one of the two results, such as {odd[0][1]!r}; "
             "a paired difference needs the same questions: evaluate both on the same split and limit"
         )
-    a = [function(p.prediction, p.answers) for p in first.values()]
-    b = [function(second[key].prediction, second[key].answers) for key in first]
-    return paired_difference(a, b, [p.document for p in first.values()])
+    return [(record, second[key]) for key, record in first.items()]
 
 
 def _by_key(records: Sequence[Prediction]) -> dict[Key, Prediction]:
@@ -119,22 +146,14 @@ def _require_unique(records: Sequence[Prediction]) -> None:
 
 
 def _interval(values: Sequence[float], records: Sequence[Prediction]) -> Interval:
-    return score_interval(values, [(p.benchmark, p.document) for p in records])
+    return score_interval(values, clusters(records))
 
 
-def _groups(
-    values: Sequence[float], records: Sequence[Prediction], labels: Callable[[Prediction], tuple[str, ...]]
-) -> dict[str, Interval]:
-    """Interval per label, largest group first; a question with several labels counts in each. {} without labels."""
-    members: dict[str, list[int]] = {}
-    for index, record in enumerate(records):
-        for label in labels(record) or (UNTYPED,):
-            members.setdefault(label, []).append(index)
-    if set(members) == {UNTYPED}:
-        return {}
-    order = sorted(members, key=lambda label: (-len(members[label]), label))
+def _groups(values: Sequence[float], records: Sequence[Prediction], by: By) -> dict[str, Interval]:
+    """Interval per type, largest group first. {} without types."""
     return {
-        label: _interval([values[i] for i in members[label]], [records[i] for i in members[label]]) for label in order
+        label: _interval([values[i] for i in indices], [records[i] for i in indices])
+        for label, indices in members(records, by).items()
     }
 
 

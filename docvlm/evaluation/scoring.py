@@ -1,7 +1,7 @@
 """`predictions=FILE`: answers that are already there, scored without loading anything.
 
 Each benchmark in the file is scored with its own metric, and as every named reference would score it, so that numbers
-from elsewhere can be told apart by protocol.
+from elsewhere can be told apart by protocol, and taken apart by failure; with `against=FILE` also by gain.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
 from rich.table import Table
 
-from docvlm.evaluation import records
+from docvlm.errors import DocvlmError
+from docvlm.evaluation import analysis, printing, records
+from docvlm.evaluation.analysis import Analysis, analyse
 from docvlm.evaluation.intervals import Interval
 from docvlm.evaluation.records import Prediction
 from docvlm.evaluation.score import Score, score
@@ -30,14 +33,30 @@ class Scored:
     label: str
     score: Score
     variants: dict[str, float]
+    analysis: Analysis
 
 
-def score_file(path: Path, metric: str | None) -> list[Scored]:
-    """Scores of each benchmark in `path`. Without `metric`: relaxed accuracy for ChartQA, ANLS for all others."""
+def score_file(path: Path, metric: str | None, against: Path | None = None) -> list[Scored]:
+    """Scores of each benchmark in `path`. Without `metric`: relaxed accuracy for ChartQA, ANLS for all others.
+
+    Raises `DocvlmError` unless `against`, where given, answers the same questions.
+    """
+    ours = _by_label(path)
+    before = None if against is None else _by_label(against)
+    if before is not None and before.keys() != ours.keys():
+        odd = sorted(before.keys() ^ ours.keys())[0]
+        raise DocvlmError(f"against={against}: benchmark {odd!r} is in only one of the two files; give the same ones")
+    return [
+        _scored(label, part, metric or default_metric(label), None if before is None else before[label])
+        for label, part in ours.items()
+    ]
+
+
+def _by_label(path: Path) -> dict[str, list[Prediction]]:
     by_label: dict[str, list[Prediction]] = {}
     for record in records.read(path):
         by_label.setdefault(record.benchmark, []).append(record)
-    return [_scored(label, part, metric or default_metric(label)) for label, part in by_label.items()]
+    return by_label
 
 
 def default_metric(label: str) -> str:
@@ -45,13 +64,14 @@ def default_metric(label: str) -> str:
     return "relaxed_accuracy" if label.startswith(RELAXED) else "anls"
 
 
-def _scored(label: str, part: Sequence[Prediction], metric: str) -> Scored:
+def _scored(label: str, part: Sequence[Prediction], metric: str, before: Sequence[Prediction] | None) -> Scored:
     variants = {name: score(part, metric, name).headline for name in VARIANTS.get(metric, {})}
-    return Scored(label or "(unnamed)", score(part, metric), variants)
+    label = label or "(unnamed)"
+    return Scored(label, score(part, metric), variants, analyse("", label, metric, part, before))
 
 
-def tables(found: Sequence[Scored], path: Path) -> list[Table]:
-    """The headline; then for each benchmark the other metrics, the named protocols, and scores by type."""
+def tables(found: Sequence[Scored], path: Path) -> list[RenderableType]:
+    """The headline; then for each benchmark the other metrics, the named protocols, types, failures and flips."""
     shown = Table(title=str(path), caption="mean over questions, 95 % interval over documents", box=SIMPLE_HEAD)
     shown.title_justify = shown.caption_justify = "left"
     for head in ("benchmark", "metric", "questions", "documents", "score"):
@@ -62,10 +82,12 @@ def tables(found: Sequence[Scored], path: Path) -> list[Table]:
     return [shown, *(table for one in found for table in _details(one))]
 
 
-def _details(one: Scored) -> list[Table]:
+def _details(one: Scored) -> list[RenderableType]:
     s = one.score
     means = {"accuracy": s.accuracy, "ANLS": s.anls, "relaxed accuracy": s.relaxed, "EM": s.em, "F1": s.f1}
-    result = [_two_columns(f"{one.label}: all metrics", "metric", {name: f"{m:.4f}" for name, m in means.items()})]
+    result: list[RenderableType] = [
+        _two_columns(f"{one.label}: all metrics", "metric", {name: f"{m:.4f}" for name, m in means.items()})
+    ]
     if one.variants:
         protocols = {name: f"{value:.4f}" for name, value in one.variants.items()}
         result.append(_two_columns(f"{one.label}: {s.metric} as others compute it", "protocol", protocols))
@@ -73,11 +95,12 @@ def _details(one: Scored) -> list[Table]:
         if groups:
             rows = {f"{name} ({group.n})": str(group) for name, group in groups.items()}
             result.append(_two_columns(f"{one.label}: by {kind} type", "type (questions)", rows))
-    return result
+    part = one.analysis
+    return [*result, *printing.of_gains(part), *printing.of_failures(part, most=None), *printing.of_flips(part)]
 
 
 def write(folder: Path, found: Sequence[Scored], path: Path) -> list[Path]:
-    """`score.json` with everything and `score.csv` with one line a benchmark, in `folder`."""
+    """`score.json`, `score.csv` with one line a benchmark, and the files of the analysis, in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "score.json", folder / "score.csv"]
     whole = [{"benchmark": one.label, "variants": one.variants, **one.score.as_dict()} for one in found]
@@ -92,7 +115,7 @@ def write(folder: Path, found: Sequence[Scored], path: Path) -> list[Path]:
         for one in found
     ]  # fmt: skip
     write_csv(files[1], flat)
-    return files
+    return files + analysis.write(folder, [one.analysis for one in found])
 
 
 def _two_columns(title: str, head: str, rows: dict[str, str]) -> Table:

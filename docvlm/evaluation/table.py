@@ -1,23 +1,23 @@
-"""Outcomes to tables: baseline / ours / difference with intervals, also by question and document type; JSON; CSV."""
+"""Outcomes to tables: baseline / ours / difference with intervals, by type; JSON; CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from docvlm.evaluation.analysis import Analysis, analyse
 from docvlm.evaluation.benchmark import Outcome
+from docvlm.evaluation.flips import p_value
 from docvlm.evaluation.intervals import Difference, Interval
 from docvlm.evaluation.score import compare
 from docvlm.training.files import write_csv, write_json
 
 CAPTION = "mean over questions, 95 % interval over documents"
-PIPED_WIDTH = 100  # columns, where the output is no terminal
 SECONDARY = ("accuracy", "anls", "em", "f1", "relaxed")
 
 
@@ -28,18 +28,18 @@ class Row:
     ours: Outcome
     baseline: Outcome | None
 
+    def analysis(self) -> Analysis:
+        """Both sides taken apart by type and by failure."""
+        before = None if self.baseline is None else self.baseline.predictions
+        ours = self.ours
+        return analyse(ours.subject.family, ours.label, ours.score.metric, ours.predictions, before)
+
     @property
     def gain(self) -> Difference | None:
         """Ours minus baseline on the same questions, paired."""
         if self.baseline is None:
             return None
         return compare(self.baseline.predictions, self.ours.predictions, self.ours.score.metric)
-
-
-def console() -> Console:
-    """Where tables are printed; a pipe or a log file gets its own width, since it has none."""
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=PIPED_WIDTH)
 
 
 def summary(rows: Sequence[Row]) -> list[Table]:
@@ -72,7 +72,7 @@ def _cells(row: Row, paired: bool) -> list[str]:
         cells.append("-" if row.baseline is None else _two_lines(row.baseline.score.interval))
     cells.append(_two_lines(found.interval))
     if paired:
-        cells += ["-", "-"] if gain is None else [_two_lines(gain), _p(gain.p)]
+        cells += ["-", "-"] if gain is None else [_two_lines(gain), p_value(gain.p)]
     return cells
 
 
@@ -81,30 +81,19 @@ def _two_lines(interval: Interval | Difference) -> str:
 
 
 def by_type(row: Row) -> list[Table]:
-    """Per question type and per document type, where the benchmark has them."""
+    """Scores of each question type and document type, where there are two or more and no baseline to gain upon."""
     tables = []
     for kind in ("question", "document"):
-        ours: dict[str, Interval] = getattr(row.ours.score, f"by_{kind}_type")
-        before: dict[str, Interval] = {}
-        if row.baseline is not None:
-            before = getattr(row.baseline.score, f"by_{kind}_type")
-        if ours:
-            title = f"{row.ours.subject.family} on {row.ours.label} by {kind} type ({row.ours.score.metric})"
-            tables.append(_grouped(title, kind, ours, before, row.ours.subject.title))
+        groups: dict[str, Interval] = getattr(row.ours.score, f"by_{kind}_type")
+        if row.baseline is None and len(groups) > 1:
+            shown = Table(title=f"{row.ours.subject.family} on {row.ours.label} by {kind} type", title_justify="left")
+            shown.box, shown.pad_edge = SIMPLE_HEAD, False
+            for head in (f"{kind} type", "questions", row.ours.score.metric):
+                shown.add_column(head, justify="left" if head == f"{kind} type" else "right")
+            for group, interval in groups.items():
+                shown.add_row(group, str(interval.n), str(interval))
+            tables.append(shown)
     return tables
-
-
-def _grouped(title: str, kind: str, ours: Mapping[str, Interval], before: Mapping[str, Interval], name: str) -> Table:
-    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    shown.pad_edge = False
-    for head in (f"{kind} type", "questions", *(["baseline"] if before else []), name, *(["Δ"] if before else [])):
-        shown.add_column(head, justify="right" if head != f"{kind} type" else "left")
-    for group, interval in ours.items():
-        cells = [group, str(interval.n), str(interval)]
-        if before:
-            cells = [*cells[:2], str(before[group]), cells[2], f"{interval.mean - before[group].mean:+.3f}"]
-        shown.add_row(*cells)
-    return shown
 
 
 def write(folder: Path, rows: Iterable[Row]) -> list[Path]:
@@ -162,7 +151,3 @@ def _flat(row: Row) -> dict[str, Any]:
     flat |= {name: getattr(found, name) for name in SECONDARY}
     flat |= {f"baseline_{name}": None if before is None else getattr(before, name) for name in SECONDARY}
     return flat | {"latency_ms": found.latency_ms, "truncated": found.n_truncated}
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "<0.001"

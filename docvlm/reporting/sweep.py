@@ -3,6 +3,7 @@
 A freezing ablation (cells differ in `freeze`) shows the secondary metrics and validation loss against the frozen and
 trainable share of the vision tower, by blocks and by parameters, since published ablations label the same runs either
 way. Every other sweep shows score, trainable parameters, minutes and peak memory. The CSV and JSON hold all columns.
+Below the table stands which cells differ beyond chance (`comparisons.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from docvlm.reporting.comparisons import compare
 from docvlm.training.files import read_json, write_csv, write_whole
 from docvlm.training.folder import RunFolder, follow
 
@@ -44,15 +46,19 @@ _DIGITS = {"minutes": 1, "peak_memory_mb": 0, "trainable_percent": 2, **dict.fro
 
 
 def summarise_sweep(folder: Path) -> None:
-    """Print the table of the sweep in `folder` and write `sweep.txt`, `sweep.csv` and `sweep.json` there."""
+    """Print the table of the sweep in `folder`; write `sweep.txt`, `.csv`, `.json` and `comparisons.csv` there."""
     rows = collect(folder)
     if not rows:
         return
-    text = render(rows)
-    print(f"\n{text}\n\n{folder}: sweep.txt, sweep.csv, sweep.json", flush=True)
+    lines, comparisons = compare([row for row in rows if row["status"] == "finished"])
+    text = "\n\n".join(filter(None, [render(rows), "\n".join(lines)]))
+    also = ", comparisons.csv" if comparisons else ""
+    print(f"\n{text}\n\n{folder}: sweep.txt, sweep.csv, sweep.json{also}", flush=True)
     write_whole(folder / "sweep.txt", lambda file: file.write(text + "\n"))
     write_whole(folder / "sweep.json", lambda file: json.dump(rows, file, indent=2, ensure_ascii=False))
     write_csv(folder / "sweep.csv", rows)
+    if comparisons:
+        write_csv(folder / "comparisons.csv", comparisons)
 
 
 def collect(folder: Path) -> list[Row]:

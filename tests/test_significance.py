@@ -1,0 +1,292 @@
+"""Many comparisons at once, gains by type with their sentence, flips; and, slowly, coverage and error rates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docvlm.errors import DocvlmError
+from docvlm.evaluation.flips import flips
+from docvlm.evaluation.frequencies import crossed, findings, frequencies
+from docvlm.evaluation.groups import FEWEST, gains
+from docvlm.evaluation.intervals import (
+    clustered_bootstrap,
+    clustered_wilson,
+    paired_difference,
+    resampled_group_means,
+    standard_error,
+    two_sided_p,
+)
+from docvlm.evaluation.records import Prediction
+from docvlm.evaluation.significance import compare_cells, holm, mcnemar, smallest_detectable
+
+PS = st.lists(st.floats(0, 1), max_size=12)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@given(PS)
+def test_holm_lies_between_the_plain_p_and_bonferroni_and_keeps_the_order(values: list[float]) -> None:
+    adjusted = holm(values)
+    assert all(p <= a <= min(1.0, p * len(values)) for p, a in zip(values, adjusted, strict=True))
+    assert sorted(adjusted) == [a for _, a in sorted(zip(values, adjusted, strict=True))]
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemar_is_the_binomial_test(fixed: int, broken: int) -> None:
+    n, tail = fixed + broken, max(fixed, broken)
+    p = sum(comb(n, k) for k in range(tail, n + 1)) / 2**n
+    assert mcnemar(fixed, broken) == pytest.approx(min(1.0, 2 * p))
+    assert mcnemar(fixed, broken) == mcnemar(broken, fixed)
+
+
+def test_the_smallest_detectable_difference_of_the_published_example() -> None:
+    """8 % discordant answers: 500 questions see about 3.5 points, 5 349 about 1.1."""
+    for n, points in ((500, 3.5), (5349, 1.1)):
+        deltas = np.zeros(n)
+        deltas[: int(0.08 * n)] = np.resize([1.0, -1.0], int(0.08 * n))
+        found = smallest_detectable(deltas, range(n))
+        assert found is not None and 100 * found == pytest.approx(points, abs=0.05)
+        stricter = smallest_detectable(deltas, range(n), comparisons=6)
+        assert stricter is not None and stricter > found
+    assert smallest_detectable([0.0, 0.0], "ab") is None
+    assert smallest_detectable([0.0, 1.0], "aa") is None
+
+
+def test_the_standard_error_agrees_with_the_bootstrap() -> None:
+    values, clusters = page_scores(np.random.default_rng(2), 120, 5)
+    found, interval = standard_error(values, clusters), clustered_bootstrap(values, clusters)
+    assert found == pytest.approx((interval.high - interval.low) / 3.92, rel=0.05)
+
+
+def test_cells_are_compared_in_pairs_or_with_one() -> None:
+    rng = np.random.default_rng(4)
+    base, clusters = page_scores(rng, 100, 4)
+    better = np.maximum(base, (rng.random(400) < 0.2).astype(float))
+    cells = {"a": base, "b": base, "c": better}
+    found = compare_cells(cells, clusters)
+    assert [(one.first, one.second) for one in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [one.significant for one in found] == [False, True, True]
+    assert found[0].detectable is None  # two equal cells show no spread
+    assert found[1].adjusted == pytest.approx(3 * found[1].difference.p)
+    against = compare_cells(cells, clusters, against="c")
+    assert [(one.first, one.second) for one in against] == [("c", "a"), ("c", "b")]
+    assert against[0].difference.mean < 0
+
+
+def test_resampled_groups_agree_with_single_intervals() -> None:
+    values, clusters = page_scores(np.random.default_rng(6), 90, 3)
+    first, second = list(range(120)), list(range(60, 270))
+    means = resampled_group_means(values, clusters, [first, second, [0]])
+    alone = clustered_bootstrap(values[second], clusters[60:])
+    assert np.percentile(means[:, 1], [2.5, 97.5]) == pytest.approx((alone.low, alone.high), abs=0.01)
+    assert means[:, 0].mean() == pytest.approx(values[:120].mean(), abs=0.01)
+    missing = float(np.isnan(means[:, 2]).mean())
+    assert missing == pytest.approx(np.exp(-1), abs=0.02)  # one document of ninety is not always drawn
+    assert two_sided_p(means[:, 2] + 5) >= missing
+
+
+def answers(kinds: Sequence[str], right: np.ndarray, documents: int, each: int) -> list[Prediction]:
+    """`each` questions on each of `documents` pages, their type that of the page; wrong answers say nothing."""
+    return [
+        Prediction(
+            f"{page}-{number}", f"d{page}", "b", kinds[page % len(kinds)], (f"q{number}",), "q?",
+            "yes" if right[page, number] else "", ("yes",),
+        )
+        for page in range(documents)
+        for number in range(each)
+    ]  # fmt: skip
+
+
+def improved(rates: dict[str, float], documents: int, each: int = 4) -> tuple[list[Prediction], list[Prediction]]:
+    """Half of the answers right before; then each wrong one of a type is mended with that type's rate."""
+    rng, kinds = np.random.default_rng(8), list(rates)
+    before = rng.random((documents, each)) < 0.5
+    rate = np.array([rates[kinds[page % len(kinds)]] for page in range(documents)])[:, None]
+    mended = np.where(
+        rate >= 0, before | (rng.random(before.shape) < rate), before & (rng.random(before.shape) > -rate)
+    )
+    return answers(kinds, before, documents, each), answers(kinds, mended, documents, each)
+
+
+@pytest.mark.parametrize(
+    ("rates", "documents", "words"),
+    [
+        ({"form": 0.9, "letter": 0.2, "table": 0.1}, 120, "form gains most: +"),
+        ({"form": 0.9, "letter": 0.2, "table": 0.1}, 120, "beyond each of the other 2 types."),
+        ({"form": 0.5, "letter": 0.45, "table": 0.0}, 120, "cannot be told from it; it gains beyond table"),
+        ({"form": 0.03, "letter": 0.0}, 60, "No document type gains beyond chance; the largest measured"),
+        ({"form": 0.0, "letter": -0.6}, 60, "No document type gains beyond chance"),
+        ({"form": 0.0, "letter": -0.6}, 60, "Beyond chance lower: letter -"),
+        ({"form": 0.9, "letter": 0.1, "memo": 0.1}, 3 * FEWEST - 1, "form gains most of the types judged: +"),
+        ({"form": 0.9}, 60, "All questions are of one document type, form +"),
+        ({"form": 0.9, "letter": 0.1}, 2 * FEWEST - 1, "Only one document type has 12 documents, form +"),
+        ({"form": 0.9, "letter": 0.1}, 2 * FEWEST - 1, "no type: letter (11)."),
+        ({"form": 0.9, "letter": 0.1}, 10, "cannot be said: none has 12 documents. Not judged"),
+        ({"": 0.9}, 60, "cannot be said: these predictions name no document type"),
+    ],
+)
+def test_the_sentence_claims_what_the_numbers_bear(rates: dict[str, float], documents: int, words: str) -> None:
+    before, after = improved(rates, documents)
+    assert words in gains(before, after, "anls", "document").sentence
+
+
+def test_gains_are_sorted_paired_and_judged() -> None:
+    before, after = improved({"letter": 0.1, "form": 0.9, "memo": 0.5}, 90)
+    found = gains(before, list(reversed(after)), "anls", "document")
+    assert [row.name for row in found.rows] == ["form", "memo", "letter"]
+    form = found.rows[0]
+    assert (form.ours.n, form.ours.clusters) == (120, 30)
+    assert form.difference.mean == pytest.approx(form.ours.mean - form.baseline.mean)
+    assert form.moves and ("form", "letter") in found.apart and ("letter", "form") not in found.apart
+    assert [row.ours.n for row in gains(before, after, "anls", "question").rows] == [90] * 4
+    with pytest.raises(DocvlmError, match="only one of the two results"):
+        gains(before[1:], after, "anls", "document")
+
+
+def test_flips_are_listed_and_tested() -> None:
+    before, after = improved({"form": 0.9, "letter": -0.2}, 60)
+    found = flips(before, after)
+    for part, was, now in ((found.fixed, 0.0, 1.0), (found.broken, 1.0, 0.0)):
+        assert part and all((flip.score_before, flip.score_after) == (was, now) for flip in part)
+        assert all(flip.before.key == flip.after.key for flip in part)
+    assert len(found.fixed) + len(found.broken) + found.both_right + found.both_wrong == 240
+    assert found.change.mean == pytest.approx((len(found.fixed) - len(found.broken)) / 240)
+    assert found.exact_p is None and "McNemar" not in found.sentence  # four questions a page
+    one_each = flips(*improved({"form": 0.3}, 60, each=1))
+    assert one_each.exact_p == mcnemar(len(one_each.fixed), 0) and "McNemar exact" in one_each.sentence
+    same = flips(before, before)
+    assert not same.fixed and not same.broken and same.change.p == 1.0
+
+
+def test_frequencies_and_crossings_count_every_failure_once() -> None:
+    _, after = improved({"form": 0.2, "letter": -0.2}, 60)
+    found = findings(after)
+    (row,) = frequencies(after, found)
+    wrong = sum(record.prediction == "" for record in after)
+    assert (row.kind, row.count, row.share.n, row.share.clusters) == ("empty", wrong, 240, 60)
+    assert row.share.mean == row.lost == pytest.approx(wrong / 240)
+    assert len({finding.record.document for finding in row.examples}) == 3
+    table = crossed(after, found, "document")
+    assert {label: total for label, (total, _) in table.items()} == {"form": 120, "letter": 120}
+    assert sum(counts["empty"] for _, counts in table.values()) == wrong
+    pages = {(record.benchmark, record.document): "no text" for record in after}
+    assert [one.failure for one in findings(after, pages=pages)] == [one.failure for one in found]
+
+
+def test_everything_about_five_thousand_questions_below_a_second() -> None:
+    """10 000 resamples of DocVQA's validation split: one difference, and all differences of nine types."""
+    rng = np.random.default_rng(0)
+    clusters, values = list(rng.integers(0, 1286, 5349)), rng.random(5349)
+    groups = [list(range(start, 5349, 9)) for start in range(9)]
+    runs = []
+    for work in (
+        lambda: paired_difference(values, values[::-1], clusters),
+        lambda: resampled_group_means(values, clusters, groups),
+    ):
+        start = time.process_time()
+        work()
+        runs.append(time.process_time() - start)
+    assert max(runs) < 0.9
+
+
+def page_scores(rng: np.random.Generator, pages: int, each: int) -> tuple[np.ndarray, list[int]]:
+    """Right or wrong answers whose chance is a property of the page."""
+    chance = rng.beta(1.0, 1.0, pages)
+    return (rng.random((pages, each)) < chance[:, None]).astype(float).ravel(), list(np.repeat(range(pages), each))
+
+
+def two_models(rng: np.random.Generator, pages: int, lifts: Sequence[float]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Models on the same pages, 4 to 6 questions each: a page is hard for all of them, each has pages it likes, and
+    a question that is hard for one is likely to be hard for the next. `lifts` are their skills in logits."""
+    labels = np.repeat(np.arange(pages), rng.integers(4, 7, pages))
+    hard, question = rng.normal(0, 1.2, pages)[labels], rng.random(len(labels))
+    models = []
+    for lift in lifts:
+        chance = 1 / (1 + np.exp(-(hard + rng.normal(lift, 0.8, pages)[labels])))
+        own = rng.random(len(labels)) < 0.4
+        models.append((np.where(own, rng.random(len(labels)), question) < chance).astype(float))
+    return models, labels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pages", "least"), [(FEWEST, 0.87), (100, 0.92)])
+def test_coverage_of_the_paired_interval(pages: int, least: float) -> None:
+    """Simulated: how often the 95 % interval of a paired difference holds the true one, and a question-level one does.
+
+    1 000 pairs of models on pages with page effects, 4 to 6 questions a page.
+    """
+    rng = np.random.default_rng(1)
+    truth_a, truth_b = two_models(rng, 200_000, (0.0, 0.4))[0]
+    truth = float((truth_b - truth_a).mean())
+    covered = narrow = 0
+    for _ in range(1000):
+        (a, b), labels = two_models(rng, pages, (0.0, 0.4))
+        found = paired_difference(a, b, list(labels), resamples=500)
+        covered += found.low <= truth <= found.high
+        single = paired_difference(a, b, range(len(a)), resamples=500)
+        narrow += single.low <= truth <= single.high
+    print(f"{pages} pages: clustered {covered / 1000:.3f}, by question {narrow / 1000:.3f}")
+    assert least <= covered / 1000 <= 0.97
+    assert narrow < covered
+
+
+@pytest.mark.slow
+def test_holm_keeps_false_claims_rare_across_an_ablation() -> None:
+    """Simulated: 400 ablations of four equal models (six pairs), page effects, 4 to 6 questions a page.
+
+    Counted: ablations in which at least one pair is called different. Without Holm that is common.
+    """
+    rng = np.random.default_rng(3)
+    holm_wrong = plain_wrong = 0
+    for _ in range(400):
+        models, labels = two_models(rng, 60, (0.0,) * 4)
+        found = compare_cells({str(i): model for i, model in enumerate(models)}, list(labels), resamples=1000)
+        holm_wrong += any(one.significant for one in found)
+        plain_wrong += any(one.difference.p < 0.05 for one in found)
+    print(f"at least one false claim: plain {plain_wrong / 400:.3f}, Holm {holm_wrong / 400:.3f}")
+    assert holm_wrong / 400 <= 0.08
+    assert plain_wrong / 400 >= 0.12
+
+
+@pytest.mark.slow
+def test_power_is_what_the_smallest_detectable_difference_says() -> None:
+    """Simulated: a true gain of the stated size is found in about 80 % of 300 splits of 100 pages."""
+    rng = np.random.default_rng(5)
+    skills = (0.0, 0.5)
+    many_a, many_b = two_models(rng, 200_000, skills)[0]
+    truth, sizes, hits = float((many_b - many_a).mean()), [], 0
+    for _ in range(300):
+        (a, b), labels = two_models(rng, 100, skills)
+        hits += paired_difference(a, b, list(labels), resamples=1000).p < 0.05
+        sizes.append(smallest_detectable(b - a, list(labels)) or 0.0)
+    print(f"true {truth:.4f}, stated {np.mean(sizes):.4f}, found {hits / 300:.3f}")
+    assert truth == pytest.approx(np.mean(sizes), rel=0.05)
+    assert 0.74 < hits / 300 < 0.88
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "pages", "most"), [(0.01, 30, 0.75), (0.01, 60, 0.9), (0.03, 280, 0.97)])
+def test_coverage_of_rare_failures(rate: float, pages: int, most: float) -> None:
+    """Simulated: the interval of a rare class, whose pages differ (beta, three pages' worth), 4 to 6 questions each."""
+    rng = np.random.default_rng(2)
+    covered = bootstrap = 0
+    for _ in range(500):
+        labels = np.repeat(np.arange(pages), rng.integers(4, 7, pages))
+        hit = (rng.random(len(labels)) < rng.beta(3 * rate, 3 * (1 - rate), pages)[labels]).astype(float)
+        found, resampled = clustered_wilson(hit, list(labels)), clustered_bootstrap(hit, list(labels), resamples=300)
+        covered += found.low <= rate <= found.high
+        bootstrap += resampled.low <= rate <= resampled.high
+    print(f"rate {rate}, {pages} pages: Wilson {covered / 500:.3f}, bootstrap {bootstrap / 500:.3f}")
+    assert covered / 500 >= 0.90
+    assert bootstrap / 500 <= most  # why these intervals are Wilson's
