@@ -102,7 +102,7 @@ def test_the_first_class_of_any_answer_wins() -> None:
     assert classify("4", ["14 calls if any"]).kind == "other"  # 4 does not stand in 14
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.text(max_size=40), st.lists(st.text(max_size=40), min_size=1, max_size=3), st.text(max_size=40))
 def test_every_answer_has_one_class_and_the_same_one(prediction: str, answers: list[str], question: str) -> None:
     found = classify(prediction, answers, question)
@@ -110,6 +110,7 @@ def test_every_answer_has_one_class_and_the_same_one(prediction: str, answers: l
     assert found == classify(prediction, answers, question)
 
 
+@settings(deadline=None)
 @given(
     st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ,.$%/é-]{0,20}[A-Za-z0-9]", fullmatch=True),
     st.sampled_from(['"{}"', "{}.", " {}, ", "**{}**", "“{}”", "{}!", "({})", "‘{}’."]),
@@ -120,6 +121,7 @@ def test_dress_is_format_only(text: str, dress: str) -> None:
     assert content(content(text)) == content(text)
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**9), 10**9), st.integers(0, 4))
 def test_numbers_are_read_as_written(whole: int, places: int) -> None:
     value = Decimal(whole).scaleb(-places)

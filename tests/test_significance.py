@@ -8,7 +8,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docvlm.errors import DocvlmError
@@ -35,6 +35,7 @@ def test_holm_by_hand() -> None:
     assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
+@settings(deadline=None)
 @given(PS)
 def test_holm_lies_between_the_plain_p_and_bonferroni_and_keeps_the_order(values: list[float]) -> None:
     adjusted = holm(values)
@@ -42,6 +43,7 @@ def test_holm_lies_between_the_plain_p_and_bonferroni_and_keeps_the_order(values
     assert sorted(adjusted) == [a for _, a in sorted(zip(values, adjusted, strict=True))]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemar_is_the_binomial_test(fixed: int, broken: int) -> None:
     n, tail = fixed + broken, max(fixed, broken)
