@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_a_page_of_unknown_size_counts_as_the_largest() -> None:
     assert unknown - small == 100 - 60
 
 
-def test_a_run_by_tokens_trains_resumes_and_says_what_its_batches_are(
+def test_a_run_by_tokens_trains_and_says_what_its_batches_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -138,6 +139,20 @@ def test_a_run_by_tokens_trains_resumes_and_says_what_its_batches_are(
     found = read_json(tmp_path / "outputs" / "one" / "manifest.json")["preflight"]
     assert 0 < found["largest"] <= 500 and found["halved"] is False and found["measured_mb"] > 0
     assert [int(row["step"]) for row in rows(tmp_path / "outputs" / "one")] == [n * found["batches"] for n in range(3)]
+
+
+def test_the_preflight_leaves_the_model_as_it_found_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation in training mode would drop weights and paths from its loss."""
+    monkeypatch.chdir(tmp_path)
+    modes, inner = [], AnswerModule.validation_step
+
+    def watched(self: AnswerModule, *arguments: Any) -> None:
+        modes.append(any(part.training for part in self.vlm.modules()))
+        inner(self, *arguments)
+
+    monkeypatch.setattr(AnswerModule, "validation_step", watched)
+    train(tmp_path / "outputs" / "watched", "trainer.max_epochs=1")
+    assert len(modes) >= 2 and not any(modes)
 
 
 def test_out_of_memory_halves_the_token_budget_once_and_a_resumed_run_knows(

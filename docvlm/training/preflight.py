@@ -117,9 +117,15 @@ class Preflight(Callback):
 
     def _check(self, trainer: Trainer, module: LightningModule) -> None:
         run, self.run = self.run, None
-        if run is None or trainer.state.fn == "test":
+        if run is None:
             return
         assert isinstance(module, AnswerModule)
+        evaluating = not module.vlm.training
+        module.vlm.train()
+        self._decide(run, trainer, module)
+        module.vlm.train(not evaluating)  # or epoch 0 would be judged with dropout on
+
+    def _decide(self, run: Run, trainer: Trainer, module: AnswerModule) -> None:
         found, halved = self._measure(run, trainer, module), False
         if found["measured_mb"] is None and run.data.batch_tokens is not None and trainer.state.fn == "validate":
             _halve(run, trainer)
@@ -134,7 +140,7 @@ class Preflight(Callback):
 
     def _measure(self, run: Run, trainer: Trainer, module: AnswerModule) -> dict[str, Any]:
         """Numbers of the batches, and the memory of the largest in MiB: None where it did not fit."""
-        found, module.at_epoch = batches_of(run), 0
+        found = batches_of(run)
         run.console.print(str(found), highlight=False)
         tokens = found.tokens
         large, kind = found.batches[int(np.argmax(tokens))], module.device.type
@@ -179,7 +185,6 @@ def _saved(trainer: Trainer, module: AnswerModule, batch: dict[str, Tensor]) -> 
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         trainer.precision_plugin.train_step_context(),
     ):
-        module.vlm.train()
         loss, _ = module.vlm.loss(batch)  # holds what is counted: an address must not be given twice
     del loss
     return sum(kept.values())
@@ -192,7 +197,6 @@ def _peak(trainer: Trainer, module: AnswerModule, batch: dict[str, Tensor]) -> f
     with torch.random.fork_rng(devices), machine.measured_peak(kind) as peak:
         try:
             with torch.enable_grad(), trainer.precision_plugin.train_step_context():
-                module.vlm.train()
                 loss, _ = module.vlm.loss(batch)
             loss.backward()
         except torch.OutOfMemoryError:
