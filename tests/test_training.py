@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -94,6 +95,17 @@ def test_groups_have_their_own_rates_and_frozen_weights_stay() -> None:
     assert [(group["name"], group["initial_lr"]) for group in groups] == [("language", 1e-2), ("vision", 1e-3)]
     assert sum(p.numel() for group in groups for p in group["params"]) == one.vlm.trainable.count  # type: ignore[union-attr]
     assert all(torch.equal(p, frozen[name]) for name, p in one.named_parameters() if name in frozen)
+
+
+def test_a_fused_optimizer_in_mixed_precision_is_clipped() -> None:
+    """Lightning's own clipping refuses the two together."""
+    one = module()
+    assert one.optim is not None
+    one.optim = replace(one.optim, optimizer=partial(torch.optim.SGD, fused=True))
+    before = learned(one)
+    fit(one, 4, gradient_clip_val=1e-3, precision="bf16-mixed")
+    moved = sum(float((weight - before[name]).square().sum()) for name, weight in learned(one).items()) ** 0.5
+    assert moved == pytest.approx(1e-2 * 1e-3, rel=1e-2), "one step of the rate times the clipped norm"
 
 
 def test_what_learns_is_in_training_mode_and_what_is_frozen_is_not() -> None:
