@@ -73,7 +73,8 @@ def main() -> None:
     command = [
         *(sys.executable, "-m", "docvlm.train"),
         *("model=qwen2vl", "scale=full", f"model.checkpoint={options.checkpoint}"),
-        *("data=folder", f"data.source={options.pages}", "data.num_workers=0", "data.batch_size=1"),
+        *("data=folder", f"data.source={options.pages}", "data.num_workers=0"),
+        *("data.batch_size=1", "data.batch_tokens=null"),
         *("data.limit_train=4", "data.limit_val=4", "data.limit_test=4", "data.max_new_tokens=8"),
         *("trainer.max_steps=1", "trainer.accumulate_grad_batches=1", "offline=true", "rerun=true"),
         f"hydra.run.dir={run}",
