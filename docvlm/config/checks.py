@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from docvlm.config.schema import BudgetConf, DataConf, EvaluateConfig, LoraConf, ModelConf, TrainConfig, TrainerConf
+from docvlm.config.schema import (
+    BudgetConf,
+    DataConf,
+    EvaluateConfig,
+    LoraConf,
+    ModelConf,
+    ReportConfig,
+    TrainConfig,
+    TrainerConf,
+)
 from docvlm.errors import DocvlmError
 from docvlm.metrics import METRICS
 
@@ -23,8 +32,11 @@ SPLITS = ("test", "val")
 SWITCH = ("on", "off")
 
 
-def check(cfg: TrainConfig | EvaluateConfig, *, sweep: bool = False) -> None:
+def check(cfg: TrainConfig | EvaluateConfig | ReportConfig, *, sweep: bool = False) -> None:
     """Raise `DocvlmError` for the first impossible value. `sweep`: the config is one cell of `-m`."""
+    if isinstance(cfg, ReportConfig):
+        _report(cfg, sweep=sweep)
+        return
     targets(dataclasses.asdict(cfg))
     _model(cfg.model)
     _budget(cfg.budget, cfg.model.family)
@@ -192,3 +204,22 @@ def _evaluate(cfg: EvaluateConfig) -> None:
     _need(cfg.metric is None or cfg.metric in METRICS, "metric", cfg.metric, f"choose from {', '.join(METRICS)}")
     _need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
     _need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
+
+
+def _report(cfg: ReportConfig, *, sweep: bool) -> None:
+    _need(not sweep, "-m", "", "a report is made once, of all there is; leave -m out")
+    _need(bool(cfg.roots) or bool(cfg.predictions), "roots", "[]", "name folders with results, or predictions=[FILE]")
+    for path in cfg.predictions:
+        _need(Path(path).expanduser().is_file(), "predictions", path, "there is no such file")
+    repeated = len(set(cfg.predictions)) < len(cfg.predictions)
+    _need(not repeated, "predictions", cfg.predictions, "name each file only once")
+    pages = cfg.pages
+    _need(pages is None or Path(pages).expanduser().is_dir(), "pages", pages, "there is no such folder")
+    _need(bool(cfg.output), "output", "''", "name the folder that the report is written to")
+    _need(cfg.target is None or 0 < cfg.target <= 1, "target", cfg.target, "a score above 0, at most 1")
+    gallery = cfg.gallery
+    for name in ("failures", "flips"):
+        value = getattr(gallery, name)
+        _need(0 <= value <= 1000, f"gallery.{name}", value, "0 to 1000 cards")
+    _need(120 <= gallery.width <= 2000, "gallery.width", gallery.width, "120 to 2000 pixels")
+    _need(0 <= gallery.megabytes <= 200, "gallery.megabytes", gallery.megabytes, "0 to 200")

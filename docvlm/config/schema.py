@@ -217,6 +217,28 @@ class EvaluateConfig(_ReadOnly):
     offline: bool
 
 
+@dataclass
+class GalleryConf(_ReadOnly):
+    """How many answers the report's gallery shows, and how large their pages may be."""
+
+    failures: int
+    flips: int
+    width: int
+    megabytes: float
+
+
+@dataclass
+class ReportConfig(_ReadOnly):
+    """Everything `docvlm.report` can be told (`conf/report.yaml`). It loads no model and has no scale."""
+
+    roots: list[str]
+    output: str
+    predictions: list[str]
+    pages: str | None
+    target: float | None
+    gallery: GalleryConf
+
+
 @dataclass(frozen=True)
 class Job:
     """Where one execution of a verb writes, and which cell of which sweep it is."""
