@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,10 +107,12 @@ def _scale_line(choice: str, config: TrainConfig | EvaluateConfig) -> str:
 
 
 def job() -> Job:
-    """The folder and the sweep of the job that is running now."""
+    """The folder and the sweep of the job that is running now, and where earlier runs and sweeps lie."""
     hydra = HydraConfig.get()
-    overrides = tuple(hydra.overrides.task)
+    runs, sweep = (Path(hydra.runtime.cwd, folder) for folder in (hydra.run.dir, hydra.sweep.dir))
+    overrides, folder = tuple(hydra.overrides.task), Path(hydra.runtime.output_dir)
+    own = Job(folder, overrides, runs=runs.parent, sweeps=sweep.parent)
     if hydra.mode != RunMode.MULTIRUN:
-        return Job(Path(hydra.runtime.output_dir), overrides)
-    sweep = Path(hydra.runtime.cwd, hydra.sweep.dir)
-    return Job(Path(hydra.runtime.output_dir), overrides, sweep, int(hydra.job.num))
+        return own
+    optimises = not str(hydra.sweeper._target_).endswith(".BasicSweeper")  # it needs each score before the next cell
+    return replace(own, sweep=sweep, number=int(hydra.job.num), wait=optimises)
