@@ -128,9 +128,7 @@ def _best(found: Sequence[Run]) -> list[Run]:
 def _sweeps(roots: Iterable[Path]) -> tuple[list[Sweep], list[str]]:
     latest: dict[tuple[str, str, str], Sweep] = {}
     older = []
-    for folder in sorted(path.parent.parent for root in roots for path in root.glob("*/[0-9]*/.hydra")):
-        if any(sweep.folder == folder for sweep in latest.values()):
-            continue
+    for folder in sorted({path.parent.parent for root in roots for path in root.glob("*/[0-9]*/.hydra")}):
         rows = collect(folder)
         done = [row for row in rows if row["status"] == FINISHED]
         if len(done) < 2:

@@ -83,7 +83,9 @@ def _ablations(inputs: Inputs, figures: Path) -> Section:
 
 def _sweep(sweep: Sweep, figures: Path) -> list[Block]:
     heading, stem = tables_sweeps.title(sweep), tables_scores.file_name(*sweep.subject)
-    blocks: list[Block] = [tables_sweeps.cells(sweep), *(Text(_sentence(line), "claim") for line in sweep.lines)]
+    found = [tables_sweeps.cells(sweep), tables_sweeps.seeds(sweep)]
+    blocks: list[Block] = [table for table in found if table is not None]
+    blocks += [Text(_sentence(line), "claim") for line in sweep.lines]
     if sweep.axis == "lora_r":
         blocks.append(ablations.rank(figures, f"rank-{stem}", heading, sweep.done))
     if sweep.axis == "freeze":
@@ -92,8 +94,8 @@ def _sweep(sweep: Sweep, figures: Path) -> list[Block]:
     metric = sweep.done[0]["metric"]
     blocks.append(epoch_figure.draw(figures, f"epochs-{stem}", f"Epoch progress, {heading}", metric, curves))
     blocks.append(tables_sweeps.curves(sweep, curves))
-    if (found := tables_sweeps.differences(sweep)) is not None:
-        blocks.append(found)
+    if (pairs := tables_sweeps.differences(sweep)) is not None:
+        blocks.append(pairs)
     return blocks
 
 

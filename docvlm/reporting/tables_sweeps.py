@@ -9,6 +9,7 @@ from docvlm.evaluation.intervals import Difference, Interval
 from docvlm.reporting.gather import Sweep
 from docvlm.reporting.naming import FAMILIES, shown
 from docvlm.reporting.parts import Column, Table, metric_name
+from docvlm.reporting.seeds import gather
 from docvlm.reporting.tables_scores import INTERVALS, RUN, file_name
 
 _SETTINGS = Column("settings", "cell", kind="text")
@@ -42,6 +43,10 @@ _CURVE = {
     "val_loss": "val loss", "train_loss": "train loss",
 }  # fmt: skip
 _DIFFERENCE = ("difference", "low", "high", "p", "questions", "documents")
+_OVER = {
+    name: (("", f"{head}, mean"), ("_sd", "± sd"))
+    for name, head in (("selection", "val, best"), ("score", "test score"), ("val_loss", "val loss"))
+}
 TITLES = {"lora_r": "LoRA rank", "freeze": "Vision-tower freezing", "other": "Sweep"}
 
 
@@ -72,6 +77,24 @@ def cells(sweep: Sweep) -> Table:
     ]
     columns = _FREEZE if sweep.axis == "freeze" else _RANK
     return Table(file_name(*sweep.subject), title(sweep), columns, rows, [about, *unfinished])
+
+
+def seeds(sweep: Sweep) -> Table | None:
+    """Mean and standard deviation over seeds of cells that differ in nothing else; None where there are none."""
+    found = gather(sweep.rows)
+    if not found:
+        return None
+    columns = (
+        _SETTINGS,
+        Column("seeds", "seeds"),
+        *(Column(f"{name}{part}", head) for name in ("selection", "score", "val_loss") for part, head in _OVER[name]),
+        RUN,
+    )
+    rows = [{**row, "settings": row["settings"] or "these settings", "run": shown(sweep.folder)} for row in found]
+    notes = [
+        "The standard deviation is of single runs (divisor n - 1): what a number moves when only chance is repeated."
+    ]
+    return Table(file_name("seeds", *sweep.subject), f"{title(sweep)}, over seeds", columns, rows, notes)
 
 
 def curves(sweep: Sweep, rows: Mapping[str, Sequence[Mapping[str, float | None]]]) -> Table:
