@@ -34,8 +34,9 @@ def main(cfg: ReportConfig, job: Job) -> None:
     cards = [card.write(folder / "cards" / f"{run.family}-{run.scale}", run, exams) for run in inputs.chosen]
     for one in report.answers:
         print(f"{one.question}\n  {one.sentence}")
-    figures = f"{len(sections.figures_of(parts))} figures as PDF and SVG in {folder / 'figures'}"
-    print(f"\n{len(report.tables())} tables as CSV and LaTeX in {folder / 'tables'}, {figures}")
+    figures = len(sections.figures_of(parts))
+    print(f"\ntables as CSV and LaTeX: {len(report.tables())} in {folder / 'tables'}")
+    print(f"figures as PDF and SVG: {figures} in {folder / 'figures'}")
     print(*(f"written: {file}" for file in cards), sep="\n", end="\n" * bool(cards))
     print(f"written: {text}\nwritten: {html} ({html.stat().st_size / 1e6:.1f} MB, one file, opens offline)")
 
