@@ -124,7 +124,8 @@ def _outcomes(cfg: EvaluateConfig, subject: Subject, data: dict[str, DocumentDat
             )
         one = found[name]
         line = f"{subject.family} {subject.title} on {one.label} {one.split}: {one.score.metric} {one.score.interval}"
-        print(f"{line}, answers in {one.folder}", flush=True)
+        number = f"on {one.score.n_questions} questions of {one.score.n_documents} documents"
+        print(f"{line} {number}, answers in {one.folder}", flush=True)
         found[name] = _beyond(cfg, vlm, module, one)
         module.codec = None
     del vlm

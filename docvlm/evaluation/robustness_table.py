@@ -108,7 +108,7 @@ def _level(point: Point) -> float | None:
 
 def _rows(found: Robustness) -> list[dict[str, Any]]:
     head = {**found.outcome.about, "questions": found.clean.n, "documents": found.clean.clusters}
-    first = {"corruption": CLEAN, "severity": 0, "level": None, "unit": None} | _three("score", found.clean)
+    first = {"corruption": CLEAN, "severity": 0, "level": None, "unit": None} | _score_columns(found.clean)
     rest = [_row(point) for point in found.points]
     return [head | {key: first[key] if key in first else None for key in rest[0]}, *(head | row for row in rest)]
 
@@ -120,13 +120,18 @@ def _row(point: Point) -> dict[str, Any]:
         "severity": MEAN if point.severity is None else point.severity,
         "level": _level(point),
         "unit": None if point.corruption is None else CORRUPTIONS[point.corruption].unit,
-        **_three("score", point.score),
+        **_score_columns(point.score),
         **_three("delta", delta),
         "p": point.delta.p,
         "p_holm": point.adjusted,
         **_three("consistency", point.consistency),
         **_three("kept", point.kept),
     }
+
+
+def _score_columns(interval: Interval) -> dict[str, float | None]:
+    """Named as in `table.csv`."""
+    return {"score": interval.mean, "low": interval.low, "high": interval.high}
 
 
 def _three(name: str, interval: Interval | None) -> dict[str, float | None]:
