@@ -223,3 +223,10 @@ def test_wrong_values_are_one_line(
     (told,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error: ")]
     assert line in told
     assert not Path("outputs").exists()
+
+
+def test_what_looking_adds_by_hand() -> None:
+    real = outcome(["17"] * 30 + ["no"] * 10)
+    (blank,) = controls.measure(real, {"blank": predictions(["no"] * 36 + ["17"] * 4)}).controls
+    assert blank.score.mean == pytest.approx(0.1) and blank.unchanged.mean == pytest.approx(6 / 40)
+    assert blank.adds.mean == pytest.approx(0.75 - 0.1) and 0 < blank.adds.low < blank.adds.high
