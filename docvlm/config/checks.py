@@ -192,3 +192,23 @@ def _evaluate(cfg: EvaluateConfig) -> None:
     _need(cfg.metric is None or cfg.metric in METRICS, "metric", cfg.metric, f"choose from {', '.join(METRICS)}")
     _need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
     _need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
+    for key in ("robustness", "controls"):
+        asks = getattr(cfg, key) and cfg.predictions is not None
+        _need(not asks, key, "true", "it shows a model other pages; predictions=FILE holds answers and no model")
+    _corruptions(cfg)
+
+
+def _corruptions(cfg: EvaluateConfig) -> None:
+    from docvlm.data.corruptions import CORRUPTIONS, SEVERITIES
+
+    every = f"{SEVERITIES[0]} to {SEVERITIES[-1]}"
+    for key, given, known, names in (
+        ("corruptions", cfg.corruptions, tuple(CORRUPTIONS), ", ".join(CORRUPTIONS)),
+        ("severities", cfg.severities, SEVERITIES, f"{every}; the clean pages are always there"),
+    ):
+        _need(bool(given), key, "[]", f"name at least one of {names}")
+        for value in given:
+            _need(value in known, key, value, f"choose from {names}")
+        _need(len(set(given)) == len(given), key, given, "name each only once")
+    most = cfg.robustness_limit
+    _need(most is None or most >= 1, "robustness_limit", most, "1 or more questions, or null for all")
