@@ -5,6 +5,8 @@
     python -m docvlm.evaluate model=florence2 checkpoint=DIR                 zero-shot
     python -m docvlm.evaluate predictions=FILE                               only scores
     python -m docvlm.evaluate predictions=FILE against=FILE                  and what changed from a baseline's answers
+    python -m docvlm.evaluate run=DIR robustness=true                        also on noisy, blurred, skewed … pages
+    python -m docvlm.evaluate run=DIR controls=true                          also on blank and on shuffled pages
 
 Every score is a mean over questions with a 95 % interval over documents, taken apart by type and by how answers fail;
 all of it is left as CSV. Answers are kept beside the weights they came from, so an evaluation that was stopped
@@ -37,7 +39,7 @@ def main(cfg: EvaluateConfig, job: Job) -> None:
     apart = [row.analysis() for row in rows]
     _show(rows, apart)
     folder = Path(cfg.output) if cfg.output else Path(cfg.run, "eval") if cfg.run else job.folder
-    files = table.write(folder, rows) + analysis.write(folder, apart)
+    files = table.write(folder, rows) + analysis.write(folder, apart) + _beyond(cfg, rows, folder)
     print(*(f"written: {file}" for file in files), sep="\n")
     _leave(job.folder)
 
@@ -68,6 +70,23 @@ def _show(rows: list[Row], apart: list[Analysis]) -> None:
             console.print(shown)
     for shown in table.summary(rows):
         console.print(shown)
+
+
+def _beyond(cfg: EvaluateConfig, rows: list[Row], folder: Path) -> list[Path]:
+    """Show and write what corrupted and replaced pages tell, where they were asked about."""
+    from docvlm.evaluation import controls, printing, robustness, robustness_table
+
+    outcomes = [side for row in rows for side in (row.baseline, row.ours) if side is not None]
+    console, files = printing.console(), []
+    if cfg.controls:
+        replaced = [controls.measure(outcome, outcome.controls) for outcome in outcomes]
+        console.print(*map(controls.table, replaced))
+        files += controls.write(folder, replaced)
+    if cfg.robustness:
+        corrupted = [robustness.measure(outcome, outcome.corrupted) for outcome in outcomes]
+        console.print(*map(robustness_table.table, corrupted))
+        files += robustness_table.write(folder, corrupted)
+    return files
 
 
 def _leave(folder: Path) -> None:

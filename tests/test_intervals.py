@@ -11,6 +11,7 @@ from docvlm.evaluation.intervals import (
     clustered_bootstrap,
     clustered_wilson,
     paired_difference,
+    paired_ratio,
     score_interval,
 )
 
@@ -69,6 +70,21 @@ def test_paired_difference_sees_what_single_intervals_hide() -> None:
     assert first.high > second.low  # the two intervals overlap all the same
     nothing = paired_difference(before, before, clusters)
     assert (nothing.mean, nothing.low, nothing.high, nothing.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_paired_ratio_agrees_with_a_plain_loop() -> None:
+    rng = np.random.default_rng(9)
+    before, clusters = pages(rng, 50, 4)
+    after = before * (rng.random(200) < 0.7)
+    a, b = before.reshape(50, 4).sum(axis=1), after.reshape(50, 4).sum(axis=1)
+    ratios = [b[drawn].sum() / a[drawn].sum() for drawn in rng.integers(0, 50, (4000, 50))]
+    found = paired_ratio(before, after, clusters)
+    assert found is not None and found.mean == pytest.approx(b.sum() / a.sum())
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(ratios, [2.5, 97.5])), abs=0.01)
+    assert found.high - found.low < 0.5 * (clustered_bootstrap(after, clusters).high / found.mean)
+    assert (found.n, found.clusters) == (200, 50)
+    assert paired_ratio([1.0, 1.0], [0.0, 1.0], ["a", "a"]) is None  # one document shows no spread
+    assert paired_ratio([1.0, 0.0], [0.0, 1.0], ["a", "b"]) is None  # a resample may have nothing to divide by
 
 
 def test_p_is_uniform_enough_under_no_difference() -> None:

@@ -35,7 +35,9 @@ SWITCH = ("on", "off")
 def check(cfg: TrainConfig | EvaluateConfig | ReportConfig, *, sweep: bool = False) -> None:
     """Raise `DocvlmError` for the first impossible value. `sweep`: the config is one cell of `-m`."""
     if isinstance(cfg, ReportConfig):
-        _report(cfg, sweep=sweep)
+        from docvlm.config.checks_report import report
+
+        report(cfg, sweep=sweep)
         return
     targets(dataclasses.asdict(cfg))
     _model(cfg.model)
@@ -204,22 +206,23 @@ def _evaluate(cfg: EvaluateConfig) -> None:
     _need(cfg.metric is None or cfg.metric in METRICS, "metric", cfg.metric, f"choose from {', '.join(METRICS)}")
     _need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
     _need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
+    for key in ("robustness", "controls"):
+        asks = getattr(cfg, key) and cfg.predictions is not None
+        _need(not asks, key, "true", "it shows a model other pages; predictions=FILE holds answers and no model")
+    _corruptions(cfg)
 
 
-def _report(cfg: ReportConfig, *, sweep: bool) -> None:
-    _need(not sweep, "-m", "", "a report is made once, of all there is; leave -m out")
-    _need(bool(cfg.roots) or bool(cfg.predictions), "roots", "[]", "name folders with results, or predictions=[FILE]")
-    for path in cfg.predictions:
-        _need(Path(path).expanduser().is_file(), "predictions", path, "there is no such file")
-    repeated = len(set(cfg.predictions)) < len(cfg.predictions)
-    _need(not repeated, "predictions", cfg.predictions, "name each file only once")
-    pages = cfg.pages
-    _need(pages is None or Path(pages).expanduser().is_dir(), "pages", pages, "there is no such folder")
-    _need(bool(cfg.output), "output", "''", "name the folder that the report is written to")
-    _need(cfg.target is None or 0 < cfg.target <= 1, "target", cfg.target, "a score above 0, at most 1")
-    gallery = cfg.gallery
-    for name in ("failures", "flips"):
-        value = getattr(gallery, name)
-        _need(0 <= value <= 1000, f"gallery.{name}", value, "0 to 1000 cards")
-    _need(120 <= gallery.width <= 2000, "gallery.width", gallery.width, "120 to 2000 pixels")
-    _need(0 <= gallery.megabytes <= 200, "gallery.megabytes", gallery.megabytes, "0 to 200")
+def _corruptions(cfg: EvaluateConfig) -> None:
+    from docvlm.data.corruptions import CORRUPTIONS, SEVERITIES
+
+    every = f"{SEVERITIES[0]} to {SEVERITIES[-1]}"
+    for key, given, known, names in (
+        ("corruptions", cfg.corruptions, tuple(CORRUPTIONS), ", ".join(CORRUPTIONS)),
+        ("severities", cfg.severities, SEVERITIES, f"{every}; the clean pages are always there"),
+    ):
+        _need(bool(given), key, "[]", f"name at least one of {names}")
+        for value in given:
+            _need(value in known, key, value, f"choose from {names}")
+        _need(len(set(given)) == len(given), key, given, "name each only once")
+    most = cfg.robustness_limit
+    _need(most is None or most >= 1, "robustness_limit", most, "1 or more questions, or null for all")

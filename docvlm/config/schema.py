@@ -212,6 +212,11 @@ class EvaluateConfig(_ReadOnly):
     limit: int | None
     output: str | None
     rerun: bool
+    robustness: bool
+    corruptions: list[str]
+    severities: list[int]
+    robustness_limit: int | None
+    controls: bool
     packing: str
     seed: int
     offline: bool

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,11 @@ PREDICTIONS, RESULT = "predictions.jsonl", "evaluation.json"
 
 @dataclass(frozen=True)
 class Outcome:
-    """A subject's answers on one benchmark. `label` names the benchmark as results call it."""
+    """A subject's answers on one benchmark. `label` names the benchmark as results call it.
+
+    `corrupted` holds the answers to corrupted pages by (corruption, severity), `controls` those to replaced pages;
+    empty where they were not asked for.
+    """
 
     subject: Subject
     label: str
@@ -42,6 +46,20 @@ class Outcome:
     predictions: tuple[Prediction, ...]
     score: Score
     folder: Path
+    corrupted: Mapping[tuple[str, int], Sequence[Prediction]] = field(default_factory=dict)
+    controls: Mapping[str, Sequence[Prediction]] = field(default_factory=dict)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Which result this is, for the lines of a file."""
+        return {
+            "family": self.subject.family,
+            "benchmark": self.label,
+            "split": self.split,
+            "subject": self.subject.title,
+            "run": self.subject.described["run"],
+            "metric": self.score.metric,
+        }
 
 
 def evaluate(

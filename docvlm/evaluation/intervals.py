@@ -145,6 +145,25 @@ def resampled_group_means(
     return means
 
 
+def paired_ratio(
+    a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable], resamples: int = RESAMPLES, seed: int = 0
+) -> Interval | None:
+    """Mean of `b` over mean of `a` on the same N questions, with its 95 % interval over resampled documents.
+
+    None where it cannot be had: a single document, or resamples in which the mean of `a` is 0.
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    n, groups = first.size, len(set(clusters))
+    if groups == 1:
+        return None
+    both = [range(n), range(n, 2 * n)]
+    means = resampled_group_means(np.concatenate([first, second]), [*clusters, *clusters], both, resamples, seed)
+    if not means[:, 0].all() or not first.any():
+        return None
+    low, high = np.percentile(means[:, 1] / means[:, 0], [2.5, 97.5])
+    return Interval(float(second.mean() / first.mean()), float(low), float(high), n, groups)
+
+
 def two_sided_p(means: NDArray[np.float64]) -> float:
     """Share of resampled differences on the far side of 0, twice; a NaN counts against it. Never 0."""
     unknown = int(np.isnan(means).sum())

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from docvlm import build
 from docvlm.config import EvaluateConfig, Job
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import benchmark, predict, runs, subjects
+from docvlm.evaluation import benchmark, controls, predict, robustness, runs, subjects
 from docvlm.evaluation.benchmark import Outcome
 from docvlm.evaluation.runs import Run
 from docvlm.evaluation.subjects import Subject
@@ -29,6 +29,7 @@ from docvlm.vlms import FAMILIES
 if TYPE_CHECKING:
     from docvlm.data.benchmark import Role
     from docvlm.data.datamodule import DocumentDataModule
+    from docvlm.vlms.base import VLM
 
 MIXTURE = "mix"
 
@@ -123,13 +124,30 @@ def _outcomes(cfg: EvaluateConfig, subject: Subject, data: dict[str, DocumentDat
             )
         one = found[name]
         line = f"{subject.family} {subject.title} on {one.label} {one.split}: {one.score.metric} {one.score.interval}"
-        print(f"{line}, answers in {one.folder}", flush=True)
+        number = f"on {one.score.n_questions} questions of {one.score.n_documents} documents"
+        print(f"{line} {number}, answers in {one.folder}", flush=True)
+        found[name] = _beyond(cfg, vlm, module, one)
         module.codec = None
     del vlm
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return found
+
+
+def _beyond(cfg: EvaluateConfig, vlm: VLM, data: DocumentDataModule, outcome: Outcome) -> Outcome:
+    """The outcome with the answers to replaced and corrupted pages that the config asks for."""
+    about = f"{outcome.subject.family} {outcome.subject.title} on {outcome.label}"
+    if cfg.controls:
+        with _progress(f"{about}, controls") as progress:
+            outcome = replace(outcome, controls=controls.answer(vlm, data, outcome, progress))
+    if cfg.robustness:
+        asked = robustness.questions(cfg, data, outcome)
+        print(robustness.cost(cfg, outcome, asked), flush=True)
+        with _progress(f"{about}, corrupted") as progress:
+            answers = robustness.answer(vlm, data, outcome, asked, robustness.cells(cfg), progress)
+        outcome = replace(outcome, corrupted=answers)
+    return outcome
 
 
 @contextmanager
