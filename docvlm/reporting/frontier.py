@@ -13,7 +13,6 @@ from typing import Any
 
 ON, OFF = "#4c78a8", "#9a9a9a"
 SIZE = (5.4, 3.8)  # inches
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "docvlm", "pdf.fonttype": 42, "font.size": 9}
 
 
 def draw(record: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -22,7 +21,7 @@ def draw(record: Mapping[str, Any], folder: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells Hydra's log every table of an embedded font
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "docvlm", "pdf.fonttype": 42, "font.size": 9}):
         figure = Figure(figsize=SIZE, layout="constrained")
         _points(figure.add_subplot(), record)
         files = [folder / "frontier.pdf", folder / "frontier.svg"]
