@@ -157,7 +157,7 @@ def _largest(
     def attempt(size: int) -> float:
         gc.collect()
         batch = timed_pages.repeated(big, size)
-        return latency.measure(vlm, batch, size, warmup=1, max_new_tokens=max_new_tokens).peak_memory_mb
+        return latency.measure(vlm, batch, size, warmup=0, max_new_tokens=max_new_tokens).peak_memory_mb
 
     return capacity.largest(attempt, cfg.max_batch, _limit_mb(cfg, kind))
 
