@@ -18,6 +18,7 @@ from docvlm.config import BenchmarkConfig, Job, verb
 from docvlm.training.files import remove_unused
 
 if TYPE_CHECKING:
+    from docvlm.evaluation.prices import Prices
     from docvlm.evaluation.subjects import Subject
 
 
@@ -26,22 +27,24 @@ def main(cfg: BenchmarkConfig, job: Job) -> None:
     """Choose what is measured; then for each: load, time and score at every budget, price, show, write."""
     from docvlm.evaluation import contenders, prices
 
-    prices.read(prices.DEFAULT if cfg.prices is None else Path(cfg.prices).expanduser())  # a typo shows before an hour
+    listed = prices.read(prices.DEFAULT if cfg.prices is None else Path(cfg.prices).expanduser())
     for subject, name in contenders.chosen(cfg, job):
-        _benchmark(cfg, subject, name)
+        _benchmark(cfg, subject, name, listed)
     remove_unused(job.folder, "benchmark")
 
 
-def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str) -> None:
+def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, listed: Prices) -> None:
     from docvlm.evaluation import contenders, frontier, predict
     from docvlm.evaluation.printing import console
     from docvlm.reporting import benchmark, benchmark_tables
 
     data = contenders.data(cfg, name)
     vlm = subject.load().to(predict.device())
+    base, who = contenders.base(cfg, subject, vlm), benchmark.identity(subject, vlm, data.label)
+    others = benchmark.elsewhere(base, who, cfg.measured)
     measured = frontier.measure(cfg, subject, vlm, data, lambda line: print(line, flush=True))
-    found = benchmark.record(cfg, subject, vlm, data.source, measured)
-    files, costs = benchmark.write(contenders.base(cfg, subject, vlm), found, cfg)
+    found = benchmark.record(cfg, subject, vlm, who, data.source, measured)
+    files, costs = benchmark.write(base, found, others, listed)
     for shown in benchmark_tables.tables(found, costs):
         console().print(shown)
     print(*(f"written: {file}" for file in files), sep="\n")

@@ -14,6 +14,7 @@ from runs import finished
 from tiny import checkpoint
 
 from docvlm.benchmark import main
+from docvlm.evaluation import frontier as frontier_of_a_model
 from docvlm.evaluation import latency
 from docvlm.reporting import benchmark, frontier
 
@@ -78,7 +79,7 @@ def test_a_run_is_measured_at_every_budget(here: Path) -> None:
 
 
 def test_what_it_leaves(here: Path) -> None:
-    (folder,) = Path("outputs/run/benchmark").iterdir()
+    (folder,) = Path("outputs/run/benchmark/docvqa-generated").iterdir()
     names = {path.name for path in folder.iterdir()}
     assert names == {"benchmark.json", "latency.csv", "frontier.csv", "costs.csv", "frontier.pdf", "frontier.svg"}
     found = record(folder)
@@ -95,7 +96,7 @@ def test_what_it_leaves(here: Path) -> None:
 
 def test_the_figure_names_resolutions_and_is_the_same_every_time(here: Path) -> None:
     found = record(Path("outputs/run"))
-    (old,) = Path("outputs/run/benchmark").iterdir()
+    (old,) = Path("outputs/run/benchmark/docvqa-generated").iterdir()
     Path("again").mkdir()
     for file in frontier.draw(found, Path("again")):
         assert file.read_bytes() == (old / file.name).read_bytes()
@@ -107,8 +108,10 @@ def test_the_figure_names_resolutions_and_is_the_same_every_time(here: Path) -> 
     assert frontier.OFF in Path("again/frontier.svg").read_text(), "a beaten point is drawn as one"
 
 
-def test_the_users_prices_count_and_another_machines_file_too(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder,) = Path("outputs/run/benchmark").iterdir()
+def test_the_users_prices_count_and_another_machines_file_too(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder,) = Path("outputs/run/benchmark/docvqa-generated").iterdir()
     there = json.loads((folder / "benchmark.json").read_text())
     there["device"] = "NVIDIA A100-SXM4-80GB"
     there["points"][0]["single"]["pages_per_s"], there["points"][0]["batched"] = 10.0, None
@@ -121,6 +124,7 @@ def test_the_users_prices_count_and_another_machines_file_too(here: Path, capsys
     )
     before = {path: path.read_bytes() for path in Path("outputs/run/eval").rglob("predictions.jsonl")}
     main([*SMALL, "run=outputs/run", "budgets=[47040]", "batch=1", "prices=prices.yaml", "measured=[there.json]"])
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name], "a named file is read where it lies"
     found = record(folder)
     rows = {row["name"]: row for row in found["costs"]}
     single = found["points"][0]["single"]
@@ -131,6 +135,7 @@ def test_the_users_prices_count_and_another_machines_file_too(here: Path, capsys
     assert found["points"][0]["batched"] is None and found["points"][0]["largest"] is None
     assert {path: path.read_bytes() for path in before} == before, "answers that are there are not asked again"
     assert "cost of 1 000 pages" in capsys.readouterr().out
+    monkeypatch.setattr(frontier_of_a_model, "measure", None)  # what is wrong with the file shows before any measuring
     there["checkpoint"]["fingerprint"] = "another"
     Path("there.json").write_text(json.dumps(there))
     line = refused(capsys, *SMALL, "run=outputs/run", "budgets=[47040]", "batch=1", "measured=[there.json]")

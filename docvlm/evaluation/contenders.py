@@ -52,7 +52,7 @@ def data(cfg: BenchmarkConfig, name: str) -> DocumentDataModule:
 
 
 def base(cfg: BenchmarkConfig, subject: Subject, vlm: VLM) -> Path:
-    """The folder that holds a folder for each machine."""
+    """The folder that holds one for each benchmark and machine."""
     if subject.described["run"] is not None:
         own = Path(subject.described["run"]) / "benchmark"
         return own if cfg.output is None else Path(cfg.output).expanduser() / f"{subject.family}-{own.parent.name}"

@@ -1,6 +1,7 @@
 """What a benchmark leaves and shows: `benchmark.json` (all of it), three CSV files, the frontier, tables.
 
-One folder a machine, so that the same run measured on an A100 and a T4 keeps both, and the table of costs knows both.
+One folder a benchmark and machine, so that the same run measured on an A100 and a T4 keeps both, and the table of costs
+knows both. What other machines measured is read before this one begins: a wrong file shows at once, not after an hour.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import docvlm
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import cost, prices
-from docvlm.evaluation.cost import Cost
+from docvlm.evaluation import cost
+from docvlm.evaluation.cost import Cost, OnMachine
 from docvlm.reporting import frontier
 from docvlm.training.files import read_json, write_csv, write_json
 from docvlm.training.machine import git_commit, hardware, versions
@@ -24,6 +25,7 @@ from docvlm.vlms.checkpoint import fingerprint
 if TYPE_CHECKING:
     from docvlm.config import BenchmarkConfig
     from docvlm.evaluation.frontier import Measured, Point
+    from docvlm.evaluation.prices import Prices
     from docvlm.evaluation.subjects import Subject
     from docvlm.vlms.base import VLM
 
@@ -38,27 +40,46 @@ def device_name(kind: str) -> str:
     return str(found["gpus"][0]["name"]) if kind == "cuda" else f"cpu: {found['processor']}, {found['cores']} cores"
 
 
-def folder_for(base: Path, device: str) -> Path:
-    """`base` / the device's name in letters, digits and dashes."""
-    return base / re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+def identity(subject: Subject, vlm: VLM, label: str) -> dict[str, Any]:
+    """Which model is measured on whose pages, and where."""
+    return {
+        "family": subject.family,
+        "checkpoint": {"name": vlm.checkpoint, "fingerprint": fingerprint(vlm.checkpoint)},
+        "benchmark": label,
+        "device": device_name(vlm.device.type),
+    }
 
 
-def record(cfg: BenchmarkConfig, subject: Subject, vlm: VLM, source: str | None, measured: Measured) -> dict[str, Any]:
-    """Everything but the costs, in plain types."""
+def folder_for(base: Path, who: Mapping[str, Any]) -> Path:
+    """`base` / the benchmark / the device's name in letters, digits and dashes."""
+    return base / who["benchmark"] / re.sub(r"[^a-z0-9]+", "-", who["device"].lower()).strip("-")
+
+
+def elsewhere(base: Path, who: Mapping[str, Any], named: Sequence[str]) -> list[OnMachine]:
+    """What other machines measured of the same model and benchmark: their folders below `base`, and the files named.
+
+    Raises `DocvlmError` for a file that is no benchmark's, or another model's.
+    """
+    folder = folder_for(base, who)
+    files = {*folder.parent.glob(f"*/{FILE}"), *(Path(name).expanduser() for name in named)} - {folder / FILE}
+    return [cost.on_machine(read(file, like=who), str(file)) for file in sorted(files)]
+
+
+def record(
+    cfg: BenchmarkConfig, subject: Subject, vlm: VLM, who: Mapping[str, Any], source: str | None, measured: Measured
+) -> dict[str, Any]:
+    """Everything but the costs, in plain types. `who` is the model's `identity`."""
     kind = vlm.device.type
     return {
         "docvlm": docvlm.__version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "subject": subject.title,
-        "family": subject.family,
         **subject.described,
-        "checkpoint": {"name": vlm.checkpoint, "fingerprint": fingerprint(vlm.checkpoint)},
+        **who,
         "dtype": str(vlm.dtype).removeprefix("torch."),
-        "benchmark": measured.label,
         "split": measured.split,
         "source": source,
         "settings": {name: getattr(cfg, name) for name in SETTINGS},
-        "device": device_name(kind),
         "points": [_point(point, best) for point, best in zip(measured.points, measured.best, strict=True)],
         "pages": [list(size) for size in measured.pages],
         "git_commit": git_commit(),
@@ -82,16 +103,16 @@ def _point(point: Point, best: bool) -> dict[str, Any]:
     }
 
 
-def write(base: Path, found: dict[str, Any], cfg: BenchmarkConfig) -> tuple[list[Path], list[Cost]]:
-    """Add the costs to a record and write all files into the device's folder under `base`."""
-    folder = folder_for(base, found["device"])
+def write(
+    base: Path, found: dict[str, Any], others: Sequence[OnMachine], listed: Prices
+) -> tuple[list[Path], list[Cost]]:
+    """Add the costs to a record and write all files into its folder under `base`."""
+    folder = folder_for(base, found)
     folder.mkdir(parents=True, exist_ok=True)
     here = folder / FILE
-    others = sorted({*base.glob(f"*/{FILE}"), *(Path(name).expanduser() for name in cfg.measured)} - {here})
-    machines = [cost.on_machine(found, str(here))]
-    machines += [cost.on_machine(read(file, like=found), str(file)) for file in others]
-    listed = prices.read(prices.DEFAULT if cfg.prices is None else Path(cfg.prices).expanduser())
-    costs = cost.costs(listed, machines, [(width, height) for width, height in found["pages"]])
+    costs = cost.costs(
+        listed, [cost.on_machine(found, str(here)), *others], [(width, height) for width, height in found["pages"]]
+    )
     files = [here, folder / "latency.csv", folder / "frontier.csv", folder / "costs.csv"]
     write_json(here, {**found, "costs": [row.as_dict() for row in costs]})
     write_csv(files[1], [row for point in found["points"] for row in _latencies(point)])

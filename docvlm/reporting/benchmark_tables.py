@@ -73,7 +73,7 @@ def _frontier(record: Mapping[str, Any]) -> Table:
 
 
 def _costs(costs: Sequence[Cost], pages: int) -> Table:
-    heads = ["machine or API", "latency ms", "USD alone", "batch", "USD in batches", "price of"]
+    heads = ["machine or API", "pixels", "latency ms", "USD alone", "batch", "USD in batches", "price of"]
     shown = _table("cost of 1 000 pages, US dollars", heads)
     shown.caption = (
         f"one question a page; APIs by their formula on the {pages} timed pages; - where nothing was measured"
@@ -81,6 +81,7 @@ def _costs(costs: Sequence[Cost], pages: int) -> Table:
     for row in costs:
         shown.add_row(
             row.name,
+            row.resolution or "-",
             _number(row.latency_ms, 0),
             _number(row.usd_per_1000_pages, 3),
             "-" if row.batch is None else str(row.batch),
