@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
 from bench import models, pages
 from bench.ours import Learner
 from bench.suite import Cell, Column, Row, Section, Suite, each
@@ -42,7 +45,18 @@ def at_freeze(suite: Suite, freeze: float, r: int) -> list[Row]:
     language = f"LoRA r={r}" if r else "language in full"
     state = "frozen" if freeze == 100 else "learning"
     found = rows(f"{height} x {width} px, {language}, tower {state}", exact, run, [QUESTIONS] * suite.steps)
-    return [row | {"ratio": row["ratio_off"]} for row in found]
+    done = {name: operations(learner, **way) for name, way in ways.items()}
+    return [
+        row | {"ratio": row["ratio_off"], "flops": done[OFF] / done[name]}
+        for row, name in zip(found, ways, strict=True)
+    ]
+
+
+def operations(learner: Learner, **way: bool) -> int:
+    """FLOPs of a step's matrix products, convolutions and attention, forward and backward."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention has no count here
+        learner.step(0, **way)
+    return counter.get_total_flops()
 
 
 SECTION = Section(
@@ -50,13 +64,16 @@ SECTION = Section(
     title="Florence-2",
     note=(
         f"Complete optimizer steps at {QUESTIONS} questions a page, bf16 autocast. ×"
-        " is the time of packing=off over this one's; differences as above, over all that learns."
+        " is the time of packing=off over this one's, × by FLOPs what would be left if all of them took equal time:"
+        " every question passes the encoder with the whole page, and that cannot be shared."
+        " Differences as above, over all that learns."
     ),
     columns=(
         Column("cell", "page, what learns"),
         Column("variant", "path"),
         Column("ms", "ms a question", ".0f"),
         Column("ratio", "×", ".1f"),
+        Column("flops", "× by FLOPs", ".1f"),
         Column("peak_mb", "peak MB", ".0f"),
         Column("loss", "loss differs", ".1e"),
         Column("gradient", "gradient differs", ".1e"),

@@ -4,7 +4,7 @@ The weights are random (the architecture is the published one, 2.2 billion param
 so the answers are noise; what is shown is that the path from pages to a saved adapter holds at full size, how long it
 takes and how much memory. The vocabulary has the published size, but the embedded tokenizer spells into its first ids.
 
-    python bench/full_size.py --checkpoint FOLDER --pages FOLDER_WITH_QA_JSONL      (about 4.5 GB are written)
+    python -m bench.full_size --checkpoint FOLDER --pages FOLDER_WITH_QA_JSONL      (about 4.5 GB are written)
 """
 
 from __future__ import annotations
@@ -21,35 +21,14 @@ from pathlib import Path
 def build(folder: Path) -> None:
     """Write the randomly initialised checkpoint with its processor, once."""
     import torch
-    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+    from transformers import Qwen2VLForConditionalGeneration
 
+    from bench.dimensions import qwen2vl_2b
     from docvlm.vlms.embedded.architecture import qwen2vl
 
     small, processor = qwen2vl()
     processor.image_processor.size = {"shortest_edge": 256 * 28 * 28, "longest_edge": 1280 * 28 * 28}
-    ids = {
-        name: getattr(small.config, name)
-        for name in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    }
-    text = small.config.text_config
-    config = Qwen2VLConfig(
-        vision_config={"depth": 32, "embed_dim": 1280, "hidden_size": 1536, "num_heads": 16, "mlp_ratio": 4},
-        text_config={
-            "vocab_size": 151_936,
-            "hidden_size": 1536,
-            "intermediate_size": 8960,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 12,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 32_768,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-            "bos_token_id": text.bos_token_id,
-            "eos_token_id": text.eos_token_id,
-            "pad_token_id": text.pad_token_id,
-        },
-        tie_word_embeddings=True,
-        **ids,
-    )
+    config = qwen2vl_2b(small.config)
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     model = Qwen2VLForConditionalGeneration(config)

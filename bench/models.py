@@ -97,6 +97,13 @@ def stock(vlm: VLM) -> PeftModel:
     return wrapped
 
 
+def halve(net: torch.nn.Module) -> None:
+    """Hold the frozen weights of `net` in bf16, as training at full scale does, and users of PEFT on a GPU."""
+    for parameter in net.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.bfloat16)
+
+
 def millions(vlm: VLM) -> float:
     """Parameters, in millions."""
     return sum(parameter.numel() for parameter in vlm.parameters()) / 1e6

@@ -1,20 +1,20 @@
 """Training: complete optimizer steps of docvlm and of others' trainers, on the same weights, pages and questions.
 
-LoRA r=16 on the language side, frozen tower, bf16 autocast, SDPA on all sides. "packing=off" is docvlm's plain path: a
-question a row, padded, on its faster tower modules; the peers run Transformers' own modules as they come. The
-differences are of step 0 in float32 from packing=off, all as means over the same answer tokens (`peers.Peer.exact`).
-Cost of a cell: steps + 2 steps of each variant in bf16 and one in float32.
+LoRA r=16 on the language side, frozen tower, frozen weights in bf16, bf16 autocast, SDPA on all sides. "packing=off"
+is docvlm's plain path: a question a row, padded, on its faster tower modules; the peers run Transformers' own modules
+as they come. The differences are of step 0 in float32 from packing=off, all as means over the same answer tokens
+(`peers.Peer.exact`). Cost of a cell: steps + 2 steps of each variant in bf16 and one in float32.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench import clock, models, pages, peers
 from bench.ours import Learner
@@ -62,7 +62,8 @@ def frozen_tower(suite: Suite, tokens: int, benchmark: str) -> list[Row]:
     questions = [len(step) for step in steps[1:]]
     count = sum(asked[size:]) / len(asked[size:])
     cell = f"{tokens} tokens, {count:.1f} questions a page ({benchmark})"
-    return rows(cell, exact, run, questions)
+    nets = [vlm, *(peer.trainer.model for peer in others.values())]
+    return rows(cell, exact, run, questions, nets)
 
 
 def learning_tower(suite: Suite, tokens: int) -> list[Row]:
@@ -83,13 +84,24 @@ def add(learner: Learner, ways: dict[str, dict[str, bool]], exact: dict[str, Exa
         run[name] = partial(learner.step, **way)
 
 
-def rows(cell: str, exact: dict[str, Exact], run: dict[str, Callable[[int], float]], questions: list[int]) -> list[Row]:
-    """Measure: differences while all weights are still equal, then steps in turn, then one more for the memory."""
+def rows(
+    cell: str,
+    exact: dict[str, Exact],
+    run: dict[str, Callable[[int], float]],
+    questions: list[int],
+    nets: Sequence[nn.Module] = (),
+) -> list[Row]:
+    """Measure: differences while all weights are still equal, then steps in turn, then one more for the memory.
+
+    The frozen weights of `nets` are held in bf16 from the steps on.
+    """
     plain, reference = exact[OFF]()
     away = {OFF: (0.0, 0.0)}
     for name in (name for name in exact if name != OFF):
         loss, grads = exact[name]()
         away[name] = abs(loss - plain) / abs(plain), clock.difference(grads, reference)
+    for net in nets:
+        models.halve(net)
     taken = clock.in_turn(run, len(questions) + 1)
     peaks = {name: clock.peak_above(partial(way, 0)) for name, way in run.items()}
     peer = next((name for name in (TRL, TRAINER) if name in run), None)
@@ -116,10 +128,10 @@ def rows(cell: str, exact: dict[str, Exact], run: dict[str, Callable[[int], floa
 def _note() -> str:
     versus = "TRL's trainer" if find_spec("trl") else "Transformers' trainer (TRL is not installed)"
     return (
-        "Complete optimizer steps, data to update; LoRA r=16, bf16 autocast, SDPA everywhere; the tower is frozen"
-        f" unless the cell says otherwise. × peer is {versus}'s time over this one's, × off is that of packing=off,"
-        " step by step. Peak memory is of the process above model and optimizer. Loss and LoRA gradient: relative"
-        f" distance from packing=off in float32. Question densities: {pages.densities()[1]}."
+        "Complete optimizer steps, data to update; LoRA r=16, frozen weights in bf16, bf16 autocast, SDPA everywhere;"
+        f" the tower is frozen unless the cell says otherwise. × peer is {versus}'s time over this one's, × off is"
+        " that of packing=off, step by step. Peak memory is of the process above model and optimizer. Loss and"
+        f" LoRA gradient: relative distance from packing=off in float32. Question densities: {pages.densities()[1]}."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -13,6 +14,14 @@ R = TypeVar("R")
 
 class DocvlmError(Exception):
     """A problem with input, configuration or files that the user can mend. The message is one complete line."""
+
+
+class TrainedElsewhere(DocvlmError):
+    """Another live process is training the very run this cell of a sweep asks for, in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"another process is training this very run in {folder}")
+        self.folder = folder
 
 
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:

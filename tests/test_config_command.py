@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from docvlm.config import Job, TrainConfig, verb
-from docvlm.errors import DocvlmError
+from docvlm.errors import DocvlmError, TrainedElsewhere
 
 
 class Command:
@@ -67,6 +67,7 @@ def test_one_run_says_its_scale_first_and_leaves_a_folder(command: Command) -> N
     assert code == 0 and (config.model.family, config.lora.r) == ("florence2", 4)
     assert out.startswith("scale=tiny (as you said): checkpoint embedded, pages from generated. scale=full overrides")
     assert job.folder.parent == command.folder / "outputs" and (job.sweep, job.number) == (None, None)
+    assert (job.runs, job.sweeps) == (command.folder / "outputs", command.folder / "multirun")
     assert job.overrides == ("model=florence2", "lora.r=4", "scale=tiny")
     assert (job.folder / ".hydra" / "config.yaml").is_file() and "=" not in job.folder.name
 
@@ -125,6 +126,11 @@ def test_the_published_ablations_are_one_word(command: Command) -> None:
     assert [(c.model.family, c.freeze, c.lora.r) for c, _ in command.seen] == [
         ("florence2", share, 0) for share in (0, 33, 66, 100)
     ]
+    command.seen.clear()
+    assert command("experiment=rank", "seed=0,1")[0] == 0
+    assert [(c.model.family, c.lora.r, c.freeze, c.seed) for c, _ in command.seen] == [
+        ("qwen2vl", r, 100, seed) for r in (16, 32, 64) for seed in (0, 1)
+    ]
 
 
 def test_a_failed_cell_is_named_and_the_others_finish(command: Command) -> None:
@@ -143,6 +149,24 @@ def test_a_failed_cell_is_named_and_the_others_finish(command: Command) -> None:
     assert "error: cell 3 (seed=3 scale=tiny): RuntimeError('a bug')" in err
     assert err.count("Traceback") == 1, "only a bug deserves a traceback"
     assert [number for number, _ in command.failed] == [0, 2, 3] and len(command.tables) == 1
+
+
+def test_a_cell_that_is_trained_elsewhere_comes_last_and_is_waited_for(command: Command) -> None:
+    def work(config: TrainConfig) -> None:
+        job = command.seen[-1][1]
+        if config.seed in (1, 3) and not job.wait:
+            raise TrainedElsewhere(Path("multirun/other/0"))
+        if config.seed == 3:
+            raise DocvlmError("it fell")
+
+    command.work = work
+    code, out, err = command("seed=1,2,3,4", "-m")
+    assert [(config.seed, job.wait) for config, job in command.seen] == [
+        (1, False), (2, False), (3, False), (4, False), (1, True), (3, True),
+    ]  # fmt: skip
+    assert "cell 0 (seed=1 scale=tiny): another process is training this very run in multirun/other/0; coming" in out
+    assert code == 1 and err == "error: cell 2 (seed=3 scale=tiny): it fell\n"
+    assert command.failed == [(2, "it fell")] and len(command.tables) == 1
 
 
 def test_a_failed_cell_gives_its_memory_back(command: Command) -> None:

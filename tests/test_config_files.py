@@ -33,6 +33,8 @@ def test_root_files_pass_their_own_checks(name: str, scale: str) -> None:
 
 @pytest.mark.parametrize("group, choice", CHOICES, ids=[f"{g}={c}" for g, c in CHOICES])
 def test_every_choice_composes_and_builds(group: str, choice: str, tmp_path: Path) -> None:
+    if choice == "search":
+        pytest.importorskip("optuna", reason="needs the extra: pip install 'docvlm[optuna]'")
     overrides = [f"{group}={choice}", "offline=true"] + ([] if group == "scale" else ["scale=tiny"])
     if choice == "folder":
         (tmp_path / "qa.jsonl").write_text('{"image": "a.png", "question": "?", "answers": ["a"]}\n', encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_every_hydra_command_composes_and_passes_the_checks(readme: str, tmp_pat
         rehearse(verb, SCHEMAS[verb], [word for word in overrides if word != "-m"], sweep=sweep)
         found += 1
     assert found >= 10
+
+
+def test_the_commands_of_the_page_on_sweeps_compose(root: Path) -> None:
+    page = (root / "docs" / "sweeps.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(r"^(?:\w+=\d )?python -m docvlm\.train ([^#&\n]*)", page, flags=re.MULTILINE)
+    assert len(commands) >= 7
+    for command in commands:
+        words = [word for word in shlex.split(command) if word != "-m"]
+        if find_spec("optuna") or not {"experiment=search", "hydra/sweeper=optuna"} & set(words):
+            rehearse("train", TrainConfig, words, sweep="-m" in shlex.split(command))
 
 
 def test_every_make_target_exists(readme: str, root: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,9 @@ import torch
 from docvlm.training import exam
 from docvlm.training.module import AnswerModule
 from tests import runs
+from tests.runs import Killed, kill, on_call
 
 TIMES = {"train_seconds", "eval_seconds", "questions_per_second", "peak_memory_mb"}
-
-
-class Killed(BaseException):
-    """What a power cut looks like from inside: nothing may catch it."""
-
-
-def on_call(number: int, act: Callable[[], Any], inner: Callable[..., Any]) -> Callable[..., Any]:
-    """`inner`, which does `act` instead on its call `number`, counted from 1."""
-    calls = 0
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == number:
-            act()
-        return inner(*args, **kwargs)
-
-    return wrapped
-
-
-def kill() -> None:
-    raise Killed
 
 
 def assert_same_run(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sweeps: their tables, failed cells, and what the same command does the second time."""
+"""The table of a sweep, from the files its cells left."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 from docvlm.reporting.sweep import collect, render, summarise_sweep
-from docvlm.train import main
-from tests import runs
 
 
 def cell(sweep: Path, number: int, override: str, **learned: Any) -> Path:
@@ -130,18 +128,58 @@ def test_seeds_are_gathered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     for number in range(6):
         folder = cell(tmp_path, number, f"lora.r={16 if number < 3 else 64}\n- seed={number % 3}")
         answered(folder, 0.5 if number < 3 else 0.9, seed=number)
-    low, high, apart = said_below(tmp_path, capsys)
-    scores = [row["score"] for row in collect(tmp_path)[:3]]
-    assert low == (
-        f"lora.r=16, 3 seeds: anls {mean(scores):.3f}, standard deviation {stdev(scores):.3f},"
-        f" {min(scores):.3f} to {max(scores):.3f}"
-    )
-    assert high.startswith("lora.r=64, 3 seeds: anls 0.")
+    (apart,) = said_below(tmp_path, capsys)
     assert apart.startswith("lora.r=64 above lora.r=16 by +0.") and "(the only comparison)" in apart
     with (tmp_path / "comparisons.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
+    rows = collect(tmp_path)
+    scores = [row["score"] for row in rows[:3]]
     assert (row["seeds_first"], row["seeds_second"]) == ("3", "3")
-    assert float(row["difference"]) == pytest.approx(mean(row["score"] for row in collect(tmp_path)[3:]) - mean(scores))
+    assert float(row["difference"]) == pytest.approx(mean(row["score"] for row in rows[3:]) - mean(scores))
+
+    text = (tmp_path / "sweep.txt").read_text()
+    lines = [line.split() for line in text.splitlines() if line.startswith("lora.r=")]
+    assert [line[:2] for line in lines[:8]] == [
+        *(["lora.r=16", f"seed={seed}"] for seed in range(3)), *(["lora.r=64", f"seed={seed}"] for seed in range(3)),
+        ["lora.r=16", "3"], ["lora.r=64", "3"],
+    ]  # fmt: skip
+    assert lines[6][2:] == [
+        "0.100", "±", "0.000", "0.550", "±", "0.000", f"{mean(scores):.3f}", "±", f"{stdev(scores):.3f}",
+        "0.250", "12.50", "1.5", "812",
+    ]  # fmt: skip
+    with (tmp_path / "seeds.csv").open(newline="") as file:
+        low, high = csv.DictReader(file)
+    assert (low["settings"], low["seeds"], high["settings"]) == ("lora.r=16", "3", "lora.r=64")
+    found = [float(low[name]) for name in ("score", "score_sd", "score_min", "score_max")]
+    assert found == pytest.approx([mean(scores), stdev(scores), min(scores), max(scores)])
+
+
+def test_seeds_alone_are_one_row_and_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        answered(cell(tmp_path, number, f"seed={number}", freeze=66.0), 0.5, seed=number)
+    (tmp_path / "2" / "result.json").write_text(json.dumps({"status": "failed", "reason": "stopped"}))
+    summarise_sweep(tmp_path)
+    out = capsys.readouterr().out
+    assert [line.split()[:3] for line in out.splitlines() if line.startswith("these")] == [["these", "settings", "2"]]
+    assert "differ" not in out and not (tmp_path / "comparisons.csv").exists()
+
+
+def test_what_an_optimiser_chose_comes_best_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, score in enumerate((0.3, 0.7, 0.5)):
+        folder = cell(tmp_path, number, f"optim.lr=0.000{number + 1}23456789")
+        result = json.loads((folder / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps({**result, "selection": {"value": score, "epoch": 1}}))
+        chosen_by = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
+        (folder / ".hydra" / "hydra.yaml").write_text(f"hydra:\n  sweeper:\n    _target_: {chosen_by}\n")
+    broken = cell(tmp_path, 3, "optim.lr=1") / "result.json"
+    broken.write_text(json.dumps({"status": "failed", "reason": "it fell"}))
+    summarise_sweep(tmp_path)
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("optim.lr=0")][:3] == [
+        "optim.lr=0.0002235", "optim.lr=0.0003235", "optim.lr=0.0001235",
+    ]  # fmt: skip
+    rows = json.loads((tmp_path / "sweep.json").read_text())
+    assert [row["cell"] for row in rows] == [1, 2, 0, 3] and rows[0]["settings"] == "optim.lr=0.000223456789"
 
 
 def test_only_the_same_questions_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,26 +206,3 @@ def test_cells_that_did_not_finish_say_why(tmp_path: Path, capsys: pytest.Captur
     with (tmp_path / "sweep.csv").open() as file:
         assert [row["settings"] for row in csv.DictReader(file)] == ["lora.r=16", "lora.r=-1", "lora.r=64"]
     assert (tmp_path / "sweep.txt").read_text().strip() in out
-
-
-def test_a_sweep_goes_on_after_a_failure_and_does_only_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = [word for word in runs.overrides() if not word.startswith("lora.r=")]
-    with pytest.raises(SystemExit) as ended:
-        main([*words, "trainer.max_epochs=1", "lora.r=-1,2", "-m"])
-    assert ended.value.code == 1
-    out = capsys.readouterr().out
-    assert "lora.r=-1: failed: lora.r=-1" in out
-    assert [line for line in out.splitlines() if line.startswith("lora.r=2 ")]
-    (first,) = (tmp_path / "multirun").iterdir()
-    assert runs.result(first / "1")["status"] == "finished"
-
-    main([*words, "trainer.max_epochs=1", "lora.r=2", "-m"])
-    out = capsys.readouterr().out
-    second = max((tmp_path / "multirun").iterdir())
-    assert f"reused: {Path('multirun', first.name, '1')} is this very run" in out
-    assert json.loads((second / "0" / "reused.json").read_text()) == {"run": f"../../{first.name}/1"}
-    (row,) = json.loads((second / "sweep.json").read_text())
-    assert row["reused"] and row["score"] == runs.result(first / "1")["headline"]["value"]

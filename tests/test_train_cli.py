@@ -28,6 +28,8 @@ def test_a_run_leaves_the_files_of_the_design() -> None:
     assert not [path for path in folder.rglob("*") if "=" in path.name]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["fingerprint"] == runs.result(folder)["fingerprint"]
+    assert manifest["code"]["fingerprint"] == runs.result(folder)["code"]
+    assert {"training/module.py", "vlms/qwen2vl.py"} <= set(manifest["code"]["modules"])
     assert manifest["config"]["lora"]["r"] == 4 and manifest["seed"] == 42
     assert manifest["trainable"]["parameters"] < manifest["trainable"]["total"]
     assert manifest["versions"]["torch"] and manifest["hardware"]["cores"] >= 1
@@ -120,7 +122,7 @@ def test_paths_and_loggers_do_not_make_another_run() -> None:
         return identify(cfg, data, "weights").run
 
     same = fingerprint()
-    assert fingerprint("logger=tensorboard", "data.num_workers=2", "offline=true", "rerun=true") == same
+    assert fingerprint("logger=tensorboard", "data.num_workers=2", "offline=true", "rerun=true", "name=mine") == same
     for word in ("seed=1", "lora.r=8", "optim.lr=1e-4", "data.limit_train=8", "trainer.max_epochs=3", "freeze=50"):
         assert fingerprint(word) != same, word
 

@@ -16,6 +16,7 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen
 from transformers.models.qwen2_5_vl import Qwen2_5_VLConfig, Qwen2_5_VLProcessor
 
 from docvlm.errors import DocvlmError
+from docvlm.vlms import recompute
 from docvlm.vlms.attention import use_fast_paths
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
@@ -181,6 +182,36 @@ def test_fast_paths_equal_the_stock_tower(attn: str) -> None:
         assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
         for (name, a), (_, b) in zip(stock.named_parameters(), fast.named_parameters(), strict=True):
             assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-5 * a.grad.abs().max().item() + 1e-9), name
+
+
+def kept_bytes(vlm: VLM, batch: dict[str, torch.Tensor]) -> int:
+    """What one forward pass keeps for the backward pass, weights aside; the gradients stay on the model."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in vlm.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss, _ = vlm.loss(batch)
+    loss.backward()
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("r", [4, 0])
+def test_what_is_cheap_is_computed_again_and_not_kept(r: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    vlm = load("qwen2vl")
+    apply(vlm, 100, Lora(r))
+    batch = vlm.codec.packed_batch([example(number) for number in range(3)])
+    lean = kept_bytes(vlm, batch)
+    grads = {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
+    vlm.zero_grad()
+    monkeypatch.setattr(recompute, "again", lambda function, *inputs: function(*inputs))
+    assert lean < 0.9 * kept_bytes(vlm, batch)
+    assert grads and all(torch.equal(p.grad, grads[name]) for name, p in vlm.named_parameters() if name in grads)
 
 
 @pytest.fixture(scope="module")

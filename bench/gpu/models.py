@@ -1,9 +1,8 @@
 """Models with published dimensions and random weights, made where they are used, and pages to ask them about.
 
-Qwen2-VL-2B (Wang et al. 2024, arXiv:2409.12191) and Florence-2-base (Xiao et al. 2023, arXiv:2311.06242) in the
-dimensions of their hub configs. The vocabulary has the published size, but the embedded tokenizer spells into its first
-ids; questions and answers are worded so that they are about as many tokens as DocVQA's. Random weights say ids, not
-words, so a text here is its ids. `tiny` builds the embedded miniatures instead, for a CPU.
+Qwen2-VL-2B and Florence-2-base (`bench.dimensions`). The vocabulary has the published size, but the embedded tokenizer
+spells into its first ids; questions and answers are worded so that they are about as many tokens as DocVQA's. Random
+weights say ids, not words, so a text here is its ids. `tiny` builds the embedded miniatures instead, for a CPU.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
-from transformers import Florence2Config, Florence2ForConditionalGeneration, Qwen2VLConfig
+from transformers import Florence2ForConditionalGeneration, Qwen2VLConfig
 from transformers import Qwen2VLForConditionalGeneration as Qwen2VLNet
 
+from bench.dimensions import florence2_base, qwen2vl_2b
 from docvlm.data.example import Example
 from docvlm.vlms.attention import use_fast_paths
 from docvlm.vlms.base import VLM
@@ -27,6 +27,7 @@ from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded.architecture import florence2, qwen2vl
 from docvlm.vlms.florence2 import Florence2, Florence2Codec
 from docvlm.vlms.qwen2vl import Qwen2VL, Qwen2VLCodec
+from docvlm.vlms.recompute import use_recompute
 from docvlm.vlms.trainable import Lora, apply
 
 CELL = 28  # pixels of a page token's side
@@ -97,11 +98,12 @@ class _SpokenIds(Qwen2VLCodec):
 def qwen(device: torch.device, dtype: torch.dtype, *, tiny: bool, attn: str = "sdpa") -> Qwen2VL:
     """Qwen2-VL-2B with LoRA r=16 on q, k, v, o and a frozen tower; adapters start away from zero, so that all count."""
     small, processor = qwen2vl()
-    config = _shallow(small.config) if tiny else _qwen2vl_2b(small.config)
+    config = _shallow(small.config) if tiny else qwen2vl_2b(small.config)
     net = _made(Qwen2VLNet, config, device, dtype, attn)
     net.generation_config = small.generation_config
     use_fast_paths(net)
     use_branches(net)
+    use_recompute(net)
     codec = _SpokenIds(processor, Budget(min_pixels=CELL**2, max_pixels=4096 * CELL**2))
     vlm = Qwen2VL(net, codec, "random", dtype)
     _prepared(vlm, 100, RANK)
@@ -111,7 +113,7 @@ def qwen(device: torch.device, dtype: torch.dtype, *, tiny: bool, attn: str = "s
 def florence(device: torch.device, dtype: torch.dtype, freeze: float, *, tiny: bool) -> Florence2:
     """Florence-2-base whose language side learns in full, and its tower above `freeze` percent of its blocks."""
     small, processor = florence2()
-    config = small.config if tiny else _florence2_base(small.config)
+    config = small.config if tiny else florence2_base(small.config)
     net = _made(Florence2ForConditionalGeneration, config, device, dtype, "sdpa")
     net.generation_config = small.generation_config
     budget = Budget() if tiny else Budget(height=768, width=768)
@@ -142,51 +144,3 @@ def _shallow(small: Qwen2VLConfig) -> Qwen2VLConfig:
     small.vision_config.depth = text.num_hidden_layers = 2
     text.layer_types = text.layer_types[:2]
     return small
-
-
-def _qwen2vl_2b(small: Qwen2VLConfig) -> Qwen2VLConfig:
-    special = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    text = small.get_text_config()
-    return Qwen2VLConfig(
-        vision_config={"depth": 32, "embed_dim": 1280, "hidden_size": 1536, "num_heads": 16, "mlp_ratio": 4},
-        text_config={
-            "vocab_size": 151_936,
-            "hidden_size": 1536,
-            "intermediate_size": 8960,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 12,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 32_768,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-            **{name: getattr(text, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
-        },
-        tie_word_embeddings=True,
-        **{name: getattr(small, name) for name in special},
-    )
-
-
-def _florence2_base(small: Florence2Config) -> Florence2Config:
-    """The tower's dimensions are Transformers' defaults, written out; dropout and stochastic depth as published."""
-    text = small.text_config.to_dict() | {
-        "vocab_size": 51_289,
-        "d_model": 768,
-        **{f"{side}_layers": 6 for side in ("encoder", "decoder")},
-        **{f"{side}_attention_heads": 12 for side in ("encoder", "decoder")},
-        **{f"{side}_ffn_dim": 3072 for side in ("encoder", "decoder")},
-        "max_position_embeddings": 1024,
-        **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), 0.1),
-    }
-    vision = {
-        "depths": [1, 1, 9, 1],
-        "embed_dim": [128, 256, 512, 1024],
-        "num_heads": [4, 8, 16, 32],
-        "num_groups": [4, 8, 16, 32],
-        "patch_size": [7, 3, 3, 3],
-        "patch_stride": [4, 2, 2, 2],
-        "patch_padding": [3, 1, 1, 1],
-        "patch_prenorm": [False, True, True, True],
-        "window_size": 12,
-        "drop_path_rate": 0.1,
-        "projection_dim": 768,
-    }
-    return Florence2Config(vision_config=vision, text_config=text, image_token_id=small.image_token_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,11 +12,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from docvlm.config.checks import check
 from docvlm.config.schema import CONF_DIR, BenchmarkConfig, EvaluateConfig, Job, TrainConfig
+from docvlm.errors import DocvlmError
 
 C = TypeVar("C", TrainConfig, EvaluateConfig, BenchmarkConfig)
 
@@ -73,13 +76,30 @@ def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         parsed = OverridesParser.create(_loader()).parse_overrides(overrides)
         shared = [o.input_line for o in parsed if not o.is_sweep_override() and o.input_line is not None]
-        swept = [f"{o.get_key_element()}={next(o.sweep_string_iterator())}" for o in parsed if o.is_sweep_override()]
+        swept = [f"{o.get_key_element()}={_first(o)}" for o in parsed if o.is_sweep_override()]
         full = compose(name, shared, return_hydra_config=True)
         sweep = sweep or full.hydra.mode == RunMode.MULTIRUN
+        _maximises(full.hydra.sweeper)
         config = typed(_without_hydra(full), schema)
         check(config, sweep=sweep)
         typed(compose(name, shared + swept if sweep else overrides), schema)
     return _scale_line(full.hydra.runtime.choices.scale, config)
+
+
+def _first(swept: Override) -> str:
+    """A value of a swept key, as one would type it."""
+    value = swept.value()
+    return str(value.start) if isinstance(value, IntervalSweep) else next(swept.sweep_string_iterator())
+
+
+def _maximises(sweeper: DictConfig) -> None:
+    """Optuna's sweeper minimises unless told otherwise, and would hand back the worst run."""
+    if "direction" in sweeper and getattr(sweeper.direction, "name", sweeper.direction) != "maximize":
+        direction = getattr(sweeper.direction, "name", sweeper.direction)
+        raise DocvlmError(
+            f"hydra.sweeper.direction={direction}: the objective is the score on val, of which more is better;"
+            " give hydra.sweeper.direction=maximize"
+        )
 
 
 def _loader() -> ConfigLoader:
@@ -107,10 +127,12 @@ def _scale_line(choice: str, config: TrainConfig | EvaluateConfig | BenchmarkCon
 
 
 def job() -> Job:
-    """The folder and the sweep of the job that is running now."""
+    """The folder and the sweep of the job that is running now, and where earlier runs and sweeps lie."""
     hydra = HydraConfig.get()
-    overrides = tuple(hydra.overrides.task)
+    runs, sweep = (Path(hydra.runtime.cwd, folder) for folder in (hydra.run.dir, hydra.sweep.dir))
+    overrides, folder = tuple(hydra.overrides.task), Path(hydra.runtime.output_dir)
+    own = Job(folder, overrides, runs=runs.parent, sweeps=sweep.parent)
     if hydra.mode != RunMode.MULTIRUN:
-        return Job(Path(hydra.runtime.output_dir), overrides)
-    sweep = Path(hydra.runtime.cwd, hydra.sweep.dir)
-    return Job(Path(hydra.runtime.output_dir), overrides, sweep, int(hydra.job.num))
+        return own
+    optimises = not str(hydra.sweeper._target_).endswith(".BasicSweeper")  # it needs each score before the next cell
+    return replace(own, sweep=sweep, number=int(hydra.job.num), wait=optimises)

@@ -2,14 +2,16 @@
 
 `@verb("train", TrainConfig)` turns `main(cfg, job)` into a command. Before Hydra makes a folder, the config is composed
 once, merged onto the schema and checked, so that a mistyped key leaves nothing behind. In a sweep a cell that fails is
-reported when it fails and the other cells go on; the exit code is 1 at the end. Hydra itself would print ten lines and
-keep the traceback, and with it the failed model, in memory until the sweep ends.
+reported when it fails and the other cells go on; the exit code is 1 at the end. A cell that another process is training
+is put off until the others are done, and then waited for. Hydra itself would print ten lines for a failure and keep the
+traceback, and with it the failed model, in memory until the sweep ends.
 
 Hydra (0.5 s) is imported only to run something: `--help` prints the module's docstring and its yaml at once.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import sys
@@ -21,7 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from docvlm.config.schema import CONF_DIR, BenchmarkConfig, EvaluateConfig, Job, TrainConfig
-from docvlm.errors import DocvlmError
+from docvlm.errors import DocvlmError, TrainedElsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +92,7 @@ def _execute(
     compose.register_resolvers()
     sweeps: set[Path] = set()
     failures: list[BaseException] = []
+    put_off: list[tuple[C, Job]] = []
 
     @functools.wraps(main)
     def task(cfg: DictConfig) -> float | None:
@@ -99,12 +102,20 @@ def _execute(
         with _Reported(job, schema, failures, on_failure):
             config = compose.typed(cfg, schema)
             check(config, sweep=job.sweep is not None)
-            return main(config, job)
+            try:
+                return main(config, job)
+            except TrainedElsewhere as elsewhere:
+                print(f"{_cell(job)}{elsewhere}; coming back to it at the end", flush=True)
+                put_off.append((config, job))
+        return None
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach us instead of being printed and swallowed
     try:
         with _Known(failures):
             hydra.main(config_path=str(CONF_DIR), config_name=name, version_base="1.3")(task)()
+        for config, job in put_off:
+            with _Known(failures), _Reported(job, schema, failures, on_failure):
+                main(config, dataclasses.replace(job, wait=True))
     finally:
         if after_sweep is not None:
             for folder in sweeps:
@@ -134,16 +145,19 @@ class _Reported:
         if not isinstance(error, Exception):  # nothing, Ctrl-C, or an exit that has been explained
             return
         line = _line(error, self.schema)
-        cell = "" if self.job.number is None else f"cell {self.job.number} ({' '.join(self.job.overrides)}): "
         if line is None:
             traceback.print_exception(error)
-        print(f"error: {cell}{line or repr(error)}", file=sys.stderr, flush=True)
+        print(f"error: {_cell(self.job)}{line or repr(error)}", file=sys.stderr, flush=True)
         if self.on_failure is not None:
             self.on_failure(self.job, line or repr(error))
         if self.job.sweep is None:
             raise SystemExit(1) from None
         self.failures.append(error)
         traceback.clear_frames(error.__traceback__)  # they hold the model of the failed cell
+
+
+def _cell(job: Job) -> str:
+    return "" if job.number is None else f"cell {job.number} ({' '.join(job.overrides)}): "
 
 
 class _Known:

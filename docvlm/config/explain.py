@@ -87,6 +87,9 @@ def known_keys(schema: type[Any], prefix: str = "") -> list[str]:
 _TYPES = {"Integer": "a whole number", "Float": "a number", "bool": "true or false", "Boolean": "true or false"}
 _LINES = (
     (r"Could not override '([^']+)'", lambda found, schema: _unknown_key(found[1], schema)),
+    (r"Could not find 'hydra/sweeper/optuna'", lambda found, _: (
+        "hydra/sweeper=optuna: Optuna's sweeper is not installed; pip install 'docvlm[optuna]'"
+    )),
     (r"Could not find '([^'/]+)/([^']+)'", _unknown_choice),
     (r"Ambiguous value for argument '([^']+)'", lambda found, _: (
         f"{found[1]}: several values; add -m to run each, or write key=[a,b] for one list"

@@ -251,9 +251,16 @@ class BenchmarkConfig(_ReadOnly):
 
 @dataclass(frozen=True)
 class Job:
-    """Where one execution of a verb writes, and which cell of which sweep it is."""
+    """Where one execution of a verb writes, which cell of which sweep it is, and where earlier ones lie.
+
+    `runs` holds single runs, `sweeps` sweeps (`outputs/` and `multirun/` unless told otherwise). `wait`: a cell that
+    another process is training is waited for, not put off.
+    """
 
     folder: Path
     overrides: tuple[str, ...] = ()
     sweep: Path | None = None
     number: int | None = None
+    runs: Path | None = None
+    sweeps: Path | None = None
+    wait: bool = False

@@ -2,18 +2,16 @@
 
 Cells are compared question by question (their single intervals say little about their difference), with the paired
 bootstrap over documents and Holm's correction over the whole sweep: all pairs of up to eight cells, beyond that each
-cell with the first. Cells that differ only in `seed` are gathered first: their mean and spread are printed, and what is
-compared is the mean score of each question. The interval then speaks of documents; the spread, of seeds. Eight cells on
+cell with the first. Cells that differ only in `seed` are gathered first (`seeds.py`), and what is compared is the mean
+score of each question. The interval then speaks of documents; the spread, of seeds. Eight cells on
 5 000 questions take about 10 s.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -23,12 +21,12 @@ from docvlm.evaluation.intervals import Difference
 from docvlm.evaluation.records import Key, read
 from docvlm.evaluation.significance import Comparison, compare_cells
 from docvlm.metrics import metric_function
+from docvlm.reporting.seeds import without_seed
 from docvlm.training.files import read_json
 from docvlm.training.folder import RunFolder
 
 Row = Mapping[str, Any]
 ALL_PAIRS = 8  # cells: 28 pairs; beyond that Holm would ask of every pair more than a test split can give
-_SEED = re.compile(r"(?:^|\s)seed=\S+")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,6 @@ class _Cell:
     name: str
     benchmark: str
     metric: str
-    headline: float
     scores: dict[Key, float]
     documents: dict[Key, tuple[str, str]]
 
@@ -63,7 +60,6 @@ def compare(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
     for cell in cells:
         exams.setdefault(cell.exam, {}).setdefault(cell.name, []).append(cell)
     for (benchmark, metric, _), groups in exams.items():
-        lines += [_gathered(name, metric, seeds) for name, seeds in groups.items() if len(seeds) > 1]
         if len(groups) > 1:
             found = _compared(groups)
             lines += _told(found, f"{benchmark}: " if len(exams) > 1 else "")
@@ -80,10 +76,9 @@ def _read(row: Row, path: Path) -> _Cell:
     metrics = {label: metric_function(part["metric"]) for label, part in judged.items()}
     records = read(path)
     return _Cell(
-        _SEED.sub("", row["settings"]).strip(),
+        without_seed(row["settings"]),
         row["benchmark"],
         row["metric"],
-        row["score"],
         {record.key: metrics[record.benchmark](record.prediction, record.answers) for record in records},
         {record.key: (record.benchmark, record.document) for record in records},
     )
@@ -124,12 +119,6 @@ def _upward(one: Comparison) -> tuple[str, str, Difference]:
     if d.mean >= 0:
         return one.second, one.first, d
     return one.first, one.second, Difference(-d.mean, -d.high, -d.low, d.p, d.n, d.clusters)
-
-
-def _gathered(name: str, metric: str, seeds: Sequence[_Cell]) -> str:
-    scores = [cell.headline for cell in seeds]
-    spread = f"{mean(scores):.3f}, standard deviation {stdev(scores):.3f}, {min(scores):.3f} to {max(scores):.3f}"
-    return f"{name or 'these settings'}, {len(seeds)} seeds: {metric} {spread}"
 
 
 def _numbers(one: Comparison, groups: Mapping[str, Sequence[_Cell]]) -> dict[str, Any]:

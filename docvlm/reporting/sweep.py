@@ -3,20 +3,23 @@
 A freezing ablation (cells differ in `freeze`) shows the secondary metrics and validation loss against the frozen and
 trainable share of the vision tower, by blocks and by parameters, since published ablations label the same runs either
 way. Every other sweep shows score, trainable parameters, minutes and peak memory. The CSV and JSON hold all columns.
-Below the table stands which cells differ beyond chance (`comparisons.py`).
+Below the table stand the cells gathered over seeds (`seeds.py`), which cells an earlier command had done, and which
+differ beyond chance (`comparisons.py`). Where an optimiser chose the cells the best one comes first.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from docvlm.reporting.comparisons import compare
+from docvlm.reporting.seeds import gather
 from docvlm.training.files import read_json, write_csv, write_whole
-from docvlm.training.folder import RunFolder, follow
+from docvlm.training.folder import Action, RunFolder, done_in, follow
 
 Row = dict[str, Any]
 COLUMNS = {
@@ -46,51 +49,93 @@ _DIGITS = {"minutes": 1, "peak_memory_mb": 0, "trainable_percent": 2, **dict.fro
 
 
 def summarise_sweep(folder: Path) -> None:
-    """Print the table of the sweep in `folder`; write `sweep.txt`, `.csv`, `.json` and `comparisons.csv` there."""
+    """Print the table of the sweep in `folder`; write `sweep.txt`, `.csv`, `.json`, `seeds.csv`, `comparisons.csv`."""
     rows = collect(folder)
     if not rows:
         return
-    lines, comparisons = compare([row for row in rows if row["status"] == "finished"])
-    text = "\n\n".join(filter(None, [render(rows), "\n".join(lines)]))
-    also = ", comparisons.csv" if comparisons else ""
-    print(f"\n{text}\n\n{folder}: sweep.txt, sweep.csv, sweep.json{also}", flush=True)
+    seeds = gather(rows)
+    lines, comparisons = compare([{**row, "settings": _name(row)} for row in rows if row["status"] == "finished"])
+    parts = [render(rows), render_seeds(seeds, _columns(rows)), _told(rows), "\n".join(lines)]
+    text = "\n\n".join(filter(None, parts))
+    also = {"seeds.csv": seeds, "comparisons.csv": comparisons}
+    files = ["sweep.txt", "sweep.csv", "sweep.json", *(name for name, table in also.items() if table)]
+    print(f"\n{text}\n\n{folder}: {', '.join(files)}", flush=True)
     write_whole(folder / "sweep.txt", lambda file: file.write(text + "\n"))
     write_whole(folder / "sweep.json", lambda file: json.dump(rows, file, indent=2, ensure_ascii=False))
     write_csv(folder / "sweep.csv", rows)
-    if comparisons:
-        write_csv(folder / "comparisons.csv", comparisons)
+    for name, table in also.items():
+        if table:
+            write_csv(folder / name, table)
+        else:
+            (folder / name).unlink(missing_ok=True)  # of an earlier command in a folder that was named
 
 
 def collect(folder: Path) -> list[Row]:
-    """One row a cell, in the order of the cells; every row has every column, None where a cell has no such number."""
+    """One row a cell, every column in each, None where a cell has no such number.
+
+    In the order of the cells; where an optimiser chose them, by its objective (the selection score), the best first.
+    """
     cells = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-    return [_row(cell) for cell in cells]
+    rows = [_row(cell) for cell in cells]
+    if any(_optimised(cell) for cell in cells):
+        rows.sort(key=lambda row: -1.0 if row["selection"] is None else row["selection"], reverse=True)
+    return rows
 
 
 def render(rows: Sequence[Row]) -> str:
     """The table as text: what was measured on what, a row a finished cell, then why the others are not finished."""
+    done = [row for row in rows if row["status"] == "finished"]
+    parts = ["\n".join(dict.fromkeys(_caption(row) for row in done))]
+    if done:
+        columns = _columns(rows)
+        parts.append(
+            _table({name: COLUMNS[name] for name in columns}, [[_text(row, n) for n in columns] for row in done])
+        )
+    parts += ["\n".join(f"{_name(row)}: {row['status']}: {row['reason']}" for row in rows if row not in done)]
+    return "\n\n".join(filter(None, parts))
+
+
+def render_seeds(seeds: Sequence[Row], columns: Sequence[str]) -> str:
+    """Mean ± standard deviation over the seeds of each group, in the columns of the sweep's table; "" without any."""
+    if not seeds:
+        return ""
+    heads = {name: COLUMNS[name] for name in columns}
+    heads |= {"settings": "over seeds:\nmean ± sd", "score": "test\nscore"}
+    names = ["settings", "seeds", *columns[1:]]
+    return _table(
+        {name: heads.get(name, "\nseeds") for name in names}, [[_over(row, n) for n in names] for row in seeds]
+    )
+
+
+def _table(heads: dict[str, str], rows: Sequence[Sequence[str]]) -> str:
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    done = [row for row in rows if row["status"] == "finished"]
-    out = io.StringIO()
-    console = Console(file=out, width=200, highlight=False)
-    if done:
-        console.print(*dict.fromkeys(_caption(row) for row in done), sep="\n")
-        table = Table(box=SIMPLE, pad_edge=False)
-        columns = FREEZE if len({row["freeze"] for row in done}) > 1 else RANK
-        for name in columns:
-            table.add_column(COLUMNS[name], justify="left" if name == "settings" else "right")
-        for row in done:
-            table.add_row(*(_text(row, name) for name in columns))
-        console.print(table)
+    table = Table(box=SIMPLE, pad_edge=False)
+    for name, head in heads.items():
+        table.add_column(Text(head), justify="left" if name == "settings" else "right")
     for row in rows:
-        if row["status"] != "finished":
-            console.print(
-                f"{row['settings'] or row['cell']}: {row['status']}: {row['reason']}", soft_wrap=True, markup=False
-            )
+        table.add_row(*map(Text, row))
+    out = io.StringIO()
+    Console(file=out, width=200, highlight=False).print(table)
     return "\n".join(line.removeprefix(" ").rstrip() for line in out.getvalue().splitlines()).strip("\n")
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return FREEZE if len({row["freeze"] for row in rows if row["status"] == "finished"}) > 1 else RANK
+
+
+def _told(rows: Sequence[Row]) -> str:
+    """Which finished cells this command did not begin, "" where it began all of them."""
+    by: dict[str, list[str]] = {}
+    for row in rows:
+        if row["status"] == "finished":
+            by.setdefault(row["done"], []).append(_name(row))
+    trained = len(by.pop("trained", []))
+    said = [f"{len(names)} {word} ({'; '.join(names)})" for word, names in by.items()]
+    return f"of {len(rows)} cells: {', '.join([*said, *([f'{trained} trained'] if trained else [])])}" if said else ""
 
 
 def _row(cell: Path) -> Row:
@@ -101,12 +146,13 @@ def _row(cell: Path) -> Row:
         "settings": " ".join(_overrides(cell)),
         "status": result["status"],
         "reason": result["reason"],
-        "reused": run.root.resolve() != cell.resolve(),
+        "done": _DONE[done_in(cell)],
         "run": str(run.root),
     }
     return {**row, **(_numbers(run, result) if result["status"] == "finished" else dict.fromkeys(_NUMBERS))}
 
 
+_DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "reused"}
 _NUMBERS = (
     "benchmark", "family", "metric", "score", "low", "high", "questions", "documents", "selection", "best_epoch",
     "zero_shot", "accuracy", "anls", "relaxed", "em", "f1", "val_loss", "zero_shot_val_loss", "freeze", "lora_r",
@@ -162,10 +208,40 @@ def _caption(row: Row) -> str:
     )
 
 
+def _name(row: Row) -> str:
+    """A cell in words, long decimals that an optimiser chose cut to four digits."""
+    settings = re.sub(r"\d+\.\d{5,}(?:e-?\d+)?", lambda found: f"{float(found[0]):.4g}", str(row["settings"]))
+    return settings or str(row["cell"])
+
+
 def _text(row: Row, name: str) -> str:
     value = row[name]
     if name == "settings":
-        return f"{value}{' (reused)' if row['reused'] else ''}"
+        return _name(row)
     if name == "score":
-        return f"{value:.3f} [{row['low']:.3f}, {row['high']:.3f}]".replace("[", r"\[")
+        return f"{value:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    return _number(name, value)
+
+
+def _over(row: Row, name: str) -> str:
+    value = row[name]
+    if name == "settings":
+        return value or "these settings"
+    if name == "seeds":
+        return str(value)
+    spread = f"{name}_sd"
+    if value is None or spread not in row or name in {"minutes", "peak_memory_mb"}:
+        return _number(name, value)
+    return f"{value:.3f} ± {row[spread]:.3f}"
+
+
+def _number(name: str, value: float | None) -> str:
     return "-" if value is None else f"{value:.{_DIGITS[name] if name in _DIGITS else 3}f}"
+
+
+def _optimised(cell: Path) -> bool:
+    """Whether a sweeper that asks for an objective chose this cell, by Hydra's own record."""
+    from omegaconf import OmegaConf
+
+    file = cell / ".hydra" / "hydra.yaml"
+    return file.exists() and not str(OmegaConf.load(file).hydra.sweeper._target_).endswith(".BasicSweeper")

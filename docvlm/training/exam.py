@@ -17,7 +17,8 @@ from docvlm.training import ranks
 from docvlm.training.epochs import table
 from docvlm.training.evaluation import Evaluation, judge
 from docvlm.training.fit import Learned, answering
-from docvlm.training.run import Run, base_checkpoint, shown
+from docvlm.training.folder import shown
+from docvlm.training.run import Run, base_checkpoint
 from docvlm.vlms import adapter
 from docvlm.vlms.base import VLM
 

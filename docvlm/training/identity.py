@@ -1,8 +1,9 @@
 """What makes two runs the same run: everything that decides the final weights, and nothing about where files lie.
 
-Left out of the config: paths (data and checkpoint are hashed instead), loggers, worker counts, what changes speed and
-nothing else (packing, features), and whether the network may be used. Left in: precision, devices, batch sizes, early
-stopping, the seed.
+Left out of the config: paths (data and checkpoint are hashed instead), names, loggers, worker counts, what changes
+speed and nothing else (packing, features), and whether the network may be used. Left in: precision, devices, batch
+sizes, early stopping, the seed. The code stands beside the fingerprint and not in it, so that a command can say that
+there is a run with these settings, made by another version (`code.py`).
 """
 
 from __future__ import annotations
@@ -11,22 +12,39 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from docvlm.config import TrainConfig
-from docvlm.data.datamodule import DocumentDataModule
+from docvlm.training import code
+
+if TYPE_CHECKING:
+    from docvlm.config import TrainConfig
+    from docvlm.data.datamodule import DocumentDataModule
 
 _ELSEWHERE = {"source", "packing", "offline", "num_workers", "checkpoint", "checkpoints", "by_scale"}
-_NO_EFFECT = {"logger", "offline", "rerun", "scale", "packing", "features", "features_folder", "features_limit_gb"}
+_NO_EFFECT = {
+    "name",
+    "logger",
+    "offline",
+    "rerun",
+    "scale",
+    "packing",
+    "features",
+    "features_folder",
+    "features_limit_gb",
+}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Fingerprints of a run, of its data (questions and pages of all splits) and of the checkpoint it starts from."""
+    """Fingerprints of a run, its data (questions and pages of all splits), the checkpoint it starts from, and the code.
+
+    A finished run stands for another with the same `run` and the same `code`.
+    """
 
     run: str
     data: str
     checkpoint: str
+    code: str
 
 
 def identify(cfg: TrainConfig, data: DocumentDataModule, checkpoint: str) -> Identity:
@@ -34,7 +52,9 @@ def identify(cfg: TrainConfig, data: DocumentDataModule, checkpoint: str) -> Ide
     found = data.fingerprint()
     decides = {**_deciding(dataclasses.asdict(cfg)), "data fingerprint": found, "checkpoint fingerprint": checkpoint}
     text = json.dumps(decides, sort_keys=True, ensure_ascii=True)
-    return Identity(hashlib.sha256(text.encode()).hexdigest()[:16], found, checkpoint)
+    return Identity(
+        hashlib.sha256(text.encode()).hexdigest()[:16], found, checkpoint, code.fingerprint(code.versions())
+    )
 
 
 def _deciding(values: dict[str, Any]) -> dict[str, Any]:

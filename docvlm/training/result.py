@@ -1,8 +1,9 @@
 """`result.json`: how a run stands, written at its start and at every end.
 
-`running` with nobody holding the folder's lock means killed. Fields: `status`, `reason` (why it failed), `fingerprint`,
-`started`, `ended` and what the caller adds: on finishing the headline with its interval (test split), the selection
-score (val split), the zero-shot row (val split, before training) and the cost.
+`running` with nobody holding the folder's lock means killed. Fields: `status`, `reason` (why it failed), `fingerprint`
+(of settings, data and checkpoint), `code` (the version of docvlm's modules), `started`, `ended` and what the caller
+adds: on finishing the headline with its interval (test split), the selection score (val split), the zero-shot row (val
+split, before training) and the cost.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from docvlm.config import Job
 from docvlm.training.files import read_json, write_json
+from docvlm.training.identity import Identity
 from docvlm.training.interrupt import Interrupted
 
 
@@ -59,6 +61,12 @@ def describe(error: BaseException | None) -> str:
         return "left before it finished"
     text = " ".join(str(error).split())
     return text if type(error).__name__ == "DocvlmError" else f"{type(error).__name__}: {text}"
+
+
+def announce(path: Path, identity: Identity) -> None:
+    """Say at once which run a folder is going to hold, so that no other process begins the same one."""
+    known = {"fingerprint": identity.run, "code": identity.code}
+    write_json(path, {"status": "running", "reason": None, **known, "started": _now(), "ended": None})
 
 
 def _now() -> str:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,9 +19,10 @@ from docvlm.config import Job, TrainConfig
 from docvlm.data.datamodule import DocumentDataModule
 from docvlm.training import machine, ranks
 from docvlm.training.files import read_json
-from docvlm.training.folder import Action, RunFolder, claim, point
+from docvlm.training.folder import Action, RunFolder, point, shown
 from docvlm.training.identity import Identity, identify
 from docvlm.training.interrupt import Interrupted, StopRequest, stop_on_signal
+from docvlm.training.ledger import claim
 from docvlm.training.manifest import describe
 from docvlm.training.result import ResultFile
 from docvlm.vlms import embedded, load_family
@@ -108,18 +108,19 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
     """Take the folder this command belongs to, keep its `result.json` true, and let go of everything at the end.
 
     A finished cell of a sweep comes back with its summary and is not to be trained. Raises `KeyboardInterrupt` where
-    the user stopped the run.
+    the user stopped the run, `TrainedElsewhere` where another process is training this cell.
     """
     identity = identify(cfg, data, fingerprint(vlm.checkpoint))
-    claimed = ranks.agree(lambda: claim(job, identity.run, rerun=cfg.rerun))
+    claimed = ranks.agree(lambda: claim(job, identity, rerun=cfg.rerun))
     main, folder = ranks.is_main(), claimed.folder
-    point(job, folder)
+    point(job, claimed)
     console = Console(quiet=not main, width=None if sys.stdout.isatty() else LOG_WIDTH)
     assert vlm.trainable is not None
     run = Run(cfg, job, data, vlm, identity, folder, claimed.action is Action.CONTINUE, StopRequest(), console)
     run.trainable = describe(vlm.trainable)
     del vlm  # this frame outlives the training: the model must be free to go before the best one is loaded
-    head = {"fingerprint": identity.run, "name": cfg.name, "family": cfg.model.family, "benchmark": data.label}
+    head = {"fingerprint": identity.run, "code": identity.code}
+    head |= {"name": cfg.name, "family": cfg.model.family, "benchmark": data.label}
     try:
         if claimed.action is Action.REUSE:
             run.summary = read_json(folder.result)
@@ -139,11 +140,6 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
         claimed.release()
         run.vlm = data.codec = None
         _release_memory()
-
-
-def shown(path: Path) -> str:
-    """A path as one would type it from here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _splits(data: DocumentDataModule) -> dict[str, list[Any]]:

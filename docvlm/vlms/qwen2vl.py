@@ -26,6 +26,7 @@ from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
 from docvlm.vlms.decoding import greedy_on_pages
 from docvlm.vlms.prefix import entered, observed
 from docvlm.vlms.qwen2vl_codec import Qwen2VLCodec
+from docvlm.vlms.recompute import use_recompute
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,6 +63,7 @@ class Qwen2VL(VLM):
         net = load_weights(net_class, checkpoint, dtype=dtype, attn=attn, offline=offline)
         use_fast_paths(net)
         use_branches(net)
+        use_recompute(net)
         return cls(net, codec, checkpoint, dtype)
 
     def set_budget(self, budget: Budget) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from docvlm.errors import DocvlmError
@@ -202,6 +203,11 @@ def _wrapped(net: PreTrainedModel, config: LoraConfig) -> PeftModel:
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         wrapped = get_peft_model(net, config)
     assert isinstance(wrapped, PeftModel)
+    for module in wrapped.modules():
+        if isinstance(module, BaseTunerLayer):
+            # Autocast puts inputs and adapters in one dtype (`VLM.autocast`). PEFT would put them in float32 first, and
+            # autocast back again: one more copy of its input for each of q, k and v, kept for the backward pass.
+            module.cast_input_dtype_enabled = False
     return wrapped
 
 
