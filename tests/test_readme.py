@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from docvlm.config import EvaluateConfig, ReportConfig, TrainConfig
+from docvlm.config import BenchmarkConfig, EvaluateConfig, ReportConfig, TrainConfig
 from docvlm.config.compose import rehearse
 
 YOURS = ("my_invoices", "/data/DocVQA", "/models/my-qwen", "answers.jsonl", "DIR", "outputs/<time>")
 """What stands for a path of the reader's own."""
-SCHEMAS = {"train": TrainConfig, "evaluate": EvaluateConfig, "report": ReportConfig}
+SCHEMAS = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "benchmark": BenchmarkConfig,
+    "report": ReportConfig,
+}
 
 
 @pytest.fixture(scope="module")

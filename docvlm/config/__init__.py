@@ -8,6 +8,7 @@ from docvlm.config.checks import check
 from docvlm.config.entry import verb
 from docvlm.config.schema import (
     CONF_DIR,
+    BenchmarkConfig,
     BudgetConf,
     DataConf,
     EvaluateConfig,
@@ -25,6 +26,7 @@ from docvlm.config.schema import (
 
 __all__ = [
     "CONF_DIR",
+    "BenchmarkConfig",
     "BudgetConf",
     "DataConf",
     "EvaluateConfig",

@@ -17,10 +17,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from docvlm.config.checks import check
-from docvlm.config.schema import CONF_DIR, EvaluateConfig, Job, ReportConfig, TrainConfig
+from docvlm.config.schema import CONF_DIR, BenchmarkConfig, EvaluateConfig, Job, ReportConfig, TrainConfig
 from docvlm.errors import DocvlmError
 
-C = TypeVar("C", TrainConfig, EvaluateConfig, ReportConfig)
+C = TypeVar("C", TrainConfig, EvaluateConfig, BenchmarkConfig, ReportConfig)
 
 
 def detect_scale() -> str:
@@ -112,7 +112,7 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
-def _scale_line(choice: str, config: TrainConfig | EvaluateConfig) -> str:
+def _scale_line(choice: str, config: TrainConfig | EvaluateConfig | BenchmarkConfig) -> str:
     name = config.scale.name
     other = "full" if name == "tiny" else "tiny"
     why = "as you said"
@@ -120,7 +120,8 @@ def _scale_line(choice: str, config: TrainConfig | EvaluateConfig) -> str:
         why = "auto: no CUDA device found" if name == "tiny" else "auto: a CUDA device is present"
     source = config.data.source if isinstance(config, TrainConfig) else config.scale.source
     what = f"checkpoint {config.model.checkpoint}, pages from {source}"
-    if isinstance(config, EvaluateConfig) and (config.run or config.best or config.predictions):
+    of_run = not isinstance(config, TrainConfig) and (config.run or config.best)
+    if of_run or (isinstance(config, EvaluateConfig) and config.predictions):
         what = f"pages from {source}"  # the run says which checkpoint
     return f"scale={name} ({why}): {what}. scale={other} overrides it."
 
