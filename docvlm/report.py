@@ -29,7 +29,7 @@ def main(cfg: ReportConfig, job: Job) -> None:
     exams = [examine(answers) for answers in inputs.answers]
     parts = sections.build(inputs, exams, cfg, folder / "figures")
     drawn = bool(exams) and all(exam.kind == GENERATED for exam in exams)
-    report = page.Report(answer(exams, cfg.target), highlights(exams), parts, drawn)
+    report = page.Report(answer(exams, cfg.target), highlights(exams, inputs.benchmarks), parts, drawn)
     html, text = page.write(folder, report)
     cards = [card.write(folder / "cards" / f"{run.family}-{run.scale}", run, exams) for run in inputs.chosen]
     for one in report.answers:

@@ -91,7 +91,7 @@ def test_latency_costs_and_robustness_are_taken_from_their_files(swept: Path, mo
         "pages_per_s": 8.0, "peak_memory_mb": 900.0,
     }  # fmt: skip
     price = {
-        "name": "T4", "latency_ms": 123.0, "usd_per_1000_pages": 0.012, "batch": None, "usd_per_hour": 0.35,
+        "kind": "machine", "name": "T4", "latency_ms": 123.0, "usd_per_1000_pages": 0.012, "batch": None, "usd_per_hour": 0.35,
         "usd_per_1000_pages_batched": None, "date": "2026-11-01", "note": "", "source": "a price list",
     }  # fmt: skip
     point = {"resolution": "65536", "score": interval(0.5) | {"metric": "anls"}, "difference_to_first": None}
@@ -126,6 +126,7 @@ def test_latency_costs_and_robustness_are_taken_from_their_files(swept: Path, mo
         (swept / "1" / "eval" / name).write_text(json.dumps(whole))
     seen = Text(reported(swept.parents[1], monkeypatch)).text
     tables = swept.parents[1] / "outputs/report/tables"
+    assert "an answer takes 123 ms median of one page on T4" in seen
     for name, column, value in (
         ("latency", "p95_ms", "234.0"), ("costs", "usd_per_1000_pages", "0.012"), ("frontier", "score", "0.5"),
         ("robustness", "delta", "-0.2"), ("controls", "adds", "0.4"),

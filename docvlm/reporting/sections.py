@@ -12,7 +12,9 @@ from docvlm.evaluation.runs import Run
 from docvlm.reporting import (
     commands,
     gallery,
+    published,
     tables_failures,
+    tables_published,
     tables_robustness,
     tables_scores,
     tables_setup,
@@ -37,7 +39,7 @@ def build(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Pat
     """All sections; figures are drawn into the folder `figures` on the way."""
     return [
         _main(inputs, exams),
-        _published(),
+        _published(exams),
         _ablations(inputs, figures),
         _types(exams, figures),
         _failures(exams, cfg, figures),
@@ -64,9 +66,15 @@ def _main(inputs: Inputs, exams: Sequence[Exam]) -> Section:
     return Section("scores", "Test scores", blocks)
 
 
-def _published() -> Section:
-    text = "What others report for the same benchmarks, with source, split and protocol."
-    return Section("published", "Beside published numbers", [ToRun(text, [EVALUATE + " scale=full"])])
+def _published(exams: Sequence[Exam]) -> Section:
+    entries = published.read()
+    found = tables_published.beside_ours(exams, entries)
+    blocks: list[Block] = list(found)
+    if not found:
+        text = "Ours beside what others report on the same public benchmark and split."
+        blocks.append(ToRun(text, [f"{EVALUATE} scale=full"]))
+    blocks += [tables_published.scores(entries), *tables_published.experiments(entries)]
+    return Section("published", "Beside published numbers", blocks)
 
 
 def _ablations(inputs: Inputs, figures: Path) -> Section:

@@ -70,7 +70,11 @@ def costs(found: Measured) -> Table:
         Column("usd_per_1000_pages_batched", "USD, in batches"), Column("usd_per_hour", "USD an hour", 2),
         Column("date", "price of", kind="text"), RUN,
     )  # fmt: skip
-    rows = [{**row, **_head(record, source)} for source, record in found.records for row in record["costs"]]
+    rows = [
+        {**row, **_head(record, source)} | ({"model": row["name"]} if row["kind"] == "api" else {})
+        for source, record in found.records
+        for row in record["costs"]
+    ]
     notes = [
         "One question a page. A machine has a cost only where the model was timed on it; prices are yours to edit."
     ]
