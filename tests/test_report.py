@@ -20,12 +20,12 @@ from docvlm.reporting.answers import answer
 from docvlm.reporting.exams import Exam, examine
 from tests.runs import finished
 
-EVIL = "<script>alert('x')</script>"
+EVIL = "<script>alert('x')</script> $\\frac{"
 KINDS = ("form", "letter", "table")
 
 
 def answers(
-    right: float, *, seed: int = 0, questions: int = 240, benchmark: str = "docvqa", **changed: str
+    right: float, *, seed: int = 0, questions: int = 240, benchmark: str = "docvqa", **changed: Any
 ) -> list[dict[str, Any]]:
     """Answers to the same questions whatever `right` is: three kinds of documents, four questions each."""
     rng, hard = np.random.default_rng(seed), np.random.default_rng(9).random(questions)
@@ -101,12 +101,17 @@ def test_nothing_at_all_says_what_to_run(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_predictions_are_text_whatever_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evil = {"question": EVIL, "prediction": EVIL, "answers": [EVIL + "1"], "document_type": EVIL}
-    file = written(tmp_path / "evil.jsonl", answers(0.5, **evil))  # type: ignore[arg-type]
-    page = reported(tmp_path, monkeypatch, f"predictions=[{file.name}]")
-    assert EVIL not in page and html.escape(EVIL, quote=False) in page.replace("&#39;", "'")
+    evil: dict[str, Any] = {"question": EVIL, "answers": [EVIL]}
+    for name, right in (("before", EVIL + "1"), ("after", EVIL)):
+        rows = answers(0.5, **evil)
+        for i, row in enumerate(rows):
+            row |= {"prediction": right if i % 3 else "", "document_type": EVIL + KINDS[i // 4 % 3]}
+        written(tmp_path / f"{name}.jsonl", rows)
+    page = reported(tmp_path, monkeypatch, "predictions=[before.jsonl,after.jsonl]")
+    assert "<script>alert" not in page and html.escape(EVIL).replace("&#x27;", "&#39;") in page
     assert sum(tag == "script" for tag, _ in Text(page).tags) == 1, "the page's own"
     assert "<script" not in (tmp_path / "outputs/report/report.md").read_text(encoding="utf-8")
+    assert (tmp_path / "outputs/report/figures/gains-by-type.svg").exists(), "types are labels of a figure too"
 
 
 def test_the_page_needs_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from docvlm.config.compose import load
 from docvlm.reporting import card, commands
 from docvlm.reporting.exams import examine
 from docvlm.reporting.gather import gather
+from docvlm.reporting.tables_setup import audited
 from tests.runs import finished, result
 from tests.test_report import Text, reported
 
@@ -81,6 +82,32 @@ def test_a_card_is_one_the_hub_reads(swept: Path) -> None:
     assert commands.of_folder("train", run.folder.root) in found.text
 
 
+PAGES = {"train": 10, "val": 4, "test": 6}
+NOTHING = {"documents": 0, "questions": 0}
+FOUND = {"documents": 2, "questions": 7}
+
+
+@pytest.mark.parametrize(
+    "audit, said",
+    [
+        (None, "not audited"),
+        ({"mode": "off"}, "not audited"),
+        (
+            {"mode": "stop", "overlaps": {"test": {"pixels": 0}}, "pages": PAGES, "dropped": NOTHING},
+            "audited, no overlap among 20 pages",
+        ),
+        (
+            {"mode": "drop", "overlaps": {"val": {"id": 1}, "test": {"id": 2}}, "pages": PAGES, "dropped": FOUND},
+            "audited, 3 pairs; 2 documents (7 questions) left out of train",
+        ),
+    ],
+)
+def test_the_data_table_says_what_the_audit_found(audit: dict[str, Any] | None, said: str) -> None:
+    about = json.loads((finished() / "manifest.json").read_text())["data"]
+    about = {key: value for key, value in about.items() if key != "audit"}
+    assert audited(about if audit is None else about | {"audit": audit}) == said
+
+
 def interval(mean: float, **more: float) -> dict[str, Any]:
     return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 96, "clusters": 24} | more
 
@@ -91,8 +118,9 @@ def test_latency_costs_and_robustness_are_taken_from_their_files(swept: Path, mo
         "pages_per_s": 8.0, "peak_memory_mb": 900.0,
     }  # fmt: skip
     price = {
-        "kind": "machine", "name": "T4", "latency_ms": 123.0, "usd_per_1000_pages": 0.012, "batch": None, "usd_per_hour": 0.35,
-        "usd_per_1000_pages_batched": None, "date": "2026-11-01", "note": "", "source": "a price list",
+        "kind": "machine", "name": "T4", "latency_ms": 123.0, "usd_per_1000_pages": 0.012, "batch": None,
+        "usd_per_hour": 0.35, "usd_per_1000_pages_batched": None, "date": "2026-11-01", "note": "",
+        "source": "a price list",
     }  # fmt: skip
     point = {"resolution": "65536", "score": interval(0.5) | {"metric": "anls"}, "difference_to_first": None}
     record = {

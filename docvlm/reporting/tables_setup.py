@@ -78,10 +78,11 @@ def audited(about: Mapping[str, Any]) -> str:
     if "audit" not in about or about["audit"]["mode"] == "off":
         return "not audited"
     found = about["audit"]
-    count = sum(sum(kinds.values()) for kinds in found["overlaps"].values())
-    if not count:
-        return "audited, no overlap"
-    return f"audited, {count} overlaps; {found['dropped_questions']} questions left out of train"
+    pairs = sum(sum(kinds.values()) for kinds in found["overlaps"].values())
+    if not pairs:
+        return f"audited, no overlap among {sum(found['pages'].values())} pages"
+    out = found["dropped"]
+    return f"audited, {pairs} pairs; {out['documents']} documents ({out['questions']} questions) left out of train"
 
 
 def training(runs: Sequence[Run]) -> Table | None:

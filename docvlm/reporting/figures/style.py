@@ -27,6 +27,7 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 WIDTH, HEIGHT = 7.2, 3.0  # inches: the text width of a paper, two panels side by side
 _RC = {
+    "text.parse_math": False,  # labels are other people's words: a "$" is a dollar
     "svg.hashsalt": "docvlm", "svg.fonttype": "path", "pdf.fonttype": 42, "font.size": 9, "font.family": "DejaVu Sans",
     "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8, "ytick.labelsize": 8,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
@@ -72,7 +73,7 @@ def finish(panels: Panels, folder: Path, name: str, title: str, alt: str) -> Fig
 def inline(svg: str, name: str) -> str:
     """An SVG file as part of a page: no prologue, sized by its view box, its ids its own, colours as CSS variables."""
     body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)  # comments repeat every label
     points = float(re.search(r'width="([\d.]+)pt"', body)[1])  # type: ignore[index]  # matplotlib always writes it
     body = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", body, count=1)
     body = re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", body, count=1)
