@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from docvlm import build
-from docvlm.config import CONF_DIR, EvaluateConfig, TrainConfig, check
+from docvlm.config import CONF_DIR, AuditConfig, EvaluateConfig, TrainConfig, check
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
 
-ROOT_FILES = {"train": TrainConfig, "evaluate": EvaluateConfig}
+ROOT_FILES = {"train": TrainConfig, "evaluate": EvaluateConfig, "audit": AuditConfig}
 GROUPS = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "local")
 CHOICES = [(file.parent.name, file.stem) for group in GROUPS for file in sorted((CONF_DIR / group).glob("*.yaml"))]
 

@@ -8,6 +8,7 @@ from docvlm.config.checks import check
 from docvlm.config.entry import verb
 from docvlm.config.schema import (
     CONF_DIR,
+    AuditConfig,
     BudgetConf,
     DataConf,
     EvaluateConfig,
@@ -23,6 +24,7 @@ from docvlm.config.schema import (
 
 __all__ = [
     "CONF_DIR",
+    "AuditConfig",
     "BudgetConf",
     "DataConf",
     "EvaluateConfig",
