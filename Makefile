@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed# newer than pyproject.toml and constraints.txt: nothing to install
 BENCHMARKS := docvqa,chartqa,infovqa
 
-.PHONY: help setup demo eval test test-slow check format base bench bench-full bench-gpu clean
+.PHONY: help setup demo eval benchmark test test-slow check format base bench bench-full bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ demo: $(STAMP) ## both ablations on the embedded checkpoints, then the evaluatio
 
 eval: $(STAMP) ## zero-shot baseline and the best run of each family on the three benchmarks
 	$(BIN)/python -m docvlm.evaluate best=true baseline=true benchmarks=[$(BENCHMARKS)]
+
+benchmark: $(STAMP) ## latency, memory, cost per 1 000 pages and accuracy at three page sizes, of the best run of each family
+	$(BIN)/python -m docvlm.benchmark best=true
 
 test: $(STAMP) ## the tests that need neither a GPU nor long
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile

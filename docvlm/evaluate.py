@@ -15,23 +15,23 @@ goes on, and one that is there is read.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docvlm.config import EvaluateConfig, Job, verb
+from docvlm.training.files import remove_unused
 
 if TYPE_CHECKING:
     from docvlm.evaluation.analysis import Analysis
     from docvlm.evaluation.table import Row
 
 
-@verb("evaluate", EvaluateConfig, on_failure=lambda job, reason: _leave(job.folder))
+@verb("evaluate", EvaluateConfig, on_failure=lambda job, reason: remove_unused(job.folder, "evaluate"))
 def main(cfg: EvaluateConfig, job: Job) -> None:
     """Choose what is evaluated, answer, score, show, write."""
     if cfg.predictions is not None:
         _score_only(cfg, Path(cfg.output) if cfg.output else job.folder)
-        _leave(job.folder)
+        remove_unused(job.folder, "evaluate")
         return
     from docvlm.evaluation import analysis, pairs, table
 
@@ -41,7 +41,7 @@ def main(cfg: EvaluateConfig, job: Job) -> None:
     folder = Path(cfg.output) if cfg.output else Path(cfg.run, "eval") if cfg.run else job.folder
     files = table.write(folder, rows) + analysis.write(folder, apart) + _beyond(cfg, rows, folder)
     print(*(f"written: {file}" for file in files), sep="\n")
-    _leave(job.folder)
+    remove_unused(job.folder, "evaluate")
 
 
 def _score_only(cfg: EvaluateConfig, folder: Path) -> None:
@@ -87,12 +87,6 @@ def _beyond(cfg: EvaluateConfig, rows: list[Row], folder: Path) -> list[Path]:
         console.print(*map(robustness_table.table, corrupted))
         files += robustness_table.write(folder, corrupted)
     return files
-
-
-def _leave(folder: Path) -> None:
-    """Hydra's folder goes where nothing was written into it."""
-    if {path.name for path in folder.iterdir()} <= {".hydra", "evaluate.log"}:
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

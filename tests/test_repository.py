@@ -17,7 +17,7 @@ import pytest
 
 import docvlm
 
-VERBS = ["train", "evaluate", "audit", "predict"]
+VERBS = ["train", "evaluate", "audit", "predict", "benchmark"]
 LONGEST_FILE = 300  # lines
 LONGEST_FUNCTION = 80
 LARGEST_FILE = 1 << 20  # bytes; the embedded checkpoints apart
@@ -127,6 +127,7 @@ def test_a_wheel_works_in_another_folder(root: Path, tmp_path: Path) -> None:
     packed = {name.removeprefix("docvlm/") for name in names if name.startswith("docvlm/conf/")}
     conf = {file.relative_to(root).as_posix() for file in (root / "conf").rglob("*.yaml")}
     assert packed == {name for name in conf if not name.startswith("conf/local/")}
+    assert "docvlm/docs/published.yaml" in names
     for family in ("qwen2vl", "florence2"):
         assert f"docvlm/vlms/embedded/{family}/model.safetensors" in names
 
@@ -137,6 +138,9 @@ def test_a_wheel_works_in_another_folder(root: Path, tmp_path: Path) -> None:
     (site / "packages.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     where = run(python, "-c", "import docvlm.config as c; print(c.CONF_DIR)").stdout.strip()
     assert Path(where) == site / "docvlm" / "conf"
+    read = "from docvlm.reporting import published; print(published.DEFAULT, len(published.read()))"
+    file, count = run(python, "-c", read).stdout.split()
+    assert Path(file) == site / "docvlm" / "docs" / "published.yaml" and int(count) > 50
     for verb in VERBS:
         done = run(python, "-m", f"docvlm.{verb}", "--help")
         assert done.returncode == 0 and "docvlm" in done.stdout, done.stderr

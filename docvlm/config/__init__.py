@@ -9,6 +9,7 @@ from docvlm.config.entry import verb
 from docvlm.config.schema import (
     CONF_DIR,
     AuditConfig,
+    BenchmarkConfig,
     BudgetConf,
     DataConf,
     EvaluateConfig,
@@ -25,6 +26,7 @@ from docvlm.config.schema import (
 __all__ = [
     "CONF_DIR",
     "AuditConfig",
+    "BenchmarkConfig",
     "BudgetConf",
     "DataConf",
     "EvaluateConfig",

@@ -14,6 +14,7 @@ from typing import Any
 
 from docvlm.config.schema import (
     AuditConfig,
+    BenchmarkConfig,
     BudgetConf,
     DataConf,
     EvaluateConfig,
@@ -33,7 +34,7 @@ SWITCH = ("on", "off")
 AUDITS = ("auto", "stop", "drop", "off")
 
 
-def check(cfg: TrainConfig | EvaluateConfig | AuditConfig, *, sweep: bool = False) -> None:
+def check(cfg: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig, *, sweep: bool = False) -> None:
     """Raise `DocvlmError` for the first impossible value. `sweep`: the config is one cell of `-m`."""
     targets(dataclasses.asdict(cfg))
     _model(cfg.model)
@@ -45,8 +46,15 @@ def check(cfg: TrainConfig | EvaluateConfig | AuditConfig, *, sweep: bool = Fals
     _budget(cfg.budget, cfg.model.family)
     if isinstance(cfg, TrainConfig):
         _train(cfg, sweep=sweep)
+    elif isinstance(cfg, BenchmarkConfig):
+        _benchmark(cfg)
     else:
         _evaluate(cfg)
+
+
+def check_data(data: DataConf, key: str) -> None:
+    """The same for one benchmark's data, where only a run says which benchmark it is."""
+    _data(data, key)
 
 
 def targets(values: Any, path: str = "") -> None:
@@ -227,3 +235,30 @@ def _corruptions(cfg: EvaluateConfig) -> None:
         _need(len(set(given)) == len(given), key, given, "name each only once")
     most = cfg.robustness_limit
     _need(most is None or most >= 1, "robustness_limit", most, "1 or more questions, or null for all")
+
+
+def _benchmark(cfg: BenchmarkConfig) -> None:
+    given = [key for key in ("run", "checkpoint") if getattr(cfg, key) is not None] + ["best"] * cfg.best
+    _need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
+    for key, paths in (("run", [cfg.run]), ("prices", [cfg.prices]), ("measured", cfg.measured)):
+        for path in paths:
+            _need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
+    _need(
+        cfg.benchmark is None or cfg.benchmark in cfg.data, "benchmark", cfg.benchmark, f"one of {', '.join(cfg.data)}"
+    )
+    if cfg.benchmark is not None:
+        _data(cfg.data[cfg.benchmark], f"data.{cfg.benchmark}")
+    for budget in cfg.budgets or []:
+        advice = "give pixels as in budgets=[1003520,501760], or height x width as in budgets=[768x768,384x384]"
+        _need(re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", budget) is not None, "budgets", budget, advice)
+    _need(cfg.budgets != [], "budgets", "[]", "name one or more, or null for the model's own, a half and a quarter")
+    repeated = len(set(cfg.budgets or [])) < len(cfg.budgets or [])
+    _need(not repeated, "budgets", cfg.budgets, "name each only once")
+    batch = cfg.batch == "auto" or re.fullmatch(r"[1-9]\d*", cfg.batch) is not None
+    _need(batch, "batch", cfg.batch, "a number of questions of 1 or more, or auto for the largest that fits")
+    for key in ("pages", "warmup", "max_batch"):
+        _need(getattr(cfg, key) >= 1, key, getattr(cfg, key), "1 or more")
+    limit = cfg.memory_limit_gb
+    _need(limit is None or limit > 0, "memory_limit_gb", limit, "above 0, or null for the machine's own")
+    _need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
+    _need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")

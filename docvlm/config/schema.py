@@ -236,6 +236,38 @@ class AuditConfig(_ReadOnly):
     offline: bool
 
 
+@dataclass
+class BenchmarkConfig(_ReadOnly):
+    """Everything `docvlm.benchmark` can be told. What is timed is chosen as by `docvlm.evaluate`.
+
+    `batch` is a number or `auto`; each of `budgets` a number of pixels or `HEIGHTxWIDTH`.
+    """
+
+    scale: ScaleConf
+    model: ModelConf
+    budget: BudgetConf
+    data: dict[str, DataConf]
+    run: str | None
+    best: bool
+    checkpoint: str | None
+    benchmark: str | None
+    budgets: list[str] | None
+    pages: int
+    warmup: int
+    batch: str
+    max_batch: int
+    memory_limit_gb: float | None
+    split: str
+    limit: int | None
+    prices: str | None
+    measured: list[str]
+    output: str | None
+    rerun: bool
+    packing: str
+    seed: int
+    offline: bool
+
+
 @dataclass(frozen=True)
 class Job:
     """Where one execution of a verb writes, which cell of which sweep it is, and where earlier ones lie.

@@ -6,7 +6,7 @@ One set of weights is in memory at a time; it answers all benchmarks before the 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,10 +47,10 @@ def chosen(cfg: EvaluateConfig, job: Job) -> list[Pair]:
     output = None if cfg.output is None else Path(cfg.output).expanduser()
     if cfg.run is not None:
         run = runs.read(Path(cfg.run).expanduser())
-        _same_scale(run, cfg, job)
+        same_scale(run, cfg.scale.name, job)
         return [_pair(run, cfg, output)]
     if cfg.best:
-        return [_pair(run, cfg, output) for run in _best(cfg).values()]
+        return [_pair(run, cfg, output) for run in best_runs(cfg.scale.name, cfg.benchmarks).values()]
     return [Pair(subjects.configured(cfg, output), None)]
 
 
@@ -67,28 +67,26 @@ def _pair(run: Run, cfg: EvaluateConfig, output: Path | None) -> Pair:
     return Pair(subjects.of_run(run, output, cfg.offline), baseline)
 
 
-def _same_scale(run: Run, cfg: EvaluateConfig, job: Job) -> None:
+def same_scale(run: Run, scale: str, job: Job) -> None:
     """A tiny model on full-size pages reads nothing: that is a mistake unless the scale was said."""
     said = any(override.startswith("scale=") for override in job.overrides)
-    if run.scale != cfg.scale.name and not said:
+    if run.scale != scale and not said:
         raise DocvlmError(
-            f"run={cfg.run}: trained at scale={run.scale}, but the pages here would be of scale={cfg.scale.name}; "
+            f"run={run.folder.root}: trained at scale={run.scale}, but the pages here would be of scale={scale}; "
             f"add scale={run.scale}"
         )
 
 
-def _best(cfg: EvaluateConfig) -> dict[str, Run]:
+def best_runs(scale: str, benchmarks: Sequence[str]) -> dict[str, Run]:
     """The best finished run of each family at this scale, among those trained on one of the benchmarks."""
-    wanted = (*cfg.benchmarks, MIXTURE)
+    wanted = (*benchmarks, MIXTURE)
     fitting = [
-        run
-        for run in runs.finished()
-        if run.scale == cfg.scale.name and run.manifest["config"]["data"]["name"] in wanted
+        run for run in runs.finished() if run.scale == scale and run.manifest["config"]["data"]["name"] in wanted
     ]
     best = runs.best(fitting)
     if not best:
         raise DocvlmError(
-            f"no finished run at scale={cfg.scale.name} on {', '.join(wanted)} under outputs/ or multirun/; "
+            f"no finished run at scale={scale} on {', '.join(wanted)} under outputs/ or multirun/; "
             f"train one first: python -m docvlm.train model={FAMILIES[0]}"
         )
     for family in FAMILIES:

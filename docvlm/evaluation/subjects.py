@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from docvlm.evaluation.runs import Run
 
 if TYPE_CHECKING:
-    from docvlm.config import EvaluateConfig
+    from docvlm.config import BenchmarkConfig, EvaluateConfig
     from docvlm.vlms.base import VLM
 
 ZERO_SHOT = Path("outputs") / "zero-shot"
@@ -58,7 +58,7 @@ def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     return of_checkpoint(run.family, record["checkpoint"], budget, dtype, attn, output, offline)
 
 
-def configured(cfg: EvaluateConfig, output: Path | None) -> Subject:
+def configured(cfg: EvaluateConfig | BenchmarkConfig, output: Path | None) -> Subject:
     """The checkpoint the config names, with the config's budget."""
     from docvlm.vlms.codec import Budget
 

@@ -62,6 +62,12 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_whole(path, write)
 
 
+def remove_unused(folder: Path, verb: str) -> None:
+    """Hydra's folder of a command goes where nothing but Hydra's own record was written into it."""
+    if {path.name for path in folder.iterdir()} <= {".hydra", f"{verb}.log"}:
+        shutil.rmtree(folder)
+
+
 def replace_folder(new: Path, place: Path) -> None:
     """Put folder `new` where `place` is. Between the two steps `place` is missing, never mixed from both."""
     if place.exists():

@@ -103,6 +103,15 @@ class VLM(nn.Module, ABC):
         """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
 
     @abstractmethod
+    def set_budget(self, budget: Budget) -> None:
+        """Read pages at another budget from now on. Raises `DocvlmError` if the checkpoint cannot."""
+
+    @property
+    def forced_tokens(self) -> int:
+        """Tokens a decoder is made to say before the first token of an answer."""
+        return 0
+
+    @abstractmethod
     def vision_blocks(self) -> list[Block]:
         """The tower's blocks from input to output; together they hold every tower parameter exactly once.
 

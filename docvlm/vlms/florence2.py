@@ -166,6 +166,17 @@ class Florence2(VLM):
         codec = Florence2Codec(processor, net.config, net.generation_config, budget)
         return cls(net, codec, checkpoint, dtype)
 
+    def set_budget(self, budget: Budget) -> None:
+        """Pixels of a page, `height` x `width`."""
+        generation = self.bare.generation_config
+        assert generation is not None
+        self.codec = Florence2Codec(self.codec.processor, self.bare.config, generation, budget)
+
+    @property
+    def forced_tokens(self) -> int:
+        """`<s>`, where the checkpoint forces it, is generated and belongs to no answer."""
+        return len(self.codec.start) - 1
+
     def vision_blocks(self) -> list[Block]:
         """One a DaViT block over all stages; a stage's convolution is of its first block, the projector of the last."""
         tower = "model.vision_tower"

@@ -66,6 +66,10 @@ class Qwen2VL(VLM):
         use_recompute(net)
         return cls(net, codec, checkpoint, dtype)
 
+    def set_budget(self, budget: Budget) -> None:
+        """Pixels of a page, `min_pixels` to `max_pixels`."""
+        self.codec = Qwen2VLCodec(self.codec.processor, budget)
+
     def vision_blocks(self) -> list[Block]:
         """One a transformer block of the tower; the patch embedding belongs to the first, the merger to the last."""
         depth = len(self.bare.get_submodule("model.visual.blocks"))

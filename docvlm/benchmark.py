@@ -1,0 +1,54 @@
+"""Benchmark: how long an answer takes, what memory and money it costs, and what accuracy a smaller page gives up.
+
+    python -m docvlm.benchmark run=DIR                                     a run
+    python -m docvlm.benchmark run=DIR budgets=[1003520,501760,250880]     at several page sizes: the frontier
+    python -m docvlm.benchmark best=true                                   the best run of each family
+    python -m docvlm.benchmark model=florence2 checkpoint=DIR              a checkpoint as it comes
+
+Latency is what a person waits for, from opening the page to the text, at batch 1 and at the largest batch that fits.
+Costs come from measured latencies and `conf/prices.yaml`, which is yours to edit. Results go to the run's `benchmark/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docvlm.config import BenchmarkConfig, Job, verb
+from docvlm.training.files import remove_unused
+
+if TYPE_CHECKING:
+    from docvlm.evaluation.prices import Prices
+    from docvlm.evaluation.subjects import Subject
+
+
+@verb("benchmark", BenchmarkConfig, on_failure=lambda job, reason: remove_unused(job.folder, "benchmark"))
+def main(cfg: BenchmarkConfig, job: Job) -> None:
+    """Choose what is measured; then for each: load, time and score at every budget, price, show, write."""
+    from docvlm.evaluation import contenders, prices
+
+    listed = prices.read(prices.DEFAULT if cfg.prices is None else Path(cfg.prices).expanduser())
+    for subject, name in contenders.chosen(cfg, job):
+        _benchmark(cfg, subject, name, listed)
+    remove_unused(job.folder, "benchmark")
+
+
+def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, listed: Prices) -> None:
+    from docvlm.evaluation import contenders, frontier, predict
+    from docvlm.evaluation.printing import console
+    from docvlm.reporting import benchmark, benchmark_tables
+
+    data = contenders.data(cfg, name)
+    vlm = subject.load().to(predict.device())
+    base, who = contenders.base(cfg, subject, vlm), benchmark.identity(subject, vlm, data.label)
+    others = benchmark.elsewhere(base, who, cfg.measured)
+    measured = frontier.measure(cfg, subject, vlm, data, lambda line: print(line, flush=True))
+    found = benchmark.record(cfg, subject, vlm, who, data.source, measured)
+    files, costs = benchmark.write(base, found, others, listed)
+    for shown in benchmark_tables.tables(found, costs):
+        console().print(shown)
+    print(*(f"written: {file}" for file in files), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
