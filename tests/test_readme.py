@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from docvlm.config import BenchmarkConfig, EvaluateConfig, TrainConfig
+from docvlm.config import AuditConfig, BenchmarkConfig, EvaluateConfig, TrainConfig
 from docvlm.config.compose import rehearse
 
 YOURS = ("my_invoices", "/data/DocVQA", "/models/my-qwen", "answers.jsonl", "DIR", "outputs/<time>")
 """What stands for a path of the reader's own."""
-SCHEMAS = {"train": TrainConfig, "evaluate": EvaluateConfig, "benchmark": BenchmarkConfig}
+SCHEMAS = {"train": TrainConfig, "evaluate": EvaluateConfig, "audit": AuditConfig, "benchmark": BenchmarkConfig}
 
 
 @pytest.fixture(scope="module")

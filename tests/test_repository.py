@@ -17,7 +17,7 @@ import pytest
 
 import docvlm
 
-VERBS = ["train", "evaluate", "predict", "benchmark"]
+VERBS = ["train", "evaluate", "audit", "predict", "benchmark"]
 LONGEST_FILE = 300  # lines
 LONGEST_FUNCTION = 80
 LARGEST_FILE = 1 << 20  # bytes; the embedded checkpoints apart

@@ -8,6 +8,7 @@ from docvlm.config.checks import check
 from docvlm.config.entry import verb
 from docvlm.config.schema import (
     CONF_DIR,
+    AuditConfig,
     BenchmarkConfig,
     BudgetConf,
     DataConf,
@@ -24,6 +25,7 @@ from docvlm.config.schema import (
 
 __all__ = [
     "CONF_DIR",
+    "AuditConfig",
     "BenchmarkConfig",
     "BudgetConf",
     "DataConf",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.config.schema import (
+    AuditConfig,
     BenchmarkConfig,
     BudgetConf,
     DataConf,
@@ -30,15 +31,19 @@ PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-t
 DTYPES = ("float32", "bfloat16", "float16")
 SPLITS = ("test", "val")
 SWITCH = ("on", "off")
+AUDITS = ("auto", "stop", "drop", "off")
 
 
-def check(cfg: TrainConfig | EvaluateConfig | BenchmarkConfig, *, sweep: bool = False) -> None:
+def check(cfg: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig, *, sweep: bool = False) -> None:
     """Raise `DocvlmError` for the first impossible value. `sweep`: the config is one cell of `-m`."""
     targets(dataclasses.asdict(cfg))
     _model(cfg.model)
-    _budget(cfg.budget, cfg.model.family)
     _need(cfg.packing in SWITCH, "packing", cfg.packing, "choose on or off")
     _need(0 <= cfg.seed < 2**32, "seed", cfg.seed, "choose one from 0 to 4294967295")
+    if isinstance(cfg, AuditConfig):
+        _data(cfg.data, "data")
+        return
+    _budget(cfg.budget, cfg.model.family)
     if isinstance(cfg, TrainConfig):
         _train(cfg, sweep=sweep)
     elif isinstance(cfg, BenchmarkConfig):
@@ -83,6 +88,8 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     packed_flash = cfg.packing == "on" and cfg.model.family == "qwen2vl" and "flash" in cfg.model.attn
     advice = "FlashAttention takes no mask of branches; use sdpa, or packing=off"
     _need(not packed_flash, "model.attn", cfg.model.attn, advice)
+    advice = "stop (an overlap ends the run), drop (takes it out of train), auto (by the source) or off"
+    _need(cfg.audit in AUDITS, "audit", cfg.audit, advice)
     _need(cfg.features in ("auto", *SWITCH), "features", cfg.features, "choose auto, on or off")
     _need(cfg.features_limit_gb > 0, "features_limit_gb", cfg.features_limit_gb, "above 0; features=off stores nothing")
     optim = cfg.optim

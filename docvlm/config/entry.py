@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docvlm.config.schema import CONF_DIR, BenchmarkConfig, EvaluateConfig, Job, TrainConfig
+from docvlm.config.schema import CONF_DIR, AuditConfig, BenchmarkConfig, EvaluateConfig, Job, TrainConfig
 from docvlm.errors import DocvlmError, TrainedElsewhere
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-C = TypeVar("C", TrainConfig, EvaluateConfig, BenchmarkConfig)
+C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig)
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 _SWEEP = ("-m", "--multirun")
 _RANK = "LOCAL_RANK"  # set for the processes of a device by torchrun and Lightning: the first one speaks

@@ -179,6 +179,7 @@ class TrainConfig(_ReadOnly):
     logger: dict[str, Any]
     callbacks: dict[str, Any]
     packing: str
+    audit: str
     features: str
     features_folder: str
     features_limit_gb: float
@@ -217,6 +218,19 @@ class EvaluateConfig(_ReadOnly):
     severities: list[int]
     robustness_limit: int | None
     controls: bool
+    packing: str
+    seed: int
+    offline: bool
+
+
+@dataclass
+class AuditConfig(_ReadOnly):
+    """Everything `docvlm.audit` can be told (`conf/audit.yaml`). `model` only says what `scale` asks of it."""
+
+    scale: ScaleConf
+    model: ModelConf
+    data: DataConf
+    features_folder: str
     packing: str
     seed: int
     offline: bool
