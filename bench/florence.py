@@ -23,8 +23,9 @@ SIDE = 768  # pixels, as published: 24 x 24 tokens and one
 
 
 def cells(suite: Suite) -> list[Cell]:
-    """A frozen tower with LoRA and with all of the language side, and a learning one."""
-    return each(at_freeze, suite, [(100.0, models.RANK), (100.0, 0), (0.0, 0)])
+    """The freezing ablation's ends; in the full suite LoRA beside a frozen tower too."""
+    ends = [(100.0, 0), (0.0, 0)]
+    return each(at_freeze, suite, [(100.0, models.RANK), *ends] if suite.full else ends)
 
 
 def at_freeze(suite: Suite, freeze: float, r: int) -> list[Row]:

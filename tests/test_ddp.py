@@ -12,18 +12,24 @@ import torch
 
 from docvlm.evaluation import records
 from tests import runs
+from tests.audit_pages import Folder, drawn
 
 # Two steps of 4 questions: where a global batch is shorter than the devices, one repeats a question to have a share.
 SAME = ("lora.dropout=0.0", "trainer.max_steps=2", "data.limit_train=11", "data.eval_batch_size=2")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
-def command(folder: Path, root: Path, launcher: list[str], *more: str) -> str:
-    """Run the training command in `folder`; what it printed."""
+def run(folder: Path, root: Path, launcher: list[str], *more: str) -> subprocess.CompletedProcess[str]:
+    """Run the training command in `folder`."""
     words = [*launcher, "-m", "docvlm.train", *runs.overrides("qwen2vl", *SAME, *more)]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     folder.mkdir()
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+
+
+def command(folder: Path, root: Path, launcher: list[str], *more: str) -> str:
+    """What a run that succeeds prints."""
+    done = run(folder, root, launcher, *more)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -48,3 +54,24 @@ def test_two_processes_learn_what_one_does_and_answer_each_question_once(
     ids = [[p.question_id for p in records.read(run / "predictions.jsonl")] for run in (one, both)]
     assert sorted(ids[0]) == sorted(ids[1])
     assert len(set(ids[1])) == len(ids[1]) == runs.result(both)["headline"]["questions"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [[sys.executable], TORCHRUN])
+def test_two_processes_stop_together_at_an_overlap_and_drop_the_same(
+    launcher: list[str], tmp_path: Path, root: Path
+) -> None:
+    pages = Folder(tmp_path / "pages").fill()
+    pages.add("train", "a.png", drawn(50))
+    pages.add("test", "b.png", drawn(50))
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=1", *pages.words)
+    stopped = run(tmp_path / "stop", root, launcher, *two)
+    assert stopped.returncode == 1 and stopped.stderr.count("error: audit=stop: 1 documents of train") == 1
+    assert len(list((tmp_path / "stop").rglob("audit.html"))) == 1
+    dropped = run(tmp_path / "drop", root, launcher, *two, "audit=drop")
+    assert dropped.returncode == 0, dropped.stderr[-3000:]
+    assert (
+        dropped.stdout.count("audit=drop: 1 documents of train") == 1 and "2 train / 2 val / 3 test" in dropped.stdout
+    )
+    (result,) = (runs.result(file.parent) for file in (tmp_path / "drop").rglob("result.json"))
+    assert result["status"] == "finished" and result["audit"]["dropped"] == {"documents": 1, "questions": 1}

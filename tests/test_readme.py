@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docvlm.config import BenchmarkConfig, EvaluateConfig, ReportConfig, TrainConfig
+from docvlm.config import AuditConfig, BenchmarkConfig, EvaluateConfig, ReportConfig, TrainConfig
 from docvlm.config.compose import rehearse
 
 YOURS = ("my_invoices", "/data/DocVQA", "/models/my-qwen", "answers.jsonl", "DIR", "outputs/<time>")
@@ -17,6 +17,7 @@ YOURS = ("my_invoices", "/data/DocVQA", "/models/my-qwen", "answers.jsonl", "DIR
 SCHEMAS = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "audit": AuditConfig,
     "benchmark": BenchmarkConfig,
     "report": ReportConfig,
 }

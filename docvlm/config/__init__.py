@@ -8,24 +8,25 @@ from docvlm.config.checks import check
 from docvlm.config.entry import verb
 from docvlm.config.schema import (
     CONF_DIR,
+    AuditConfig,
     BenchmarkConfig,
     BudgetConf,
     DataConf,
     EvaluateConfig,
-    GalleryConf,
     Job,
     LoraConf,
     ModelConf,
     OptimConf,
-    ReportConfig,
     ScaleConf,
     ScaledModel,
     TrainConfig,
     TrainerConf,
 )
+from docvlm.config.schema_report import GalleryConf, ReportConfig
 
 __all__ = [
     "CONF_DIR",
+    "AuditConfig",
     "BenchmarkConfig",
     "BudgetConf",
     "DataConf",

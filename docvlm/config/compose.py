@@ -17,10 +17,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from docvlm.config.checks import check
-from docvlm.config.schema import CONF_DIR, BenchmarkConfig, EvaluateConfig, Job, ReportConfig, TrainConfig
+from docvlm.config.schema import (
+    CONF_DIR,
+    AuditConfig,
+    BenchmarkConfig,
+    EvaluateConfig,
+    Job,
+    TrainConfig,
+)
+from docvlm.config.schema_report import ReportConfig
 from docvlm.errors import DocvlmError
 
-C = TypeVar("C", TrainConfig, EvaluateConfig, BenchmarkConfig, ReportConfig)
+C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig, ReportConfig)
 
 
 def detect_scale() -> str:
@@ -112,17 +120,18 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
-def _scale_line(choice: str, config: TrainConfig | EvaluateConfig | BenchmarkConfig) -> str:
+def _scale_line(choice: str, config: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig) -> str:
     name = config.scale.name
     other = "full" if name == "tiny" else "tiny"
     why = "as you said"
     if choice == "auto":
         why = "auto: no CUDA device found" if name == "tiny" else "auto: a CUDA device is present"
-    source = config.data.source if isinstance(config, TrainConfig) else config.scale.source
+    source = config.data.source if isinstance(config, TrainConfig | AuditConfig) else config.scale.source
     what = f"checkpoint {config.model.checkpoint}, pages from {source}"
-    of_run = not isinstance(config, TrainConfig) and (config.run or config.best)
-    if of_run or (isinstance(config, EvaluateConfig) and config.predictions):
-        what = f"pages from {source}"  # the run says which checkpoint
+    of_run = isinstance(config, EvaluateConfig | BenchmarkConfig) and (config.run or config.best)
+    scored = isinstance(config, EvaluateConfig) and config.predictions
+    if of_run or scored or isinstance(config, AuditConfig):
+        what = f"pages from {source}"  # the run says which checkpoint, and an audit needs none
     return f"scale={name} ({why}): {what}. scale={other} overrides it."
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from docvlm.data.pages import ArrowPage, FilePage
 from docvlm.data.quarantine import Quarantine
 from docvlm.data.reading import Reader
 from docvlm.data.samplers import EvalBatches, PageLoader, ResumableLoader, TrainBatches
+from docvlm.data.stored import content_of
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class DocumentDataModule(LightningDataModule):
         self.packing = packing == "on"
         self.max_new_tokens = max_new_tokens or self.benchmark.max_new_tokens
         self.reader = Reader(self.benchmark, source, offline, self.quarantine)
+        self.audited: dict[str, Any] = {}  # what an audit of leakage found and took out, for the manifest
         self._splits: dict[Role, list[Example]] = {}
 
     @property
@@ -144,7 +146,7 @@ class DocumentDataModule(LightningDataModule):
         for role in roles:
             content.update(f"[{role}]".encode())
             for example in self._split(role):
-                content.update(repr(_content(example)).encode())
+                content.update(repr(content_of(example)).encode())
         return content.hexdigest()
 
     def filled(self, role: Role) -> list[Example]:
@@ -157,6 +159,10 @@ class DocumentDataModule(LightningDataModule):
                 f"give a source with that split, or change data.limit_{role} or data.val_fraction"
             )
         return examples
+
+    def leave_out(self, documents: Collection[tuple[str, str]]) -> None:
+        """Take (benchmark, document) pairs out of train, and with them out of the fingerprint."""
+        self._splits["train"] = [e for e in self.train if (e.benchmark, e.document) not in documents]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled pages with their questions, sharing them if `packing`; starts again where a checkpoint left off."""
@@ -289,12 +295,3 @@ def _length(example: Example, group: int) -> tuple[int, ...]:
     """Sorts examples by what a batch with them costs: pages, their pixels, then the questions of one page together."""
     sizes = [page.size for page in example.pages if isinstance(page, (FilePage, ArrowPage)) and page.size]
     return len(example.pages), sum(width * height for width, height in sizes), group, len(example.question)
-
-
-def _content(example: Example) -> tuple[Any, ...]:
-    pages = tuple(
-        (Path(page.name).name, page.size, page.digest) if isinstance(page, (FilePage, ArrowPage)) else page.name
-        for page in example.pages
-    )
-    fields = (example.question_id, example.question, example.answers, example.document, example.benchmark)
-    return (*fields, example.instruction, example.question_types, example.document_type, pages)

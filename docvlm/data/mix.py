@@ -6,7 +6,7 @@ question twice. Evaluation splits are simply one after the other; their examples
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from docvlm.data import docvqa
@@ -50,6 +50,12 @@ class Mix(DocumentDataModule):
     @property
     def metrics(self) -> dict[str, str]:
         return {part.label: part.metric for part in self.parts.values()}
+
+    def leave_out(self, documents: Collection[tuple[str, str]]) -> None:
+        """Out of train of every part: `weights` count what is left of it."""
+        for part in self.parts.values():
+            part.leave_out(documents)
+        self._splits.pop("train", None)
 
     def _split(self, role: Role) -> list[Example]:
         if role not in self._splits:

@@ -40,6 +40,11 @@ class Reader:
         return source
 
     @property
+    def published(self) -> bool:
+        """Whether the splits are a publisher's, from the hub or a download: not drawn pages, not own ones."""
+        return self.given != "generated" and self.source.layout is not sources.Layout.FOLDER
+
+    @property
     def label(self) -> str:
         """What results are called. Own pages never pass for a public benchmark, whatever their folder is called."""
         if self.source.layout is not sources.Layout.FOLDER:

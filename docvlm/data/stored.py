@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from docvlm.data.example import Example
 from docvlm.data.pages import ArrowPage, FilePage, StoredPage, digest
@@ -67,3 +69,13 @@ def grouped(examples: Iterable[Example]) -> tuple[list[Example], dict[str, str]]
                 parent[root(example.document)] = first
     joined = {document: root(document) for document in parent if root(document) != document}
     return [replace(e, document=root(e.document)) if e.document in joined else e for e in listed], joined
+
+
+def content_of(example: Example) -> tuple[Any, ...]:
+    """What an example is, wherever its pages are stored: for fingerprints."""
+    pages = tuple(
+        (Path(page.name).name, page.size, page.digest) if isinstance(page, (FilePage, ArrowPage)) else page.name
+        for page in example.pages
+    )
+    fields = (example.question_id, example.question, example.answers, example.document, example.benchmark)
+    return (*fields, example.instruction, example.question_types, example.document_type, pages)

@@ -25,9 +25,11 @@ DECIDES = (
 """Modules and packages of docvlm between a document and a score. The config is in the fingerprint by its values."""
 WATCHES = {
     "vlms/embedded", "vlms/proof.py", "data/quarantine.py",  # the recipe of a checkpoint whose weights are hashed
+    # what the audit leaves out of train is missing from the fingerprint of the data
+    *(f"data/{name}.py" for name in ("audit", "audit_page", "glance", "near", "print_store", "prints", "spread")),
     *(f"training/{name}.py" for name in (
-        "code", "epochs", "features", "files", "folder", "identity", "interrupt", "loggers", "machine", "manifest",
-        "progress", "ranks", "result",
+        "code", "epochs", "features", "files", "folder", "identity", "interrupt", "leakage", "loggers", "machine",
+        "manifest", "progress", "ranks", "result",
     )),
 }  # fmt: skip
 """What of it keeps, prints, times or explains, and changes no number of a run."""

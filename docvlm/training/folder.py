@@ -20,7 +20,8 @@ from docvlm.training.files import read_json, write_json
 
 POINTER = "reused.json"
 POLL = 0.5  # seconds between two looks at a lock
-_BEFORE_A_RUN = {".hydra", "quarantine.jsonl"}  # what a folder holds before it is decided whose run it is
+# what a folder holds before it is decided whose run it is
+_BEFORE_A_RUN = {".hydra", "quarantine.jsonl", "audit.html", "audit.json"}
 
 
 class Action(Enum):

@@ -1,9 +1,10 @@
 """What makes two runs the same run: everything that decides the final weights, and nothing about where files lie.
 
 Left out of the config: paths (data and checkpoint are hashed instead), names, loggers, worker counts, what changes
-speed and nothing else (packing, features), and whether the network may be used. Left in: precision, devices, batch
-sizes, early stopping, the seed. The code stands beside the fingerprint and not in it, so that a command can say that
-there is a run with these settings, made by another version (`code.py`).
+speed and nothing else (packing, features), whether the network may be used, and `audit`, since what it takes out of
+train is missing from the data's fingerprint. Left in: precision, devices, batch sizes, early stopping, the seed. The
+code stands beside the fingerprint and not in it, so that a command can say that there is a run with these settings,
+made by another version (`code.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _NO_EFFECT = {
     "rerun",
     "scale",
     "packing",
+    "audit",
     "features",
     "features_folder",
     "features_limit_gb",

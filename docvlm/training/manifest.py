@@ -33,6 +33,7 @@ def manifest(run: Run, accelerator: str) -> dict[str, Any]:
             "fingerprint": identity.data,
             "questions": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
             "quarantined": len(data.quarantine.rejected),
+            "audit": data.audited,
         },
         "budget": dataclasses.asdict(vlm.codec.budget),
         "features": run.features,

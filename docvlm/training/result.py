@@ -3,7 +3,7 @@
 `running` with nobody holding the folder's lock means killed. Fields: `status`, `reason` (why it failed), `fingerprint`
 (of settings, data and checkpoint), `code` (the version of docvlm's modules), `started`, `ended` and what the caller
 adds: on finishing the headline with its interval (test split), the selection score (val split), the zero-shot row (val
-split, before training) and the cost.
+split, before training) and the cost. `audit` is there from the start: what `docvlm.training.leakage.guard` recorded.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from docvlm.training.files import read_json
 from docvlm.training.folder import Action, RunFolder, point, shown
 from docvlm.training.identity import Identity, identify
 from docvlm.training.interrupt import Interrupted, StopRequest, stop_on_signal
+from docvlm.training.leakage import guard
 from docvlm.training.ledger import claim
 from docvlm.training.manifest import describe
 from docvlm.training.result import ResultFile
@@ -63,13 +64,14 @@ class Run:
 
 
 def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
-    """Documents → splits. Bad rows are listed in the job's folder; pages stay unopened."""
+    """Documents → splits, audited for leakage. Bad rows and overlaps are listed in the job's folder."""
     machine.reset_peak_memory()
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
     data.setup()
     for role in ("train", "val", "test"):
         data.filled(role)  # a run without one of them would fail hours later
+    guard(cfg, job, data)
     if ranks.is_main():
         counts = " / ".join(f"{len(split)} {name}" for name, split in _splits(data).items())
         print(f"data: {data.label}, {counts} questions", flush=True)
@@ -130,7 +132,10 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
             yield run
             return
         console.print(f"{claimed.action.value}: {shown(folder.root)}", highlight=False)
-        with stop_on_signal() as run.stop, ResultFile(folder.result, head) if main else nullcontext() as result:
+        with (
+            stop_on_signal() as run.stop,
+            ResultFile(folder.result, head | {"audit": data.audited}) if main else nullcontext() as result,
+        ):
             yield run
             if result is not None:
                 result.finish(run.summary)
