@@ -29,13 +29,13 @@ def main(exams: Sequence[Exam]) -> list[Table]:
 _MAIN = (
     Column("model", "model", kind="text"),
     Column("benchmark", "benchmark", kind="text"),
-    Column("metric", "metric", kind="text"),
-    Column("questions", "questions"),
-    Column("documents", "documents"),
     Column("baseline", "baseline"),
     Column("ours", "ours"),
     Column("difference", "Δ"),
     Column("p", "p", kind="p"),
+    Column("metric", "metric", kind="text"),
+    Column("questions", "questions"),
+    Column("documents", "documents"),
     RUN,
 )
 
