@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from docvlm.evaluation.records import Prediction
 from docvlm.report import main
@@ -234,3 +235,22 @@ def test_a_wrong_value_is_one_line(
     error = capsys.readouterr().err.strip()
     assert stopped.value.code == 1 and said in error and error.count("\n") == 0
     assert not (tmp_path / "outputs").exists()
+
+
+def test_pages_of_answers_from_a_file_are_found_by_name_and_made_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images" / "scans").mkdir(parents=True)
+    Image.new("RGB", (1600, 1200), "white").save(tmp_path / "images" / "scans" / "a.png")
+    rows = [
+        {"question_id": i, "question": "?", "image": f"C:\\x\\{name}", "prediction": "no", "answers": ["yes"]}
+        for i, name in enumerate(["a.png", "gone.png"])
+    ]
+    written(tmp_path / "a.jsonl", rows)
+    seen = Text(reported(tmp_path, monkeypatch, "predictions=[a.jsonl]", "pages=images", "gallery.width=300"))
+    pictures = [attrs for tag, attrs in seen.tags if tag == "img" and str(attrs["src"]).startswith("data:image")]
+    assert [(attrs["width"], attrs["height"]) for attrs in pictures] == [("300", "225")]
+    assert "no picture of its pages at hand" in seen.text, "the other page is missing, and said to be"
+    seen = Text(reported(tmp_path, monkeypatch, "predictions=[a.jsonl]", "pages=images", "gallery.megabytes=0"))
+    assert "pictures end at gallery.megabytes=0" in seen.text
+    assert not any(str(attrs["src"]).startswith("data:image") for tag, attrs in seen.tags if tag == "img")

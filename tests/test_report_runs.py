@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,13 +11,20 @@ from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
+from PIL import Image
 
-from docvlm.config import ReportConfig
+from docvlm import build
+from docvlm.config import GalleryConf, ReportConfig, TrainConfig
 from docvlm.config.compose import load
+from docvlm.evaluation.records import Prediction
+from docvlm.evaluation.runs import Run
 from docvlm.reporting import card, commands
+from docvlm.reporting.answered import Answers
 from docvlm.reporting.exams import examine
 from docvlm.reporting.gather import gather
+from docvlm.reporting.pictures import Pictures
 from docvlm.reporting.tables_setup import audited
+from docvlm.training.folder import RunFolder
 from tests.runs import finished, result
 from tests.test_report import Text, reported
 
@@ -163,3 +171,27 @@ def test_latency_costs_and_robustness_are_taken_from_their_files(swept: Path, mo
             row = next(csv.DictReader(file))
         assert row[column] == value and row["run"] == "multirun/2026-11-22/1/eval"
     assert "docvlm.benchmark run=" not in seen and "robustness=true" not in seen
+
+
+def test_pages_of_a_run_come_from_the_data_it_was_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "qa.jsonl").write_text(
+        "".join(
+            json.dumps({"image": f"{i}.png", "question": f"{i}?", "answers": ["a"], "question_id": f"q{i}"}) + "\n"
+            for i in range(20)
+        )
+    )
+    for i in range(20):
+        Image.new("RGB", (200 + i, 100), "white").save(tmp_path / f"{i}.png")
+    words = ["scale=tiny", "data=folder", f"data.source={tmp_path}", "data.test_fraction=0.5"]
+    data = dataclasses.asdict(load("train", TrainConfig, words).data)
+    label = f"folder-{tmp_path.name}"
+    manifest = {"config": {"data": data}, "data": {"benchmark": label}, "scale": "tiny", "family": "qwen2vl"}
+    run = Run(RunFolder(tmp_path / "run"), manifest, {})
+    examples = build.datamodule(load("train", TrainConfig, words).data).test
+    assert len(examples) > 3
+    pictures = Pictures(GalleryConf(failures=9, flips=9, width=400, megabytes=1.0), None)
+    for example in examples:
+        record = Prediction(example.question_id, example.document, label, "", (), "?", "b", ("a",))
+        picture = pictures.of(Answers("m", "qwen2vl", label, "test", "anls", "run", [record], run), record)
+        assert picture is not None and picture.width == 200 + int(example.question.rstrip("?"))
+    assert pictures.notes == []
