@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed# newer than pyproject.toml and constraints.txt: nothing to install
 BENCHMARKS := docvqa,chartqa,infovqa
 
-.PHONY: help setup demo eval benchmark test test-slow check format base bench bench-full bench-gpu clean
+.PHONY: help setup demo eval benchmark report test test-slow check format base bench bench-full bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,16 +25,20 @@ $(STAMP): pyproject.toml constraints.txt
 	else $(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'; fi
 	@touch $@
 
-demo: $(STAMP) ## both ablations on the embedded checkpoints, then the evaluation; CPU is enough, nothing is downloaded
+demo: $(STAMP) ## both ablations on the embedded checkpoints, evaluation, report; CPU is enough, nothing is downloaded
 	$(BIN)/python -m docvlm.train model=qwen2vl lora.r=16,32,64 scale=tiny -m
 	$(BIN)/python -m docvlm.train model=florence2 freeze=0,33,66,100 scale=tiny -m
 	$(BIN)/python -m docvlm.evaluate best=true baseline=true benchmarks=[$(BENCHMARKS)] scale=tiny
+	$(BIN)/python -m docvlm.report
 
 eval: $(STAMP) ## zero-shot baseline and the best run of each family on the three benchmarks
 	$(BIN)/python -m docvlm.evaluate best=true baseline=true benchmarks=[$(BENCHMARKS)]
 
 benchmark: $(STAMP) ## latency, memory, cost per 1 000 pages and accuracy at three page sizes, of the best run of each family
 	$(BIN)/python -m docvlm.benchmark best=true
+
+report: $(STAMP) ## all results under outputs/ and multirun/ as one page, tables and figures: outputs/report/index.html
+	$(BIN)/python -m docvlm.report
 
 test: $(STAMP) ## the tests that need neither a GPU nor long
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile

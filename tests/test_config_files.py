@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from docvlm import build
-from docvlm.config import CONF_DIR, AuditConfig, BenchmarkConfig, EvaluateConfig, TrainConfig, check
+from docvlm.config import CONF_DIR, AuditConfig, BenchmarkConfig, EvaluateConfig, ReportConfig, TrainConfig, check
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
 
 ROOT_FILES = {"train": TrainConfig, "evaluate": EvaluateConfig, "audit": AuditConfig, "benchmark": BenchmarkConfig}
 TABLES = {"prices"}  # read by their own reader, not composed
+WITHOUT_SCALE = {"report": ReportConfig}
 GROUPS = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "local")
 CHOICES = [(file.parent.name, file.stem) for group in GROUPS for file in sorted((CONF_DIR / group).glob("*.yaml"))]
 
@@ -21,7 +22,7 @@ CHOICES = [(file.parent.name, file.stem) for group in GROUPS for file in sorted(
 def test_the_groups_are_the_ones_the_design_names() -> None:
     expected = {"model", "scale", "lora_rank", "freeze_level", "data", "optim", "trainer", "logger", "callbacks"}
     assert expected | {"experiment", "hydra"} == set(GROUPS)
-    assert {file.stem for file in CONF_DIR.glob("*.yaml")} == set(ROOT_FILES) | TABLES
+    assert {file.stem for file in CONF_DIR.glob("*.yaml")} == set(ROOT_FILES | WITHOUT_SCALE) | TABLES
     assert not [f for f in CONF_DIR.rglob("*") if f.is_file() and f.suffix != ".yaml"], "Hydra reads only .yaml"
 
 
@@ -29,6 +30,11 @@ def test_the_groups_are_the_ones_the_design_names() -> None:
 @pytest.mark.parametrize("scale", ["tiny", "full"])
 def test_root_files_pass_their_own_checks(name: str, scale: str) -> None:
     check(load(name, ROOT_FILES[name], [f"scale={scale}"]))
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_SCALE))
+def test_root_files_without_a_scale_pass_their_own_checks(name: str) -> None:
+    check(load(name, WITHOUT_SCALE[name]))
 
 
 @pytest.mark.parametrize("group, choice", CHOICES, ids=[f"{g}={c}" for g, c in CHOICES])

@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from docvlm.config import AuditConfig, BenchmarkConfig, EvaluateConfig, TrainConfig
+from docvlm.config import AuditConfig, BenchmarkConfig, EvaluateConfig, ReportConfig, TrainConfig
 from docvlm.config.compose import rehearse
 
 YOURS = ("my_invoices", "/data/DocVQA", "/models/my-qwen", "answers.jsonl", "DIR", "outputs/<time>")
 """What stands for a path of the reader's own."""
-SCHEMAS = {"train": TrainConfig, "evaluate": EvaluateConfig, "audit": AuditConfig, "benchmark": BenchmarkConfig}
+SCHEMAS = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "audit": AuditConfig,
+    "benchmark": BenchmarkConfig,
+    "report": ReportConfig,
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +36,9 @@ def test_every_hydra_command_composes_and_passes_the_checks(readme: str, tmp_pat
     found = 0
     for name in YOURS:
         readme = re.sub(rf"={re.escape(name)}(?=\s)", f"={tmp_path}", readme)
+    for name in ("baseline.jsonl", "answers.jsonl"):
+        (tmp_path / name).touch()
+    readme = readme.replace("[baseline.jsonl,answers.jsonl]", f"[{tmp_path}/baseline.jsonl,{tmp_path}/answers.jsonl]")
     for line in "\n".join(blocks(readme, "bash")).splitlines():
         words = shlex.split(line, comments=True)
         if words[:2] != ["python", "-m"]:

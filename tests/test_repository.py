@@ -17,7 +17,7 @@ import pytest
 
 import docvlm
 
-VERBS = ["train", "evaluate", "audit", "predict", "benchmark"]
+VERBS = ["train", "evaluate", "audit", "predict", "benchmark", "report"]
 LONGEST_FILE = 300  # lines
 LONGEST_FUNCTION = 80
 LARGEST_FILE = 1 << 20  # bytes; the embedded checkpoints apart
@@ -128,6 +128,8 @@ def test_a_wheel_works_in_another_folder(root: Path, tmp_path: Path) -> None:
     conf = {file.relative_to(root).as_posix() for file in (root / "conf").rglob("*.yaml")}
     assert packed == {name for name in conf if not name.startswith("conf/local/")}
     assert "docvlm/docs/published.yaml" in names
+    templates = {file.name for file in (root / "docvlm" / "reporting" / "templates").iterdir()}
+    assert templates and {f"docvlm/reporting/templates/{name}" for name in templates} <= set(names)
     for family in ("qwen2vl", "florence2"):
         assert f"docvlm/vlms/embedded/{family}/model.safetensors" in names
 

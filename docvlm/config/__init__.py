@@ -22,6 +22,7 @@ from docvlm.config.schema import (
     TrainConfig,
     TrainerConf,
 )
+from docvlm.config.schema_report import GalleryConf, ReportConfig
 
 __all__ = [
     "CONF_DIR",
@@ -30,10 +31,12 @@ __all__ = [
     "BudgetConf",
     "DataConf",
     "EvaluateConfig",
+    "GalleryConf",
     "Job",
     "LoraConf",
     "ModelConf",
     "OptimConf",
+    "ReportConfig",
     "ScaleConf",
     "ScaledModel",
     "TrainConfig",

@@ -23,6 +23,7 @@ from docvlm.config.schema import (
     TrainConfig,
     TrainerConf,
 )
+from docvlm.config.schema_report import ReportConfig
 from docvlm.errors import DocvlmError
 from docvlm.metrics import METRICS
 
@@ -34,12 +35,19 @@ SWITCH = ("on", "off")
 AUDITS = ("auto", "stop", "drop", "off")
 
 
-def check(cfg: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig, *, sweep: bool = False) -> None:
+def check(
+    cfg: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig | ReportConfig, *, sweep: bool = False
+) -> None:
     """Raise `DocvlmError` for the first impossible value. `sweep`: the config is one cell of `-m`."""
+    if isinstance(cfg, ReportConfig):
+        from docvlm.config.checks_report import report
+
+        report(cfg, sweep=sweep)
+        return
     targets(dataclasses.asdict(cfg))
     _model(cfg.model)
-    _need(cfg.packing in SWITCH, "packing", cfg.packing, "choose on or off")
-    _need(0 <= cfg.seed < 2**32, "seed", cfg.seed, "choose one from 0 to 4294967295")
+    need(cfg.packing in SWITCH, "packing", cfg.packing, "choose on or off")
+    need(0 <= cfg.seed < 2**32, "seed", cfg.seed, "choose one from 0 to 4294967295")
     if isinstance(cfg, AuditConfig):
         _data(cfg.data, "data")
         return
@@ -60,7 +68,7 @@ def check_data(data: DataConf, key: str) -> None:
 def targets(values: Any, path: str = "") -> None:
     """Refuse a `_target_` outside docvlm, torch.optim and lightning.pytorch: instantiating calls it, whatever it is."""
     for key, target in _targets(values, path):
-        _need(
+        need(
             isinstance(target, str) and target.startswith(ALLOWED_TARGETS),
             f"{key}._target_".lstrip("."),
             target,
@@ -76,51 +84,50 @@ def _targets(values: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from _targets(value, f"{path}.{key}".lstrip("."))
 
 
-def _need(condition: bool, key: str, value: object, remedy: str) -> None:
+def need(condition: bool, key: str, value: object, remedy: str) -> None:
+    """Raise `DocvlmError` naming key, value and remedy unless `condition` holds."""
     if not condition:
         raise DocvlmError(f"{key}={value}: {remedy}")
 
 
 def _train(cfg: TrainConfig, *, sweep: bool) -> None:
-    _need(0 <= cfg.freeze <= 100, "freeze", f"{cfg.freeze:g}", "a percentage of the vision tower's blocks, 0 to 100")
+    need(0 <= cfg.freeze <= 100, "freeze", f"{cfg.freeze:g}", "a percentage of the vision tower's blocks, 0 to 100")
     _lora(cfg.lora)
     _data(cfg.data, "data")
     packed_flash = cfg.packing == "on" and cfg.model.family == "qwen2vl" and "flash" in cfg.model.attn
     advice = "FlashAttention takes no mask of branches; use sdpa, or packing=off"
-    _need(not packed_flash, "model.attn", cfg.model.attn, advice)
+    need(not packed_flash, "model.attn", cfg.model.attn, advice)
     advice = "stop (an overlap ends the run), drop (takes it out of train), auto (by the source) or off"
-    _need(cfg.audit in AUDITS, "audit", cfg.audit, advice)
-    _need(cfg.features in ("auto", *SWITCH), "features", cfg.features, "choose auto, on or off")
-    _need(cfg.features_limit_gb > 0, "features_limit_gb", cfg.features_limit_gb, "above 0; features=off stores nothing")
+    need(cfg.audit in AUDITS, "audit", cfg.audit, advice)
+    need(cfg.features in ("auto", *SWITCH), "features", cfg.features, "choose auto, on or off")
+    need(cfg.features_limit_gb > 0, "features_limit_gb", cfg.features_limit_gb, "above 0; features=off stores nothing")
     optim = cfg.optim
-    _need(optim.lr > 0, "optim.lr", optim.lr, "a learning rate is above 0")
-    _need(optim.vision_lr > 0, "optim.vision_lr", optim.vision_lr, "above 0; freeze=100 keeps the tower as it is")
-    _need(optim.weight_decay >= 0, "optim.weight_decay", optim.weight_decay, "0 or more")
-    _need(0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "the share of all steps that warms up: 0 to below 1")
+    need(optim.lr > 0, "optim.lr", optim.lr, "a learning rate is above 0")
+    need(optim.vision_lr > 0, "optim.vision_lr", optim.vision_lr, "above 0; freeze=100 keeps the tower as it is")
+    need(optim.weight_decay >= 0, "optim.weight_decay", optim.weight_decay, "0 or more")
+    need(0 <= optim.warmup < 1, "optim.warmup", optim.warmup, "the share of all steps that warms up: 0 to below 1")
     fused = bool(optim.optimizer.get("fused")) and cfg.trainer.precision == "16-mixed"
     advice = "trainer.precision=16-mixed must unscale gradients before they are clipped; set false, or take bf16-mixed"
-    _need(not fused, "optim.optimizer.fused", True, advice)
+    need(not fused, "optim.optimizer.fused", True, advice)
     _trainer(cfg.trainer, sweep=sweep)
 
 
 def _lora(lora: LoraConf) -> None:
-    _need(lora.r >= 0, "lora.r", lora.r, "a rank of 1 or more, or 0 to let the language side learn in full")
-    _need(lora.alpha is None or lora.alpha > 0, "lora.alpha", lora.alpha, "above 0, or null for 2 * lora.r")
-    _need(0 <= lora.dropout < 1, "lora.dropout", lora.dropout, "a probability from 0 to below 1")
-    _need(lora.target_modules != [], "lora.target_modules", "[]", "name modules, or null for the family's own")
+    need(lora.r >= 0, "lora.r", lora.r, "a rank of 1 or more, or 0 to let the language side learn in full")
+    need(lora.alpha is None or lora.alpha > 0, "lora.alpha", lora.alpha, "above 0, or null for 2 * lora.r")
+    need(0 <= lora.dropout < 1, "lora.dropout", lora.dropout, "a probability from 0 to below 1")
+    need(lora.target_modules != [], "lora.target_modules", "[]", "name modules, or null for the family's own")
     for key, given in (("use_dora", lora.use_dora), ("target_modules", lora.target_modules is not None)):
-        _need(
-            lora.r > 0 or not given, "lora.r", 0, f"there is no adapter for lora.{key}; set lora.r above 0 or drop it"
-        )
+        need(lora.r > 0 or not given, "lora.r", 0, f"there is no adapter for lora.{key}; set lora.r above 0 or drop it")
 
 
 def _model(model: ModelConf) -> None:
     from docvlm.vlms import FAMILIES
 
     known = ", ".join(sorted(FAMILIES))
-    _need(model.family in FAMILIES, "model.family", model.family, f"choose one of {known}")
-    _need(model.dtype in DTYPES, "model.dtype", model.dtype, f"choose one of {', '.join(DTYPES)}")
-    _need(bool(model.checkpoint), "model.checkpoint", "''", "a folder, a hub id, or the word embedded")
+    need(model.family in FAMILIES, "model.family", model.family, f"choose one of {known}")
+    need(model.dtype in DTYPES, "model.dtype", model.dtype, f"choose one of {', '.join(DTYPES)}")
+    need(bool(model.checkpoint), "model.checkpoint", "''", "a folder, a hub id, or the word embedded")
 
 
 def _budget(budget: BudgetConf, family: str) -> None:
@@ -130,17 +137,17 @@ def _budget(budget: BudgetConf, family: str) -> None:
         own, other = pixels, sides
     for key in own:
         value = getattr(budget, key)
-        _need(value is not None and value > 0, f"budget.{key}", value, f"{family} needs it: a number above 0")
+        need(value is not None and value > 0, f"budget.{key}", value, f"{family} needs it: a number above 0")
     for key in other:
         value = getattr(budget, key)
-        _need(value is None, f"budget.{key}", value, f"{family} takes budget.{own[0]} and budget.{own[1]} instead")
+        need(value is None, f"budget.{key}", value, f"{family} takes budget.{own[0]} and budget.{own[1]} instead")
     if own == pixels and budget.min_pixels is not None and budget.max_pixels is not None:
         advice = f"must not be above budget.max_pixels={budget.max_pixels}"
-        _need(budget.min_pixels <= budget.max_pixels, "budget.min_pixels", budget.min_pixels, advice)
+        need(budget.min_pixels <= budget.max_pixels, "budget.min_pixels", budget.min_pixels, advice)
 
 
 def _data(data: DataConf, key: str) -> None:
-    _need(
+    need(
         bool(data.source),
         f"{key}.source",
         data.source,
@@ -150,74 +157,72 @@ def _data(data: DataConf, key: str) -> None:
     )
     repository = data.name != "folder" and re.fullmatch(r"[\w.-]+/[\w.-]+", str(data.source))
     if data.source not in ("hub", "generated") and not repository:  # the benchmark knows its repositories
-        _need(
+        need(
             Path(str(data.source)).expanduser().exists(),
             f"{key}.source",
             data.source,
             "there is no such file or folder; give hub, generated, or a path that exists",
         )
-    _need(data.preset in ("tiny", "full"), f"{key}.preset", data.preset, "choose tiny or full")
-    _need(0 <= data.val_fraction < 1, f"{key}.val_fraction", data.val_fraction, "a share from 0 to below 1")
-    _need(data.num_workers >= 0, f"{key}.num_workers", data.num_workers, "0 or more processes")
+    need(data.preset in ("tiny", "full"), f"{key}.preset", data.preset, "choose tiny or full")
+    need(0 <= data.val_fraction < 1, f"{key}.val_fraction", data.val_fraction, "a share from 0 to below 1")
+    need(data.num_workers >= 0, f"{key}.num_workers", data.num_workers, "0 or more processes")
     both = (data.batch_size is None) == (data.batch_tokens is None)
     advice = f"give one of it and {key}.batch_tokens={data.batch_tokens}, and null for the other"
-    _need(not both, f"{key}.batch_size", data.batch_size, advice)
+    need(not both, f"{key}.batch_size", data.batch_size, advice)
     for name in ("batch_size", "batch_tokens", "eval_batch_size", "limit_train", "limit_val", "limit_test"):
         value = getattr(data, name)
-        _need(
-            value is None or value >= 1, f"{key}.{name}", value, "1 or more" + ", or null for all" * ("limit" in name)
-        )
+        need(value is None or value >= 1, f"{key}.{name}", value, "1 or more" + ", or null for all" * ("limit" in name))
     for name, weight in (data.weights or {}).items():
-        _need(
+        need(
             name in (data.parts or {}), f"{key}.weights.{name}", weight, f"the parts are {', '.join(data.parts or {})}"
         )
-        _need(weight > 0, f"{key}.weights.{name}", weight, f"above 0; ~{key}.parts.{name} leaves a part out")
+        need(weight > 0, f"{key}.weights.{name}", weight, f"above 0; ~{key}.parts.{name} leaves a part out")
 
 
 def _trainer(trainer: TrainerConf, *, sweep: bool) -> None:
-    _need(trainer.max_epochs >= 1, "trainer.max_epochs", trainer.max_epochs, "1 or more; docvlm.evaluate is zero-shot")
-    _need(trainer.max_steps == -1 or trainer.max_steps >= 1, "trainer.max_steps", trainer.max_steps, "1 or more, or -1")
-    _need(trainer.devices == -1 or trainer.devices >= 1, "trainer.devices", trainer.devices, "1 or more, or -1 for all")
-    _need(trainer.num_nodes >= 1, "trainer.num_nodes", trainer.num_nodes, "1 or more")
-    _need(trainer.precision in PRECISIONS, "trainer.precision", trainer.precision, f"one of {', '.join(PRECISIONS)}")
+    need(trainer.max_epochs >= 1, "trainer.max_epochs", trainer.max_epochs, "1 or more; docvlm.evaluate is zero-shot")
+    need(trainer.max_steps == -1 or trainer.max_steps >= 1, "trainer.max_steps", trainer.max_steps, "1 or more, or -1")
+    need(trainer.devices == -1 or trainer.devices >= 1, "trainer.devices", trainer.devices, "1 or more, or -1 for all")
+    need(trainer.num_nodes >= 1, "trainer.num_nodes", trainer.num_nodes, "1 or more")
+    need(trainer.precision in PRECISIONS, "trainer.precision", trainer.precision, f"one of {', '.join(PRECISIONS)}")
     accumulate = trainer.accumulate_grad_batches
-    _need(accumulate >= 1, "trainer.accumulate_grad_batches", accumulate, "1 or more")
+    need(accumulate >= 1, "trainer.accumulate_grad_batches", accumulate, "1 or more")
     every = trainer.checkpoint_every_n_steps
-    _need(every >= 1, "trainer.checkpoint_every_n_steps", every, "1 or more")
+    need(every >= 1, "trainer.checkpoint_every_n_steps", every, "1 or more")
     clip = trainer.gradient_clip_val
-    _need(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "above 0, or null for no clipping")
+    need(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "above 0, or null for no clipping")
     if sweep:
         advice = (
             "one device a cell in a sweep, since every rank would start the sweep again; "
             "run the cells one by one with torchrun, or use trainer.devices=1"
         )
-        _need(trainer.devices == 1, "trainer.devices", trainer.devices, advice)
-        _need(trainer.num_nodes == 1, "trainer.num_nodes", trainer.num_nodes, advice)
+        need(trainer.devices == 1, "trainer.devices", trainer.devices, advice)
+        need(trainer.num_nodes == 1, "trainer.num_nodes", trainer.num_nodes, advice)
 
 
 def _evaluate(cfg: EvaluateConfig) -> None:
     given = [key for key in ("run", "checkpoint", "predictions") if getattr(cfg, key) is not None]
     given += ["best"] * cfg.best
-    _need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
+    need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
     lone = cfg.against is not None and cfg.predictions is None
-    _need(
+    need(
         not lone, "against", cfg.against, "it is the baseline of predictions=FILE; with a run the baseline is its base"
     )
     for key in ("run", "predictions", "against"):
         path = getattr(cfg, key)
-        _need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
-    _need(bool(cfg.benchmarks), "benchmarks", "[]", f"name at least one of {', '.join(cfg.data)}")
+        need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
+    need(bool(cfg.benchmarks), "benchmarks", "[]", f"name at least one of {', '.join(cfg.data)}")
     for benchmark in cfg.benchmarks:
-        _need(benchmark in cfg.data, "benchmarks", benchmark, f"choose from {', '.join(cfg.data)}")
+        need(benchmark in cfg.data, "benchmarks", benchmark, f"choose from {', '.join(cfg.data)}")
         _data(cfg.data[benchmark], f"data.{benchmark}")
     repeated = len(set(cfg.benchmarks)) < len(cfg.benchmarks)
-    _need(not repeated, "benchmarks", cfg.benchmarks, "name each only once")
-    _need(cfg.metric is None or cfg.metric in METRICS, "metric", cfg.metric, f"choose from {', '.join(METRICS)}")
-    _need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
-    _need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
+    need(not repeated, "benchmarks", cfg.benchmarks, "name each only once")
+    need(cfg.metric is None or cfg.metric in METRICS, "metric", cfg.metric, f"choose from {', '.join(METRICS)}")
+    need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
+    need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
     for key in ("robustness", "controls"):
         asks = getattr(cfg, key) and cfg.predictions is not None
-        _need(not asks, key, "true", "it shows a model other pages; predictions=FILE holds answers and no model")
+        need(not asks, key, "true", "it shows a model other pages; predictions=FILE holds answers and no model")
     _corruptions(cfg)
 
 
@@ -229,36 +234,36 @@ def _corruptions(cfg: EvaluateConfig) -> None:
         ("corruptions", cfg.corruptions, tuple(CORRUPTIONS), ", ".join(CORRUPTIONS)),
         ("severities", cfg.severities, SEVERITIES, f"{every}; the clean pages are always there"),
     ):
-        _need(bool(given), key, "[]", f"name at least one of {names}")
+        need(bool(given), key, "[]", f"name at least one of {names}")
         for value in given:
-            _need(value in known, key, value, f"choose from {names}")
-        _need(len(set(given)) == len(given), key, given, "name each only once")
+            need(value in known, key, value, f"choose from {names}")
+        need(len(set(given)) == len(given), key, given, "name each only once")
     most = cfg.robustness_limit
-    _need(most is None or most >= 1, "robustness_limit", most, "1 or more questions, or null for all")
+    need(most is None or most >= 1, "robustness_limit", most, "1 or more questions, or null for all")
 
 
 def _benchmark(cfg: BenchmarkConfig) -> None:
     given = [key for key in ("run", "checkpoint") if getattr(cfg, key) is not None] + ["best"] * cfg.best
-    _need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
+    need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
     for key, paths in (("run", [cfg.run]), ("prices", [cfg.prices]), ("measured", cfg.measured)):
         for path in paths:
-            _need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
-    _need(
+            need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
+    need(
         cfg.benchmark is None or cfg.benchmark in cfg.data, "benchmark", cfg.benchmark, f"one of {', '.join(cfg.data)}"
     )
     if cfg.benchmark is not None:
         _data(cfg.data[cfg.benchmark], f"data.{cfg.benchmark}")
     for budget in cfg.budgets or []:
         advice = "give pixels as in budgets=[1003520,501760], or height x width as in budgets=[768x768,384x384]"
-        _need(re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", budget) is not None, "budgets", budget, advice)
-    _need(cfg.budgets != [], "budgets", "[]", "name one or more, or null for the model's own, a half and a quarter")
+        need(re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", budget) is not None, "budgets", budget, advice)
+    need(cfg.budgets != [], "budgets", "[]", "name one or more, or null for the model's own, a half and a quarter")
     repeated = len(set(cfg.budgets or [])) < len(cfg.budgets or [])
-    _need(not repeated, "budgets", cfg.budgets, "name each only once")
+    need(not repeated, "budgets", cfg.budgets, "name each only once")
     batch = cfg.batch == "auto" or re.fullmatch(r"[1-9]\d*", cfg.batch) is not None
-    _need(batch, "batch", cfg.batch, "a number of questions of 1 or more, or auto for the largest that fits")
+    need(batch, "batch", cfg.batch, "a number of questions of 1 or more, or auto for the largest that fits")
     for key in ("pages", "warmup", "max_batch"):
-        _need(getattr(cfg, key) >= 1, key, getattr(cfg, key), "1 or more")
+        need(getattr(cfg, key) >= 1, key, getattr(cfg, key), "1 or more")
     limit = cfg.memory_limit_gb
-    _need(limit is None or limit > 0, "memory_limit_gb", limit, "above 0, or null for the machine's own")
-    _need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
-    _need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
+    need(limit is None or limit > 0, "memory_limit_gb", limit, "above 0, or null for the machine's own")
+    need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
+    need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")

@@ -17,10 +17,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from docvlm.config.checks import check
-from docvlm.config.schema import CONF_DIR, AuditConfig, BenchmarkConfig, EvaluateConfig, Job, TrainConfig
+from docvlm.config.schema import (
+    CONF_DIR,
+    AuditConfig,
+    BenchmarkConfig,
+    EvaluateConfig,
+    Job,
+    TrainConfig,
+)
+from docvlm.config.schema_report import ReportConfig
 from docvlm.errors import DocvlmError
 
-C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig)
+C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig, ReportConfig)
 
 
 def detect_scale() -> str:
@@ -67,7 +75,7 @@ def load(name: str, schema: type[C], overrides: list[str] | None = None) -> C:
 
 
 def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -> str:
-    """Compose and check before Hydra makes a folder. Returns the line that says the scale and how to change it.
+    """Compose and check before Hydra makes a folder. Returns the line that says the scale, "" for a verb without one.
 
     In a sweep, what all cells share must be right, and the swept keys must exist with values of the right type in the
     first cell. An impossible value in one cell fails that cell only.
@@ -83,7 +91,7 @@ def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -
         config = typed(_without_hydra(full), schema)
         check(config, sweep=sweep)
         typed(compose(name, shared + swept if sweep else overrides), schema)
-    return _scale_line(full.hydra.runtime.choices.scale, config)
+    return "" if isinstance(config, ReportConfig) else _scale_line(full.hydra.runtime.choices.scale, config)
 
 
 def _first(swept: Override) -> str:

@@ -22,7 +22,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docvlm.config.schema import CONF_DIR, AuditConfig, BenchmarkConfig, EvaluateConfig, Job, TrainConfig
+from docvlm.config.schema import (
+    CONF_DIR,
+    AuditConfig,
+    BenchmarkConfig,
+    EvaluateConfig,
+    Job,
+    TrainConfig,
+)
+from docvlm.config.schema_report import ReportConfig
 from docvlm.errors import DocvlmError, TrainedElsewhere
 
 if TYPE_CHECKING:
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig)
+C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig, ReportConfig)
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 _SWEEP = ("-m", "--multirun")
 _RANK = "LOCAL_RANK"  # set for the processes of a device by torchrun and Lightning: the first one speaks
@@ -73,7 +81,7 @@ def _rehearse(name: str, schema: type[C]) -> None:
     args = get_args_parser().parse_args()
     if not (args.cfg or args.info or args.hydra_help or args.shell_completion):
         line = rehearse(name, schema, args.overrides, sweep=args.multirun)
-        if int(os.environ.get(_RANK, 0)) == 0:
+        if line and int(os.environ.get(_RANK, 0)) == 0:
             print(line, flush=True)
 
 

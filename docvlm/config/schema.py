@@ -16,7 +16,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR: Path = next(d for d in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if d.is_dir())
 
 
-class _ReadOnly:
+class ReadOnly:
     """Attributes can be set once, by the constructor: OmegaConf cannot merge onto a class with `frozen=True`."""
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -26,7 +26,7 @@ class _ReadOnly:
 
 
 @dataclass
-class ScaleConf(_ReadOnly):
+class ScaleConf(ReadOnly):
     """`conf/scale/`: what "tiny" and "full" mean, where it does not depend on the model family."""
 
     name: str
@@ -46,7 +46,7 @@ class ScaleConf(_ReadOnly):
 
 
 @dataclass
-class ScaledModel(_ReadOnly):
+class ScaledModel(ReadOnly):
     """What a model family starts from at one scale. Learning rates: `lr` beside an adapter, `full_lr` where r=0."""
 
     size: str
@@ -63,7 +63,7 @@ class ScaledModel(_ReadOnly):
 
 
 @dataclass
-class ModelConf(_ReadOnly):
+class ModelConf(ReadOnly):
     """`conf/model/`: a family, which checkpoint of it, and the family's defaults for `lora.r`, `freeze`, budget."""
 
     family: str
@@ -78,7 +78,7 @@ class ModelConf(_ReadOnly):
 
 
 @dataclass
-class BudgetConf(_ReadOnly):
+class BudgetConf(ReadOnly):
     """Pixels of a page a model sees: `min_pixels`/`max_pixels` (Qwen2-VL) or `height` x `width` (Florence-2)."""
 
     min_pixels: int | None = None
@@ -88,7 +88,7 @@ class BudgetConf(_ReadOnly):
 
 
 @dataclass
-class LoraConf(_ReadOnly):
+class LoraConf(ReadOnly):
     """Adapter on the language side. `r=0`: none, the language side learns in full. `alpha=None` means `2 * r`."""
 
     r: int
@@ -104,7 +104,7 @@ class LoraConf(_ReadOnly):
 
 
 @dataclass
-class DataConf(_ReadOnly):
+class DataConf(ReadOnly):
     """`conf/data/`: one benchmark, a folder of one's own, or the mixture. Fields that are None are not passed on."""
 
     _target_: str
@@ -131,7 +131,7 @@ class DataConf(_ReadOnly):
 
 
 @dataclass
-class OptimConf(_ReadOnly):
+class OptimConf(ReadOnly):
     """`conf/optim/`: peak learning rates, and optimizer and schedule as partials without them.
 
     `warmup` is the share of all optimizer steps in which the rate rises from 0.
@@ -146,7 +146,7 @@ class OptimConf(_ReadOnly):
 
 
 @dataclass
-class TrainerConf(_ReadOnly):
+class TrainerConf(ReadOnly):
     """`conf/trainer/`: how long and on what. `devices=-1` is all; `strategy` is Lightning's word or a `_target_`."""
 
     max_epochs: int
@@ -165,7 +165,7 @@ class TrainerConf(_ReadOnly):
 
 
 @dataclass
-class TrainConfig(_ReadOnly):
+class TrainConfig(ReadOnly):
     """Everything `docvlm.train` can be told (`conf/train.yaml`)."""
 
     scale: ScaleConf
@@ -190,7 +190,7 @@ class TrainConfig(_ReadOnly):
 
 
 @dataclass
-class EvaluateConfig(_ReadOnly):
+class EvaluateConfig(ReadOnly):
     """Everything `docvlm.evaluate` can be told (`conf/evaluate.yaml`).
 
     `run` is a folder a training left; without it and without `predictions`, `checkpoint` (default: the family's own) is
@@ -224,7 +224,7 @@ class EvaluateConfig(_ReadOnly):
 
 
 @dataclass
-class AuditConfig(_ReadOnly):
+class AuditConfig(ReadOnly):
     """Everything `docvlm.audit` can be told (`conf/audit.yaml`). `model` only says what `scale` asks of it."""
 
     scale: ScaleConf
@@ -237,7 +237,7 @@ class AuditConfig(_ReadOnly):
 
 
 @dataclass
-class BenchmarkConfig(_ReadOnly):
+class BenchmarkConfig(ReadOnly):
     """Everything `docvlm.benchmark` can be told. What is timed is chosen as by `docvlm.evaluate`.
 
     `batch` is a number or `auto`; each of `budgets` a number of pixels or `HEIGHTxWIDTH`.

@@ -178,8 +178,9 @@ def _variance(totals: NDArray[np.float64], sizes: NDArray[np.float64], mean: flo
 
 
 def _numbered(clusters: Sequence[Hashable]) -> NDArray[np.intp]:
-    ids: dict[Hashable, int] = {}
-    return np.fromiter((ids.setdefault(label, len(ids)) for label in clusters), np.intp, len(clusters))
+    """The number of each label in sorted order: an interval must not depend on the order answers were written in."""
+    ids = {label: number for number, label in enumerate(sorted(set(clusters), key=repr))}
+    return np.fromiter((ids[label] for label in clusters), np.intp, len(clusters))
 
 
 def _by_cluster(

@@ -1,0 +1,1 @@
+"""Figures of the report: each module draws one kind from numbers, `style` gives all of them one look."""

@@ -1,0 +1,30 @@
+"""Models and paths as the report calls them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from docvlm.evaluation.runs import Run
+
+FAMILIES = {"qwen2vl": "Qwen2-VL", "florence2": "Florence-2"}
+
+
+def name(family: str, run: Run | None) -> str:
+    """A model as the report calls it: family, size, and what was trained of it."""
+    words = [FAMILIES[family] if family in FAMILIES else family]
+    if run is None:
+        return f"{words[0]} zero-shot"
+    size, learned = str(run.manifest["config"]["model"]["size"]), run.manifest["trainable"]
+    words.append(size if size == "embedded" else size.upper() if size[:1].isdigit() else size)
+    if learned["lora_r"]:
+        words.append(f"LoRA r={learned['lora_r']}")
+    if learned["freeze"] != 100 or not learned["lora_r"]:
+        words.append(f"freeze={learned['freeze']:g}")
+    return " ".join(words)
+
+
+def shown(path: Path | str) -> str:
+    """A path as a reader can use it: from the current folder where it lies below it."""
+    path = Path(path)
+    full, here = path.resolve(), Path.cwd().resolve()
+    return full.relative_to(here).as_posix() if full.is_relative_to(here) else str(path)
