@@ -61,7 +61,7 @@ base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
 		cp outputs/base/$$family/checkpoint/* docvlm/vlms/embedded/$$family/; \
 	done
 
-bench: $(STAMP) ## speed and memory against others' trainers, central cells; some 20 minutes on two cores
+bench: $(STAMP) ## speed and memory against others' trainers, central cells
 	$(BIN)/python -m bench
 
 bench-full: $(STAMP) ## every cell of the benchmark suite, about an hour; `python -m bench --full --write` keeps the figures
