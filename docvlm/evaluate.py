@@ -53,7 +53,7 @@ def _score_only(cfg: EvaluateConfig, folder: Path) -> None:
     found = scoring.score_file(path, cfg.metric, against)
     for shown in scoring.tables(found, path):
         console().print(shown)
-    print(*("written: " + str(file) for file in scoring.write(folder, found, path)), sep="\n")
+    print(*("written: " + str(file) for file in scoring.write(folder, found, path, against)), sep="\n")
 
 
 def _show(rows: list[Row], apart: list[Analysis]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from docvlm import evaluate
 from docvlm.evaluation.records import Prediction
 from docvlm.report import main
 from docvlm.reporting.answered import Answers
@@ -88,6 +89,15 @@ def test_two_files_of_answers_are_enough(tmp_path: Path, monkeypatch: pytest.Mon
     assert float(large["difference_low"]) < truth - base < float(large["difference_high"])
     assert f"large reaches ANLS {truth:.3f}" in seen and "above small.jsonl" in seen
     assert "python -m docvlm.train model=qwen2vl lora.r=16,32,64 -m" in seen, "what is missing says what to run"
+
+
+def test_a_comparison_that_evaluate_made_is_in_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path / "base.jsonl", answers(0.3))
+    written(tmp_path / "ours.jsonl", answers(0.8))
+    monkeypatch.chdir(tmp_path)
+    evaluate.main(["predictions=ours.jsonl", "against=base.jsonl"])
+    text = Text(reported(tmp_path, monkeypatch)).text
+    assert re.search(r"ours reaches ANLS 0\.\d+ .* above base\.jsonl \(p <0\.001\)", text), text[:600]
 
 
 def test_nothing_at_all_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

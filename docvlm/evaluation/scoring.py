@@ -99,12 +99,13 @@ def _details(one: Scored) -> list[RenderableType]:
     return [*result, *printing.of_gains(part), *printing.of_failures(part, most=None), *printing.of_flips(part)]
 
 
-def write(folder: Path, found: Sequence[Scored], path: Path) -> list[Path]:
+def write(folder: Path, found: Sequence[Scored], path: Path, against: Path | None = None) -> list[Path]:
     """`score.json`, `score.csv` with one line a benchmark, and the files of the analysis, in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "score.json", folder / "score.csv"]
     whole = [{"benchmark": one.label, "variants": one.variants, **one.score.as_dict()} for one in found]
-    write_json(files[0], {"predictions": str(path), "benchmarks": whole})
+    given = {"predictions": str(path), "against": None if against is None else str(against)}
+    write_json(files[0], {**given, "benchmarks": whole})
     flat = [
         {
             "benchmark": one.label, "metric": one.score.metric, "questions": one.score.n_questions,
