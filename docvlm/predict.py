@@ -1,77 +1,104 @@
-"""Answer one question about an image, or about the pages of one document.
+"""Answer questions about images, PDFs, folders of them, or the lines of a JSONL file.
 
     docvlm-predict --run outputs/2026-01-31_12-00-00-000000 --question "What is the total?" invoice.png
-    docvlm-predict --checkpoint embedded --family qwen2vl --question "What is the total?" page-1.png page-2.png
+    docvlm-predict --run DIR --question "Who signs?" --question "On which day?" --pages 1,4-5 contract.pdf
+    docvlm-predict --run DIR --question "What is the total?" --output totals.csv scans/
+    docvlm-predict --run DIR --format jsonl questions.jsonl
+    docvlm-predict --checkpoint embedded --family qwen2vl --question "What is the total?" -- - < page.png
 
 Plain flags instead of Hydra's grammar, which gives meaning to characters that questions hold. The pixel budget is the
-run's own, or the checkpoint's. Prints the answer, then how long it took: opening the page, encoding it and decoding the
-answer, without the time to load the model.
+run's own, or the checkpoint's. Answers go to standard output and nothing else does: latency (opening the pages,
+encoding them and decoding, not loading the model) and notes go to standard error. docs/predict.md has more.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import os
+import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docvlm.errors import DocvlmError, one_line_errors
+from docvlm.errors import one_line_errors
+from docvlm.serving import BENCHMARKS
 from docvlm.vlms import FAMILIES
 
 if TYPE_CHECKING:
-    from docvlm.data.benchmark import Benchmark
-    from docvlm.data.example import Example
-    from docvlm.vlms.base import VLM, Generated
+    from docvlm.serving.reader import Reader
 
-PHRASE = "docvqa"  # whose wording a question gets where no run says otherwise
+_BROKEN_PIPE = 141  # what a shell says of a command whose reader went away: 128 + SIGPIPE
 
 
 @one_line_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the flags, load, ask, print."""
+    """Parse the flags, read what is asked, load, answer and write, say how long it took."""
     flags = _flags(argv)
-    for image in flags.images:
-        if not image.is_file():
-            raise DocvlmError(f"{image}: {'a folder' if image.is_dir() else 'no such file'}; give an image file")
-    if not flags.question.strip():
-        raise DocvlmError("--question is empty: write the question, in quotes")
-    vlm, benchmark = _from_run(flags) if flags.run is not None else _from_checkpoint(flags)
-    example = _example(flags.question, flags.images, benchmark)
-    answer, seconds = ask(vlm, example, flags.max_new_tokens or benchmark.max_new_tokens)
-    print(answer.text)
-    print(f"latency {seconds:.3f} s on {vlm.device.type}")
-    if answer.truncated:
-        print("the answer was cut by --max-new-tokens; give more")
+    from docvlm.serving import sources, writers  # not for --help
+
+    form = writers.form(flags.format, flags.output)
+    if flags.output is not None:
+        writers.check_output(flags.output, flags.files)
+    source = sources.read(flags.files, flags.question, numbers=flags.pages, each_page=flags.each_page)
+    if source.passed_over:
+        names = ", ".join(source.passed_over[:3]) + (" …" if len(source.passed_over) > 3 else "")
+        print(f"passed over {len(source.passed_over)}, neither image nor PDF: {names}", file=sys.stderr)
+    reader = _reader(flags)
+
+    from docvlm.serving.batch import Batch
+
+    shown = sys.stderr if flags.output is not None and sys.stderr.isatty() else None
+    batch = Batch(reader, source.tasks, flags.max_new_tokens, shown)
+    if flags.output is not None:
+        writers.write_file(batch, source.tasks, form, flags.output)
+    else:
+        try:
+            writers.write(batch, source.tasks, form, sys.stdout)
+        except BrokenPipeError:  # `| head`: nobody wants the rest, nor Python's own complaint when it closes the pipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(_BROKEN_PIPE) from None
+    print("\n".join(batch.summary()), file=sys.stderr)
 
 
-def ask(vlm: VLM, example: Example, max_new_tokens: int) -> tuple[Generated, float]:
-    """The answer to one question, and the seconds from opening its pages to the decoded text."""
-    began = time.perf_counter()
-    batch = {name: tensor.to(vlm.device) for name, tensor in vlm.codec.prompt_batch([example]).items()}
-    answer = vlm.generate(batch, max_new_tokens)[0]
-    return answer, time.perf_counter() - began
+def _reader(flags: argparse.Namespace) -> Reader:
+    from docvlm.serving.reader import load
+
+    source = flags.run if flags.run is not None else flags.checkpoint
+    return load(source, family=flags.family, benchmark=flags.benchmark, base=flags.base, offline=flags.offline)
 
 
 def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
-    about, _, example = (__doc__ or "").partition("\n\n")
+    about, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        "docvlm-predict", description=about, epilog=example, formatter_class=argparse.RawDescriptionHelpFormatter
+        "docvlm-predict", description=about, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     weights = parser.add_mutually_exclusive_group(required=True)
-    weights.add_argument("--run", type=Path, metavar="DIR", help="a folder that docvlm.train left")
+    weights.add_argument("--run", type=Path, metavar="DIR", help="what docvlm.train left, or a folder of saved weights")
     weights.add_argument("--checkpoint", metavar="NAME", help="a folder, a hub id, or the word embedded; with --family")
     parser.add_argument("--family", choices=FAMILIES, help="whose checkpoint it is")
-    parser.add_argument("--question", required=True, metavar="TEXT")
+    parser.add_argument("--base", metavar="NAME", help="the checkpoint the run started from, where it has moved since")
+    parser.add_argument(
+        "--benchmark",
+        choices=BENCHMARKS,
+        help="whose wording follows the question; default the run's, docvqa where there is none",
+    )
+    parser.add_argument("--question", action="append", default=[], metavar="TEXT", help="give it once a question")
+    parser.add_argument("--pages", type=_numbers, metavar="LIST", help="which pages of a PDF: 2 or 1,4-6; default all")
+    parser.add_argument("--each-page", action="store_true", help="ask every page on its own, not the document")
+    parser.add_argument("--format", choices=("text", "jsonl", "csv"), help="default the output's suffix, else text")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="written whole or not at all; default: to the pipe")
     parser.add_argument("--max-new-tokens", type=_positive, metavar="N", help="longest answer; default the benchmark's")
     parser.add_argument("--offline", action="store_true", help="use nothing from the network")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="the page, or the pages in their order")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="image or PDF (several: pages of one document), folder, .jsonl, or -"
+    )
     flags = parser.parse_args(argv)
     if flags.checkpoint is not None and flags.family is None:
         parser.error("--checkpoint needs --family")
     if flags.run is not None and flags.family is not None:
         parser.error("--family goes with --checkpoint; a run knows its own")
+    if flags.base is not None and flags.run is None:
+        parser.error("--base goes with --run")
     return flags
 
 
@@ -81,38 +108,16 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _from_run(flags: argparse.Namespace) -> tuple[VLM, Benchmark]:
-    """The weights of a run, and the benchmark it learned from (DocVQA for a mixture)."""
-    from docvlm.evaluation import predict, runs, subjects
-
-    run = runs.read(flags.run)
-    name = run.manifest["config"]["data"]["name"]
-    benchmark = _benchmark(PHRASE if name == "mix" else name)
-    return subjects.of_run(run, None, flags.offline).load().to(predict.device()), benchmark
-
-
-def _from_checkpoint(flags: argparse.Namespace) -> tuple[VLM, Benchmark]:
-    """A checkpoint with the budget of its own processor."""
-    from docvlm.evaluation import predict, subjects
-    from docvlm.vlms.codec import Budget
-
-    device = predict.device()
-    dtype = "bfloat16" if device.type == "cuda" else "float32"
-    subject = subjects.of_checkpoint(flags.family, flags.checkpoint, Budget(), dtype, "sdpa", None, flags.offline)
-    return subject.load().to(device), _benchmark(PHRASE)
-
-
-def _benchmark(name: str) -> Benchmark:
-    benchmark: Benchmark = import_module(f"docvlm.data.{name}").BENCHMARK
-    return benchmark
-
-
-def _example(question: str, images: Sequence[Path], benchmark: Benchmark) -> Example:
-    from docvlm.data.example import Example
-    from docvlm.data.pages import FilePage
-
-    pages = tuple(FilePage(str(image)) for image in images)
-    return Example("question", question, (), images[0].name, pages, benchmark.name, benchmark.instruction)
+def _numbers(text: str) -> tuple[int, ...]:
+    """Page numbers from 1, in the order given."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all(end.isdecimal() and int(end) > 0 for end in ends) or int(ends[0]) > int(ends[1]):
+            raise argparse.ArgumentTypeError(f"{part.strip() or text}: give page numbers from 1, such as 2 or 1,4-6")
+        numbers.extend(range(int(ends[0]), int(ends[1]) + 1))
+    return tuple(numbers)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class Fake:
             self.head(batch["attention_mask"])
         self.watch.now += self.asked
         self.head(batch["attention_mask"])
-        return [Generated("x", 3, False)] * len(batch["attention_mask"])
+        return [Generated("x", 3, False, 1.0)] * len(batch["attention_mask"])
 
 
 def run(fake: Fake, questions: int, batch: int = 1, warmup: int = 1) -> Any:

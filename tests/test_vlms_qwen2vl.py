@@ -161,9 +161,11 @@ def test_answers_do_not_depend_on_the_batch(vlm: VLM) -> None:
 def test_an_answer_ends_at_its_end_token_or_is_truncated(vlm: VLM) -> None:
     pad, end = vlm.codec.tokenizer.pad_token_id, vlm.codec.end
     letter = vlm.codec.tokenizer("7", add_special_tokens=False)["input_ids"][0]
-    ended, cut = vlm._answers(torch.tensor([[letter, end, pad, pad], [letter] * 4]))
+    probabilities = torch.tensor([[0.5, 0.75, 0.25, 0.25], [1.0, 0.5, 0.5, 0.5]])
+    ended, cut = vlm._answers(torch.tensor([[letter, end, pad, pad], [letter] * 4]), probabilities)
     assert (ended.text, ended.tokens, ended.truncated) == ("7", 2, False)
     assert (cut.text, cut.tokens, cut.truncated) == ("7777", 4, True)
+    assert (ended.confidence, cut.confidence) == (0.625, 0.625), "what follows the end does not count"
 
 
 @pytest.mark.parametrize("attn", ["sdpa", "eager"])

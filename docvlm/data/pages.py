@@ -124,9 +124,14 @@ def decode(page: StoredPage) -> Image.Image:
     with page.stream() as stream:
         image = _opened(page, stream)
         try:
-            return _rgb(ImageOps.exif_transpose(image))
+            return upright(image)
         except DECODING_ERRORS as error:
             raise _broken(page, error) from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An image turned as its EXIF data say, transparency on white, mode RGB."""
+    return _rgb(ImageOps.exif_transpose(image))
 
 
 def check(page: StoredPage) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,6 +30,9 @@ def write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
         raise DocvlmError(
             f"{path}: cannot be written ({error.strerror}); check the folder's permissions and space"
         ) from error
+    finally:
+        with suppress(OSError):  # gone already where all went well
+            part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

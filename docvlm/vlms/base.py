@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -42,11 +42,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One decoded answer: its text, how many tokens were generated, and whether `max_new_tokens` cut it."""
+    """One decoded answer: its text, how many tokens were generated, and whether `max_new_tokens` cut it.
+
+    `confidence` is the mean probability of those tokens, its end token included; it is not calibrated. Not compared:
+    the same answer in another batch has it to float error only.
+    """
 
     text: str
     tokens: int
     truncated: bool
+    confidence: float = field(compare=False)
 
 
 def greedy(own: GenerationConfig) -> GenerationConfig:
@@ -206,20 +211,22 @@ class VLM(nn.Module, ABC):
         training = self.training
         self.eval()
         with self.autocast():
-            ids = self._greedy(batch, max_new_tokens)
+            ids, probabilities = self._greedy(batch, max_new_tokens)
         self.train(training)
-        return self._answers(ids)
+        return self._answers(ids, probabilities)
 
     @abstractmethod
-    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
-        """New ids (B x T) up to and with an end token, whatever comes after it."""
+    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> tuple[Tensor, Tensor]:
+        """New ids (B x T) up to and with an end token, whatever comes after it, and the probability of each."""
 
-    def _answers(self, ids: Tensor) -> list[Generated]:
+    def _answers(self, ids: Tensor, probabilities: Tensor) -> list[Generated]:
         """Texts of new ids (B x T): tokens counted up to and with the end token, truncated where there is none."""
         generation = self.bare.generation_config
         assert generation is not None
         ends = torch.isin(ids, torch.as_tensor(generation.eos_token_id, device=ids.device))
         ended = ends.any(dim=1)
         lengths = torch.where(ended, ends.int().argmax(dim=1) + 1, ids.shape[1])
-        rows = zip(self.codec.texts(ids), lengths.tolist(), ended.tolist(), strict=True)
-        return [Generated(text, tokens, not end) for text, tokens, end in rows]
+        said = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        sure = (probabilities * said).sum(dim=1) / lengths
+        rows = zip(self.codec.texts(ids), lengths.tolist(), ended.tolist(), sure.tolist(), strict=True)
+        return [Generated(text, tokens, not end, confidence) for text, tokens, end, confidence in rows]

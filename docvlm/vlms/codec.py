@@ -137,6 +137,10 @@ class Codec(ABC):
         """Inputs to generate from: page and question, no answer. Decoder-only families pad on the left."""
         return self._unlabelled(self._prompts(examples))
 
+    def packed_prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """As `prompt_batch`, with the work on a page shared by all that ask about it."""
+        return self._packed_unlabelled(self._shared(examples, None))
+
     def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
         """Inputs to generate from and the same examples with labels; pages are opened once, shared if `packed`."""
         if packed:

@@ -12,11 +12,36 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 
 
-def greedy_on_pages(net: PreTrainedModel, batch: dict[str, Tensor], embeds: Tensor, max_new_tokens: int) -> Tensor:
-    """New ids (questions x T, T <= max_new_tokens): up to an end token, then padding.
+class Probabilities(LogitsProcessor):
+    """Watches a greedy `generate` and changes nothing: keeps the probability of the token each step takes.
+
+    One number a question and step; `output_scores=True` would keep the whole vocabulary.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._steps.append(probability(scores, scores.argmax(-1)))
+        return scores
+
+    def of(self, ids: Tensor) -> Tensor:
+        """Probabilities (B x T) of `ids` (B x T), the last T tokens that were generated."""
+        return torch.stack(self._steps[-ids.shape[1] :], dim=1)
+
+
+def probability(logits: Tensor, token: Tensor) -> Tensor:
+    """Softmax probability (B) of `token` (B) among `logits` (B x V)."""
+    return (logits.gather(-1, token[:, None])[:, 0] - logits.logsumexp(-1)).exp()
+
+
+def greedy_on_pages(
+    net: PreTrainedModel, batch: dict[str, Tensor], embeds: Tensor, max_new_tokens: int
+) -> tuple[Tensor, Tensor]:
+    """New ids (questions x T, T <= max_new_tokens), up to an end token, then padding; and the probability of each.
 
     `batch`: `input_ids` and `attention_mask` (documents x P), `question_ids` and `question_mask` (questions x Q), all
     padded on the left, and `page_of` (questions). `embeds`: documents x P x D, the pages' features in their places.
@@ -29,16 +54,19 @@ def greedy_on_pages(net: PreTrainedModel, batch: dict[str, Tensor], embeds: Tens
     ends = torch.as_tensor(generation.eos_token_id, device=asked.device).flatten()
     step, places = batch["question_ids"], first + (asked.cumsum(1) - 1).clamp(min=0)
     new: list[Tensor] = []
+    sure: list[Tensor] = []
     done = torch.zeros(len(page_of), dtype=torch.bool, device=asked.device)
     while len(new) < max_new_tokens and not done.all():
         hidden = _forward(net, step, mask, places, cache)
-        token = net.get_output_embeddings()(hidden[:, -1]).float().argmax(-1)
+        logits = net.get_output_embeddings()(hidden[:, -1]).float()
+        token = logits.argmax(-1)
+        sure.append(probability(logits, token))
         token = token.masked_fill(done, generation.pad_token_id)
         new.append(token)
         done = done | torch.isin(token, ends)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         step, places = token[:, None], places[:, -1:] + 1
-    return torch.stack(new, dim=1)
+    return torch.stack(new, dim=1), torch.stack(sure, dim=1)
 
 
 def _prefill(net: PreTrainedModel, batch: dict[str, Tensor], embeds: Tensor) -> tuple[DynamicCache, Tensor]:

@@ -21,6 +21,7 @@ from docvlm.errors import DocvlmError
 from docvlm.vlms.base import IGNORED, VLM, Block
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
 from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
+from docvlm.vlms.decoding import Probabilities
 from docvlm.vlms.pages import open_page, open_pages
 from docvlm.vlms.prefix import entered, observed
 
@@ -223,13 +224,14 @@ class Florence2(VLM):
         self._keep(batch, list(seen[0] if seen else features))
         return features
 
-    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
-        start, inputs = len(self.codec.start), self._spread(batch)
+    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> tuple[Tensor, Tensor]:
+        start, inputs, sure = len(self.codec.start), self._spread(batch), Probabilities()
         if "inputs_embeds" in inputs:  # which `generate` does not hand on to an encoder
             encoded = self.bare.model.language_model.encoder(**inputs)
             inputs = {"encoder_outputs": encoded, "attention_mask": batch["attention_mask"]}
-        ids: Tensor = self.bare.generate(**inputs, max_new_tokens=max_new_tokens + start - 1)  # type: ignore[operator]  # from a mixin
-        return ids[:, start:]
+        longest = max_new_tokens + start - 1
+        ids: Tensor = self.bare.generate(**inputs, max_new_tokens=longest, logits_processor=[sure])  # type: ignore[operator]  # from a mixin
+        return ids[:, start:], sure.of(ids[:, start:])
 
 
 def _checked(budget: Budget, size: dict[str, int]) -> Budget:

@@ -23,7 +23,7 @@ from docvlm.vlms.attention import use_fast_paths
 from docvlm.vlms.base import VLM, Block
 from docvlm.vlms.branches import branch_mask, use_branches
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
-from docvlm.vlms.decoding import greedy_on_pages
+from docvlm.vlms.decoding import Probabilities, greedy_on_pages
 from docvlm.vlms.prefix import entered, observed
 from docvlm.vlms.qwen2vl_codec import Qwen2VLCodec
 from docvlm.vlms.recompute import use_recompute
@@ -127,8 +127,10 @@ class Qwen2VL(VLM):
         self._keep(batch, [page.unflatten(0, size) for page, size in kept])
         return torch.cat(tuple(pages))
 
-    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> Tensor:
+    def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> tuple[Tensor, Tensor]:
         if "page_of" in batch:
             return greedy_on_pages(self.bare, batch, self._embeds(batch), max_new_tokens)
-        ids: Tensor = self.bare.generate(**batch, max_new_tokens=max_new_tokens)  # type: ignore[operator]  # from a mixin
-        return ids[:, batch["input_ids"].shape[1] :]
+        sure = Probabilities()
+        ids: Tensor = self.bare.generate(**batch, max_new_tokens=max_new_tokens, logits_processor=[sure])  # type: ignore[operator]  # from a mixin
+        new = ids[:, batch["input_ids"].shape[1] :]
+        return new, sure.of(new)

@@ -1,0 +1,27 @@
+"""An answer as it is handed out: its text, and what one needs to know before relying on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to one question about the pages of one document; `str(answer)` is its text.
+
+    `pages`: names of the pages it was read from (`contract.pdf#page=2`). `confidence`: mean probability (0 to 1) that
+    the model gave to the tokens of the answer and its end; it ranks answers, and nothing says that answers of 0.9 are
+    right nine times in ten. `tokens`: how many were generated. `truncated`: `max_new_tokens` cut the answer.
+    `latency_s`: seconds from opening the pages to the decoded text, over the questions that shared them.
+    """
+
+    text: str
+    question: str
+    pages: tuple[str, ...]
+    confidence: float
+    tokens: int
+    truncated: bool
+    latency_s: float
+
+    def __str__(self) -> str:
+        return self.text

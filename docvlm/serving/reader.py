@@ -1,0 +1,203 @@
+"""A model that answers questions about pages, in three lines:
+
+    from docvlm import load
+    vlm = load("outputs/2026-01-31_12-00-00-000000")
+    print(vlm.ask("invoice.png", "What is the total?"))
+
+Whatever was saved with the weights decides how a page is read: budget, dtype, prompt and the wording of the benchmark.
+Questions that are asked together share the work on their pages (one prefill; Florence-2, whose encoder reads page and
+question together, shares the vision tower), and get the answers they would get alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+
+from docvlm.data.example import Example, Page
+from docvlm.errors import DocvlmError
+from docvlm.evaluation import runs
+from docvlm.evaluation.predict import device as default_device
+from docvlm.serving import BENCHMARKS
+from docvlm.serving.answers import Answer
+from docvlm.serving.pages import PageLike, as_pages
+from docvlm.serving.pdf import PdfPage
+from docvlm.vlms import FAMILIES, adapter, embedded, load_family
+from docvlm.vlms.codec import Budget
+
+if TYPE_CHECKING:
+    from docvlm.data.benchmark import Benchmark
+    from docvlm.vlms.base import VLM
+
+PHRASE = "docvqa"  # whose wording a question gets where nothing says otherwise
+TOGETHER = 32  # questions that share one prefill; each holds a copy of its pages' cache
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A model of one family, `vlm`, and the benchmark whose wording follows a question. `load` makes one."""
+
+    vlm: VLM
+    benchmark: Benchmark
+
+    @overload
+    def ask(
+        self,
+        page: PageLike | Sequence[PageLike],
+        question: str,
+        *,
+        pages: Sequence[int] | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Answer: ...
+
+    @overload
+    def ask(
+        self,
+        page: PageLike | Sequence[PageLike],
+        question: list[str] | tuple[str, ...],
+        *,
+        pages: Sequence[int] | None = None,
+        max_new_tokens: int | None = None,
+    ) -> list[Answer]: ...
+
+    def ask(
+        self,
+        page: PageLike | Sequence[PageLike],
+        question: str | list[str] | tuple[str, ...],
+        *,
+        pages: Sequence[int] | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Answer | list[Answer]:
+        """The answer to one question about a page, or the answers to several, in their order.
+
+        `page`: a path, bytes or a Pillow image; several are the pages of one document, as are those of a PDF. `pages`
+        chooses pages of a PDF, counted from 1. `max_new_tokens`: the longest answer, default the benchmark's. Raises
+        `DocvlmError` for a page or a question that cannot be read, or more pages than the model has positions for.
+        """
+        asked = [question] if isinstance(question, str) else list(question)
+        if not asked or not all(each.strip() for each in asked):
+            raise DocvlmError("question is empty: write the question")
+        longest = self.benchmark.max_new_tokens if max_new_tokens is None else max_new_tokens
+        if longest < 1:
+            raise DocvlmError(f"max_new_tokens={longest}: an answer has at least one token; give 1 or more")
+        document = as_pages(page, pages)
+        if pages is not None and not any(isinstance(one, PdfPage) for one in document):
+            raise DocvlmError(f"{document[0].name}: pages= chooses pages of a PDF, which this is not; leave it out")
+        examples = self._examples(document, asked)
+        self._check_room(examples, longest)
+        answers: list[Answer] = []
+        for start in range(0, len(examples), TOGETHER):
+            answers += self._read(examples[start : start + TOGETHER], longest)
+        return answers[0] if isinstance(question, str) else answers
+
+    def _examples(self, document: tuple[Page, ...], asked: Sequence[str]) -> list[Example]:
+        name, instruction = self.benchmark.name, self.benchmark.instruction
+        return [Example(repr(q), q, (), document[0].name, document, name, instruction) for q in asked]
+
+    def _check_room(self, examples: Sequence[Example], longest: int) -> None:
+        """Refuse what would take hours or all memory to find out: more tokens than the model was made for."""
+        lengths = self.vlm.codec.lengths([replace(example, answers=("",)) for example in examples])
+        if not lengths.shared:  # an encoder-decoder's codec counts its encoder's tokens itself
+            return
+        most = self.vlm.bare.config.get_text_config().max_position_embeddings
+        needed = int((lengths.pages + lengths.own).max()) + longest
+        if needed > most:
+            count, first = len(examples[0].pages), examples[0].document
+            raise DocvlmError(
+                f"{first}: {count} {'page' if count == 1 else 'pages'} and a question are up to {needed} tokens, but"
+                f" this model has positions for {most}; read fewer pages at a time"
+            )
+
+    def _read(self, examples: Sequence[Example], longest: int) -> list[Answer]:
+        """Answers to questions about the same pages, from one reading of them."""
+        codec = self.vlm.codec
+        began = time.perf_counter()
+        batch = codec.prompt_batch(examples) if len(examples) == 1 else codec.packed_prompt_batch(examples)
+        try:
+            moved = {name: tensor.to(self.vlm.device) for name, tensor in batch.items()}
+            generated = self.vlm.generate(moved, longest)
+        except torch.OutOfMemoryError as error:
+            what = f"its pages ({len(examples[0].pages)}) and questions ({len(examples)})"
+            raise DocvlmError(
+                f"{examples[0].document}: {what} do not fit the memory of the GPU; read fewer at a time, or use a"
+                " smaller model"
+            ) from error
+        each = (time.perf_counter() - began) / len(examples)
+        names = tuple(page.name for page in examples[0].pages)
+        return [
+            Answer(one.text, example.question, names, one.confidence, one.tokens, one.truncated, each)
+            for one, example in zip(generated, examples, strict=True)
+        ]
+
+
+def load(
+    source: str | Path,
+    *,
+    family: str | None = None,
+    benchmark: str | None = None,
+    base: str | Path | None = None,
+    device: str | None = None,
+    offline: bool = False,
+) -> Reader:
+    """The model in `source`, ready to be asked.
+
+    `source`: the folder of a run, a folder of saved weights (`checkpoints/best`), or, with `family`, a checkpoint: a
+    folder, a hub id, or the word `embedded`. `benchmark`: whose wording questions get, default that of the run (of
+    DocVQA for a mixture, for weights without their run and for checkpoints). `base`: the checkpoint an adapter was
+    trained on, where it has moved since. `device`: default the first CUDA device, else the processor. Raises
+    `DocvlmError` where there is no such model or its files are incomplete.
+    """
+    if benchmark is not None and benchmark not in BENCHMARKS:
+        raise DocvlmError(f"benchmark={benchmark}: not known; choose one of {', '.join(BENCHMARKS)}")
+    place = torch.device(device) if device is not None else default_device()
+    folder = Path(source)
+    if family is not None:
+        vlm = _checkpoint(family, str(source), place, offline)
+    elif (folder / adapter.RECORD).is_file() or (folder / "adapter_config.json").is_file():
+        vlm = _saved(folder, "sdpa", base, offline)
+    elif str(source) == "embedded" or (folder / "config.json").is_file():
+        raise DocvlmError(
+            f"{source}: a checkpoint, not a run; give it with its family ({' or '.join(FAMILIES)}): --checkpoint and"
+            " --family, in Python family=…"
+        )
+    else:
+        run = runs.read(folder)
+        vlm = _saved(run.folder.best, _told(run, "model", "attn"), base, offline)
+        name = _told(run, "data", "name")
+        benchmark = benchmark or (PHRASE if name == "mix" else name)
+    return Reader(vlm.to(place).eval(), import_module(f"docvlm.data.{benchmark or PHRASE}").BENCHMARK)
+
+
+def _checkpoint(family: str, name: str, place: torch.device, offline: bool) -> VLM:
+    """A checkpoint with the budget of its own processor."""
+    kind = load_family(family)
+    dtype = torch.bfloat16 if place.type == "cuda" else torch.float32
+    source = embedded.checkpoint(family) if name == "embedded" else name
+    return kind.load(source, Budget(), dtype=dtype, attn="sdpa", offline=offline)
+
+
+def _saved(folder: Path, attn: str, base: str | Path | None, offline: bool) -> VLM:
+    record = adapter.read(folder)
+    recorded = Path(record["checkpoint"])
+    if base is None and record["lora"]["r"] and recorded.is_absolute() and not recorded.exists():
+        raise DocvlmError(
+            f"{folder}: its base {recorded} is not there any more; say where it is now with --base, in Python base=…"
+        )
+    dtype: torch.dtype = getattr(torch, record["dtype"])
+    return adapter.load(folder, checkpoint=base, dtype=dtype, attn=attn, offline=offline)
+
+
+def _told(run: runs.Run, *names: str) -> str:
+    """A setting of a run. Raises `DocvlmError` if its manifest does not say."""
+    found: Any = run.manifest
+    for name in ("config", *names):
+        if not isinstance(found, dict) or name not in found:
+            raise DocvlmError(f"{run.folder.manifest}: no config.{'.'.join(names)} in it; repeat the run's command")
+        found = found[name]
+    return str(found)

@@ -1,0 +1,108 @@
+"""Answers as text, JSON lines or CSV: to standard output as they come, or to a file that is whole or absent.
+
+JSON lines and CSV have the columns that `docvlm.evaluate predictions=FILE` reads (`prediction`, and `answers` where the
+questions came with them), so what was answered here can be scored there.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from docvlm.errors import DocvlmError
+from docvlm.serving.answers import Answer
+from docvlm.serving.sources import Task
+from docvlm.training.files import write_whole
+
+FORMATS = ("text", "jsonl", "csv")
+_OF_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".txt": "text"}
+
+Answered = tuple[Task, Answer]
+
+
+def form(named: str | None, output: Path | None) -> str:
+    """The format to write: the one named, else the output's suffix, else text. Raises `DocvlmError` if unclear."""
+    if named is not None or output is None:
+        return named or "text"
+    if output.suffix not in _OF_SUFFIX:
+        raise DocvlmError(f"--output {output}: end it in {', '.join(_OF_SUFFIX)}, or say --format")
+    return _OF_SUFFIX[output.suffix]
+
+
+def check_output(output: Path, inputs: Sequence[str]) -> None:
+    """Refuse a place that cannot be written, before anything is answered."""
+    if output.is_dir():
+        raise DocvlmError(f"--output {output}: a folder; give a file in it")
+    if output.exists() and not output.is_file():  # /dev/stdout, say, which a rename would take away from everybody
+        raise DocvlmError(f"--output {output}: not a file; leave --output out to write to standard output")
+    if not output.parent.is_dir():
+        raise DocvlmError(f"--output {output}: there is no folder {output.parent}; make it first")
+    if any(output.resolve() == Path(name).resolve() for name in inputs):
+        raise DocvlmError(f"--output {output}: that is the input; give another file")
+
+
+def write(answered: Iterable[Answered], tasks: Sequence[Task], form: str, stream: TextIO) -> None:
+    """Write answers in the order in which they come, each flushed; `tasks` are all that will be answered."""
+    if form == "text":
+        _text(answered, tasks, stream)
+    elif form == "jsonl":
+        for task, answer in answered:
+            print(json.dumps(row(task, answer), ensure_ascii=False), file=stream, flush=True)
+    else:
+        _csv(answered, tasks, stream)
+
+
+def write_file(answered: Iterable[Answered], tasks: Sequence[Task], form: str, output: Path) -> None:
+    """As `write`, to a file that takes its place once all answers are in it."""
+    write_whole(output, lambda stream: write(answered, tasks, form, stream))
+
+
+def row(task: Task, answer: Answer) -> dict[str, Any]:
+    """Columns of an answer: those of its line in the input, then what was answered."""
+    return {**_asked(task), **_given(answer)}
+
+
+def _asked(task: Task) -> dict[str, Any]:
+    names = [page.name for page in task.pages]
+    return {"image": names if len(names) > 1 else names[0], "question": task.question, **task.columns}
+
+
+def _given(answer: Answer) -> dict[str, Any]:
+    return {
+        "prediction": answer.text,
+        "confidence": round(answer.confidence, 4),
+        "tokens": answer.tokens,
+        "truncated": answer.truncated,
+        "latency_s": round(answer.latency_s, 6),
+    }
+
+
+GIVEN = ("prediction", "confidence", "tokens", "truncated", "latency_s")
+
+
+def _text(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) -> None:
+    """One question: its answer. Several: pages, question and answer a line, with tabs between them."""
+    for task, answer in answered:
+        names = ", ".join(page.name for page in task.pages)
+        cells = (answer.text,) if len(tasks) == 1 else (names, task.question, answer.text)
+        print("\t".join(" ".join(cell.split()) for cell in cells), file=stream, flush=True)
+
+
+def _csv(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) -> None:
+    columns = dict.fromkeys(name for task in tasks for name in _asked(task)) | dict.fromkeys(GIVEN)
+    table = csv.DictWriter(stream, fieldnames=list(columns), restval="", lineterminator="\n")
+    table.writeheader()
+    for task, answer in answered:
+        table.writerow(_cells(row(task, answer)))
+        stream.flush()
+
+
+def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists and objects as JSON, as `qa.csv` has them."""
+    return {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+        for name, value in values.items()
+    }
