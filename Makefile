@@ -61,7 +61,7 @@ base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
 		cp outputs/base/$$family/checkpoint/* docvlm/vlms/embedded/$$family/; \
 	done
 
-bench: $(STAMP) ## speed and memory against others' trainers, central cells
+bench: $(STAMP) ## speed and memory against others' trainers, central cells; 11 minutes on two cores
 	$(BIN)/python -m bench
 
 bench-full: $(STAMP) ## every cell of the benchmark suite, about an hour; `python -m bench --full --write` keeps the figures

@@ -51,10 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _measured(section: Section, suite: Suite) -> tuple[list[Row], int]:
     """The rows of a section, printed as they come, and how many of its cells failed."""
-    print(f"\n## {section.title}\n\n{section.note}\n\n{table.head(section)}", flush=True)
+    cells = list(section.cells(suite))
+    shown = f"{section.note}\n\n{table.head(section)}" if cells else "Only in the full suite: --full."
+    print(f"\n## {section.title}\n\n{shown}", flush=True)
     rows: list[Row] = []
     failures = 0
-    for cell in section.cells(suite):
+    for cell in cells:
         began = time.perf_counter()
         try:
             measured = cell()
