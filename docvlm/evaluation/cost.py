@@ -24,21 +24,21 @@ NO_PRICE = "no price: put one into prices.yaml"
 _TILE, _SQUARE, _SHORT = 512, 2048, 768  # pixels
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """A row of the table of costs. `measured_in` is the benchmark file that holds the latency; None: no measurement."""
 
     kind: str
     name: str
-    device: str | None
-    resolution: str | None
-    measured_in: str | None
-    latency_ms: float | None
-    usd_per_1000_pages: float | None
-    batch: int | None
-    usd_per_1000_pages_batched: float | None
-    usd_per_hour: float | None
-    tokens_per_page: float | None
+    device: str | None = None
+    resolution: str | None = None
+    measured_in: str | None = None
+    latency_ms: float | None = None
+    usd_per_1000_pages: float | None = None
+    batch: int | None = None
+    usd_per_1000_pages_batched: float | None = None
+    usd_per_hour: float | None = None
+    tokens_per_page: float | None = None
     source: str | None
     date: str | None
     note: str
@@ -102,7 +102,6 @@ def _measured(machine: Machine, one: OnMachine) -> Cost:
         batch=one.batch,
         usd_per_1000_pages_batched=None if batched is None else _per_pages(machine.usd_per_hour, batched),
         usd_per_hour=machine.usd_per_hour,
-        tokens_per_page=None,
         source=machine.source,
         date=machine.date,
         note=machine.note or ("" if machine.usd_per_hour is not None else NO_PRICE),
@@ -110,23 +109,13 @@ def _measured(machine: Machine, one: OnMachine) -> Cost:
 
 
 def _unmeasured(machine: Machine) -> Cost:
-    note = "; ".join(filter(None, [NOT_MEASURED, machine.note]))
-    hour = machine.usd_per_hour
     return Cost(
-        "machine",
-        machine.name,
-        None,
-        None,
-        None,
-        None,
-        None,
-        None,
-        None,
-        hour,
-        None,
-        machine.source,
-        machine.date,
-        note,
+        kind="machine",
+        name=machine.name,
+        usd_per_hour=machine.usd_per_hour,
+        source=machine.source,
+        date=machine.date,
+        note="; ".join(filter(None, [NOT_MEASURED, machine.note])),
     )
 
 
@@ -144,14 +133,7 @@ def _api(api: Api, pages: Sequence[tuple[int, int]]) -> Cost:
     return Cost(
         kind="api",
         name=api.name,
-        device=None,
-        resolution=None,
-        measured_in=None,
-        latency_ms=None,
         usd_per_1000_pages=cost,
-        batch=None,
-        usd_per_1000_pages_batched=None,
-        usd_per_hour=None,
         tokens_per_page=given + api.output_tokens,
         source=api.source,
         date=api.date,

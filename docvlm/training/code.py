@@ -25,6 +25,7 @@ DECIDES = (
 """Modules and packages of docvlm between a document and a score. The config is in the fingerprint by its values."""
 WATCHES = {
     "vlms/embedded", "vlms/proof.py", "data/quarantine.py",  # the recipe of a checkpoint whose weights are hashed
+    "data/corruptions.py", "data/corruption_sheet.py",  # pages that no run learns from or reports
     # what the audit leaves out of train is missing from the fingerprint of the data
     *(f"data/{name}.py" for name in ("audit", "audit_page", "glance", "near", "print_store", "prints", "spread")),
     *(f"training/{name}.py" for name in (

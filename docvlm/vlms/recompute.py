@@ -1,7 +1,7 @@
 """Qwen2-VL's norms and gated products computed again in the backward pass, so that their insides are not kept.
 
-A normalisation keeps its input twice in float32 and a gated MLP four tensors of its wide inner size, though both are
-elementwise and come back from what is kept anyway: the residual stream, and the two projections. That is selective
+A normalisation keeps its input twice in float32 and a gated MLP up to four tensors of its wide inner size, though both
+are elementwise and come back from what is kept anyway: the residual stream, and the two projections. That is selective
 activation recomputation (Korthikanti et al. 2022, arXiv:2205.05198): the tensors that are cheap to make are made twice,
 the matrix products once. Values and gradients are the same to the bit; weights and their names are untouched. What it
 saves is in the memory column of docs/benchmarks.md; beside full checkpointing (`trainer.gradient_checkpointing`), which
