@@ -150,9 +150,5 @@ def test_impossible_values_are_refused_before_anything_is_asked(values: dict[str
 
 def test_another_family_is_refused_on_the_command_line(server: Served, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(capsys, f"endpoint={server.url}", "scale=tiny", "model=florence2")
-    assert (
-        line
-        == "error: model=florence2: a served model is asked by chat, and its pages are resized as Qwen2-VL's; "
-        + ("leave model=… out")
-    )
+    assert line.startswith("error: model=florence2: a served model is asked by chat, and its pages are resized as Qwen")
     assert server.keys == set(), "nothing was asked"
