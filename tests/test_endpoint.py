@@ -24,6 +24,9 @@ from docvlm.evaluate import main
 from docvlm.evaluation.endpoint import PATCH, Endpoint
 from docvlm.evaluation.records import Prediction, read
 from docvlm.reporting import answered
+from docvlm.reporting.exams import examine
+from docvlm.reporting.highlights import highlights
+from docvlm.reporting.measured import Measured
 from docvlm.serving import chat
 from docvlm.serving.chat import Chat, data_url
 from docvlm.serving.reader import Reader
@@ -94,6 +97,8 @@ def test_results_and_the_report_say_which_endpoint_and_which_model(server: Serve
         "relaxed_accuracy",
     )
     assert (len(found.records), passed_over) == (8, [])
+    details = [highlight.detail for highlight in highlights([examine(found)], Measured((), {}))]
+    assert "mean of requests, many at once" in details
 
 
 def test_many_at_once_in_any_order_give_the_same(server: Served, local: Path) -> None:

@@ -36,6 +36,7 @@ class Answers:
     base: str = ""
     before: Sequence[Prediction] | None = None
     pages: str = ""
+    served: bool = False  # asked over HTTP: latency is that of requests, many at once
 
     @property
     def title(self) -> str:
@@ -94,6 +95,7 @@ def _of_row(row: dict[str, Any], run: Run | None, roots: Sequence[Path]) -> Answ
         "" if base is None else shown(base),
         None if base is None else read(base / "predictions.jsonl"),
         _pages_of(ours),
+        "endpoint" in row["ours"],
     )
 
 
