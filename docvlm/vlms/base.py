@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from peft.helpers import DoraCaching
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
@@ -207,11 +208,16 @@ class VLM(nn.Module, ABC):
 
     @torch.no_grad()
     def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
-        """Greedy answers, one a row of the batch, in its order. Runs in eval mode and without gradients."""
+        """Greedy answers, one a row of the batch, in its order. Runs in eval mode and without gradients.
+
+        DoRA would multiply its matrices and take norms anew for every token, many times the work on one token; what
+        they come to is kept for the call.
+        """
         training = self.training
         self.eval()
-        with self.autocast():
+        with self.autocast(), DoraCaching():
             ids, probabilities = self._greedy(batch, max_new_tokens)
+        self.train()  # which drops what was kept: the weights may be others at the next call
         self.train(training)
         return self._answers(ids, probabilities)
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from docvlm.vlms.base import VLM, Block
 
 
+MAGNITUDE = ".lora_magnitude_vector."  # in the names of DoRA's magnitude vectors, as PEFT calls them
+
+
 class LoraLike(Protocol):
     """The adapter's settings as a config gives them (`docvlm.config.LoraConf`)."""
 
@@ -83,6 +86,11 @@ class Trainable:
         return {side: list(parameters.values()) for side, parameters in sides.items() if parameters}
 
     @property
+    def magnitudes(self) -> dict[str, nn.Parameter]:
+        """DoRA's magnitude vectors, which are part of `language`; none without DoRA."""
+        return {name: parameter for name, parameter in self.language.items() if MAGNITUDE in name}
+
+    @property
     def count(self) -> int:
         """Parameters that learn."""
         return _count(self.language) + _count(self.vision)
@@ -113,7 +121,8 @@ class Trainable:
         return 100 - self.vision_trainable_parameters
 
     def __str__(self) -> str:
-        language = f"LoRA r={self.lora.r} alpha={self.lora.alpha:g}" if self.lora.r else "in full"
+        method = "DoRA" if self.lora.use_dora else "LoRA"
+        language = f"{method} r={self.lora.r} alpha={self.lora.alpha:g}" if self.lora.r else "in full"
         return (
             f"learning {self.count / 1e6:.3f} M of {self.total / 1e6:.3f} M parameters ({self.percent:.2f} %):"
             f" language {language}; vision {len(self.blocks) - self.frozen_blocks} of {len(self.blocks)} blocks"
