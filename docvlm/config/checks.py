@@ -32,6 +32,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-t
 DTYPES = ("float32", "bfloat16", "float16")
 SPLITS = ("test", "val")
 SWITCH = ("on", "off")
+QUANTS = ("none", "4bit")
 AUDITS = ("auto", "stop", "drop", "off")
 
 
@@ -93,6 +94,7 @@ def need(condition: bool, key: str, value: object, remedy: str) -> None:
 def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     need(0 <= cfg.freeze <= 100, "freeze", f"{cfg.freeze:g}", "a percentage of the vision tower's blocks, 0 to 100")
     _lora(cfg.lora)
+    _quant(cfg)
     _data(cfg.data, "data")
     packed_flash = cfg.packing == "on" and cfg.model.family == "qwen2vl" and "flash" in cfg.model.attn
     advice = "FlashAttention takes no mask of branches; use sdpa, or packing=off"
@@ -119,6 +121,16 @@ def _lora(lora: LoraConf) -> None:
     need(lora.target_modules != [], "lora.target_modules", "[]", "name modules, or null for the family's own")
     for key, given in (("use_dora", lora.use_dora), ("target_modules", lora.target_modules is not None)):
         need(lora.r > 0 or not given, "lora.r", 0, f"there is no adapter for lora.{key}; set lora.r above 0 or drop it")
+
+
+def _quant(cfg: TrainConfig) -> None:
+    need(cfg.quant in QUANTS, "quant", cfg.quant, f"how frozen language weights are held: {' or '.join(QUANTS)}")
+    if cfg.quant == "none":
+        return
+    need(cfg.lora.r > 0, "lora.r", 0, f"weights in 4 bits cannot learn (quant={cfg.quant}); give lora.r, or quant=none")
+    device = cfg.trainer.accelerator
+    gpu = device in ("auto", "gpu", "cuda")
+    need(gpu, "trainer.accelerator", device, f"quant={cfg.quant} needs a CUDA device; take auto, or quant=none")
 
 
 def _model(model: ModelConf) -> None:

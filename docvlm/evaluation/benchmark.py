@@ -103,6 +103,7 @@ def _record(
         "checkpoint": {"name": vlm.checkpoint, "fingerprint": fingerprint(vlm.checkpoint)},
         "budget": asdict(vlm.codec.budget),
         "dtype": str(vlm.dtype).removeprefix("torch."),
+        "quant": vlm.quant,
         "prompt": vlm.codec.prompt,
         **about,
         "source": data.source,

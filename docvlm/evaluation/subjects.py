@@ -48,14 +48,15 @@ def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
 
 
 def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
-    """The checkpoint a run started from, with the run's budget and dtype."""
+    """The checkpoint a run started from, with the run's budget and dtype, in 4 bits where the run had it so."""
     from docvlm.vlms import adapter
     from docvlm.vlms.codec import Budget
 
     record = adapter.read(run.folder.best)
     budget, dtype = Budget(**record["budget"]), record["dtype"]
     attn = run.manifest["config"]["model"]["attn"]
-    return of_checkpoint(run.family, record["checkpoint"], budget, dtype, attn, output, offline)
+    base = record["checkpoint"]
+    return of_checkpoint(run.family, base, budget, dtype, attn, output, offline, quant=record["quant"])
 
 
 def configured(cfg: EvaluateConfig | BenchmarkConfig, output: Path | None) -> Subject:
@@ -69,7 +70,14 @@ def configured(cfg: EvaluateConfig | BenchmarkConfig, output: Path | None) -> Su
 
 
 def of_checkpoint(
-    family: str, checkpoint: str, budget: Any, dtype: str, attn: str, output: Path | None, offline: bool
+    family: str,
+    checkpoint: str,
+    budget: Any,
+    dtype: str,
+    attn: str,
+    output: Path | None,
+    offline: bool,
+    quant: str = "none",
 ) -> Subject:
     """A checkpoint as it comes: a folder, a hub id, or the word `embedded`."""
     from docvlm.vlms import embedded, load_family
@@ -77,7 +85,8 @@ def of_checkpoint(
 
     def load() -> VLM:
         source = str(embedded.checkpoint(family)) if checkpoint == "embedded" else checkpoint
-        return load_family(family).load(source, budget, dtype=_dtype(dtype), attn=attn, offline=offline)
+        kind = load_family(family)
+        return kind.load(source, budget, dtype=_dtype(dtype), attn=attn, offline=offline, quant=quant)
 
     def place(vlm: VLM) -> Path:
         return (output or ZERO_SHOT) / f"{family}-{fingerprint(vlm.checkpoint)[:8]}"
@@ -86,10 +95,11 @@ def of_checkpoint(
 
 
 def identity(subject: Subject, vlm: VLM, data: dict[str, Any]) -> str:
-    """8 hex digits of all that decides the answers: weights, budget, dtype, prompt, and `data` (questions, limits)."""
+    """8 hex digits of all that decides the answers: weights, how they are held, budget, prompt, `data` (questions)."""
     from docvlm.vlms.checkpoint import fingerprint
 
-    digest = hashlib.sha256(repr((subject.family, vlm.codec.budget, str(vlm.dtype), vlm.codec.prompt, data)).encode())
+    held = str(vlm.dtype) if vlm.quant == "none" else f"{vlm.dtype} {vlm.quant}"
+    digest = hashlib.sha256(repr((subject.family, vlm.codec.budget, held, vlm.codec.prompt, data)).encode())
     digest.update(fingerprint(vlm.checkpoint).encode())
     if subject.described["run"] is not None:
         for file in sorted((Path(subject.described["run"]) / "checkpoints" / "best").glob("*.safetensors")):

@@ -27,8 +27,8 @@ def name(family: str, run: Run | None) -> str:
 
 def adapter(learned: Mapping[str, Any]) -> str:
     """The kind of adapter in `trainable` of a manifest or result; runs of older versions do not say, and had LoRA."""
-    said = {"lora_use_dora": False} | dict(learned)
-    return "DoRA" if said["lora_use_dora"] else "LoRA"
+    said = {"lora_use_dora": False, "quant": "none"} | dict(learned)
+    return ("Q" if said["quant"] != "none" else "") + ("DoRA" if said["lora_use_dora"] else "LoRA")
 
 
 def shown(path: Path | str) -> str:

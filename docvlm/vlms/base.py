@@ -21,6 +21,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from docvlm.data.packing import IGNORED
 from docvlm.vlms.codec import Budget, Codec
 from docvlm.vlms.losses import answer_cross_entropy
+from docvlm.vlms.quant import NONE, of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,12 +77,14 @@ class VLM(nn.Module, ABC):
     """A vision-language model of one family with its codec.
 
     `net` is the Transformers model, inside a `PeftModel` where an adapter learns; `bare` is the Transformers model
-    either way. `dtype` is what the frozen weights are held in; what learns is held in float32 (`trainable.apply`).
+    either way. `dtype` is what the frozen weights are held in, or computed in where `quant` packs them; what learns is
+    held in float32 (`trainable.apply`).
     """
 
     family: ClassVar[str]
     language: ClassVar[str]  # module that holds the language side
     lora_targets: ClassVar[tuple[str, ...]]
+    kept: ClassVar[tuple[str, ...]]  # modules that `quant="4bit"` leaves as they are: the tower, the vocabulary
     codec: Codec
     trainable: Trainable | None = None  # set by `trainable.apply`
 
@@ -105,8 +108,12 @@ class VLM(nn.Module, ABC):
         dtype: torch.dtype = torch.float32,
         attn: str = "sdpa",
         offline: bool = False,
+        quant: str = NONE,
     ) -> VLM:
-        """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
+        """Load weights and processor from a folder or a hub id; `quant="4bit"` packs language weights, on a GPU.
+
+        Raises `DocvlmError` if they are another family's, or cannot be packed here (`docvlm.vlms.quant`).
+        """
 
     @abstractmethod
     def set_budget(self, budget: Budget) -> None:
@@ -153,6 +160,11 @@ class VLM(nn.Module, ABC):
         if self.trainable is None or self.trainable.frozen_blocks == len(self.trainable.blocks):
             return ()
         return tuple(self.bare.get_submodule(name) for name in self.frozen_modules)
+
+    @property
+    def quant(self) -> str:
+        """How frozen language weights are held: "none" (in `dtype`) or "4bit"."""
+        return of(self.bare)
 
     @property
     def device(self) -> torch.device:

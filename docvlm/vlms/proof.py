@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from docvlm.errors import DocvlmError
+from docvlm.vlms import quant
 from docvlm.vlms.trainable import MAGNITUDE, plain_name
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
     parts = _parts(trainable)
     learning = {id(parameter) for part in parts.values() for parameter in part}
     frozen = [(name, p) for name, p in vlm.net.named_parameters() if id(p) not in learning]
-    frozen_before = fingerprint(frozen)
+    frozen_before = _fingerprint_packed(frozen)
     before = {id(parameter): parameter.detach().clone() for part in parts.values() for parameter in part}
     on_device = {name: tensor.to(vlm.device) for name, tensor in batch.items()}
     devices = [vlm.device] if vlm.device.type == "cuda" else []
@@ -59,7 +60,7 @@ def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
     try:
         _step([parameter for part in parts.values() for parameter in part])
         problem = _first_problem(parts, before, frozen)
-        if fingerprint(frozen) != frozen_before:
+        if _fingerprint_packed(frozen) != frozen_before:
             problem = "a frozen weight changed"
     finally:
         _undo(vlm, parts, before)
@@ -73,7 +74,13 @@ def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
     magnitudes = f", {len(trainable.magnitudes)} of them DoRA magnitudes" if trainable.magnitudes else ""
     vision = len(trainable.blocks) - trainable.frozen_blocks
     sides = f"language {len(trainable.language)} tensors{magnitudes}, vision {vision} blocks"
-    return f"proof: one step moved {sides}; {len(frozen)} frozen tensors unchanged ({frozen_before}); step undone"
+    four = sum(quant.packed(parameter) for _, parameter in frozen)
+    still = f"{len(frozen)} frozen tensors{f', {four} of them in 4 bits,' if four else ''} unchanged"
+    return f"proof: one step moved {sides}; {still} ({frozen_before}); step undone"
+
+
+def _fingerprint_packed(frozen: list[tuple[str, nn.Parameter]]) -> str:
+    return fingerprint([*frozen, *quant.scales(frozen)])
 
 
 def _parts(trainable: Trainable) -> dict[str, list[nn.Parameter]]:
