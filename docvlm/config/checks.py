@@ -23,6 +23,7 @@ from docvlm.config.schema import (
     TrainConfig,
     TrainerConf,
 )
+from docvlm.config.schema_export import ExportConfig
 from docvlm.config.schema_report import ReportConfig
 from docvlm.errors import DocvlmError
 from docvlm.metrics import METRICS
@@ -37,7 +38,9 @@ AUDITS = ("auto", "stop", "drop", "off")
 
 
 def check(
-    cfg: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig | ReportConfig, *, sweep: bool = False
+    cfg: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig | ExportConfig | ReportConfig,
+    *,
+    sweep: bool = False,
 ) -> None:
     """Raise `DocvlmError` for the first impossible value. `sweep`: the config is one cell of `-m`."""
     if isinstance(cfg, ReportConfig):
@@ -51,6 +54,11 @@ def check(
     need(0 <= cfg.seed < 2**32, "seed", cfg.seed, "choose one from 0 to 4294967295")
     if isinstance(cfg, AuditConfig):
         _data(cfg.data, "data")
+        return
+    if isinstance(cfg, ExportConfig):
+        from docvlm.config.checks_export import export
+
+        export(cfg)
         return
     _budget(cfg.budget, cfg.model.family)
     if isinstance(cfg, TrainConfig):

@@ -100,7 +100,7 @@ def _record(
         "subject": subject.title,
         "family": subject.family,
         **subject.described,
-        "checkpoint": {"name": vlm.checkpoint, "fingerprint": fingerprint(vlm.checkpoint)},
+        "checkpoint": {"name": subject.checkpoint or vlm.checkpoint, "fingerprint": fingerprint(vlm.checkpoint)},
         "budget": asdict(vlm.codec.budget),
         "dtype": str(vlm.dtype).removeprefix("torch."),
         "quant": vlm.quant,

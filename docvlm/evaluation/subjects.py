@@ -1,17 +1,19 @@
 """What is evaluated: a run's saved weights, or a checkpoint as it comes. Each knows how to load and where answers go.
 
 A run brings everything that decides its answers (family, budget, dtype, attention), so that it is evaluated exactly
-as it was trained; its base is loaded with the same settings, so that the difference is what was learned.
+as it was trained; its base is loaded with the same settings, so that the difference is what was learned. So does a
+folder of saved or exported weights.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.errors import DocvlmError
 from docvlm.evaluation.runs import Run
 
 if TYPE_CHECKING:
@@ -24,13 +26,19 @@ _CHUNK = 1 << 24  # bytes
 
 @dataclass(frozen=True)
 class Subject:
-    """One set of weights. `place(vlm)` is the folder its answers go below; `described` goes into every result."""
+    """One set of weights. `place(vlm)` is the folder its answers go below; `described` goes into every result.
+
+    `weights` is the folder of what was learned, where there is one beside the checkpoint. `checkpoint` is what results
+    call the checkpoint where that is not what it is loaded from.
+    """
 
     title: str
     family: str
     load: Callable[[], VLM]
     place: Callable[[VLM], Path]
     described: dict[str, Any]
+    weights: Path | None = None
+    checkpoint: str | None = None
 
 
 def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
@@ -44,7 +52,31 @@ def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
         return adapter.load(run.folder.best, dtype=dtype, attn=attn, offline=offline)
 
     described = {"run": str(run.folder.root), "trained_on": run.trained_on, "status": run.status}
-    return Subject("ours", run.family, load, lambda vlm: output or run.folder.root / "eval", described)
+    place = output or run.folder.root / "eval"
+    return Subject("ours", run.family, load, lambda vlm: place, described, run.folder.best)
+
+
+def of_saved(
+    folder: Path, output: Path | None, offline: bool, *, attn: str = "sdpa", named: Path | None = None
+) -> Subject:
+    """A folder that a run or an export saved. `named` is what results call it, where it is not its final place yet.
+
+    Raises `DocvlmError` if it holds no complete record.
+    """
+    from docvlm.exporting import saved
+    from docvlm.vlms import adapter
+
+    record, named = adapter.read(folder), named or folder
+    word = saved.form(record)
+    described = {"run": str(named), "trained_on": record["trained_on"] if word else None, "status": word or "saved"}
+    whole = word in saved.WHOLE
+
+    def load() -> VLM:
+        return saved.load(folder, attn=attn, offline=offline)
+
+    place = output or named.parent / "eval"
+    name = str(named) if whole else None
+    return Subject(word or "saved", record["family"], load, lambda vlm: place, described, folder, name)
 
 
 def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
@@ -60,11 +92,17 @@ def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
 
 
 def configured(cfg: EvaluateConfig | BenchmarkConfig, output: Path | None) -> Subject:
-    """The checkpoint the config names, with the config's budget."""
+    """The checkpoint the config names, with the config's budget; saved and exported weights bring their own."""
+    from docvlm.vlms import adapter
     from docvlm.vlms.codec import Budget
 
     model = cfg.model
     name = cfg.checkpoint or model.checkpoint
+    if (folder := Path(name).expanduser()).joinpath(adapter.RECORD).is_file():
+        subject = of_saved(folder, output, cfg.offline)
+        if subject.family != model.family:
+            raise DocvlmError(f"checkpoint={name}: weights of {subject.family}; give model={subject.family} with it")
+        return subject
     budget = Budget(**asdict(cfg.budget))
     return of_checkpoint(model.family, name, budget, model.dtype, model.attn, output, cfg.offline)
 
@@ -101,12 +139,18 @@ def identity(subject: Subject, vlm: VLM, data: dict[str, Any]) -> str:
     held = str(vlm.dtype) if vlm.quant == "none" else f"{vlm.dtype} {vlm.quant}"
     digest = hashlib.sha256(repr((subject.family, vlm.codec.budget, held, vlm.codec.prompt, data)).encode())
     digest.update(fingerprint(vlm.checkpoint).encode())
-    if subject.described["run"] is not None:
-        for file in sorted((Path(subject.described["run"]) / "checkpoints" / "best").glob("*.safetensors")):
-            with file.open("rb") as stream:
-                while chunk := stream.read(_CHUNK):
-                    digest.update(chunk)
+    if subject.weights is not None:
+        for chunk in contents(subject.weights):
+            digest.update(chunk)
     return digest.hexdigest()[:8]
+
+
+def contents(folder: Path) -> Iterator[bytes]:
+    """All bytes of the weights in `folder`, in the order of their files' names."""
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
 
 
 def _dtype(name: str) -> Any:
