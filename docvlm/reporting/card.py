@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.evaluation.runs import Run
-from docvlm.reporting import commands, page, tables_failures, tables_scores, tables_setup
+from docvlm.reporting import card_about, commands, page, tables_failures, tables_scores, tables_setup
 from docvlm.reporting.exams import GENERATED, PUBLIC, Exam, kind
+from docvlm.reporting.naming import adapter as adapter_kind
 from docvlm.reporting.naming import name, shown
 from docvlm.reporting.parts import Table, metric_name
 from docvlm.training.files import write_whole
@@ -62,6 +63,12 @@ def write(folder: Path, run: Run, exams: Sequence[Exam], exported: Format | None
             scores=tables_scores.main(own) + tables_scores.by_type(own),
             failures=[table for exam in own if (table := tables_failures.frequencies(exam)) is not None],
             setup=tables_setup.training([run]),
+            data=tables_setup.data([run]),
+            audit=card_about.audit(run),
+            uses=card_about.uses(run),
+            limits=card_about.limits(run),
+            licences=card_about.licences(run, adapter=adapter),
+            method=adapter_kind(run.manifest["trainable"]),
             command=commands.of_folder("train", run.folder.root),
             source=shown(run.folder.root),
         )
@@ -76,20 +83,21 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
     quantised = exported is not None and bool(exported.needs)
     relation = "adapter" if adapter else "quantized" if quantised else "finetune"
     datasets = [HUB[label] for label in run.trained_on.split("+") if label in HUB]
-    base = _base(run)
+    base, licence = _base(run), card_about.licence(run, adapter=adapter)
     optional: dict[str, Any] = {
+        "license_name": None if licence else "as-the-base-checkpoint",
         "base_model": base,
         "base_model_relation": relation if base else None,
         "datasets": list(dict.fromkeys(datasets)) or None,
     }
     return ModelCardData(
         language="en",
-        license="apache-2.0",
+        license=licence or "other",
         library_name="peft" if adapter else "transformers",
         pipeline_tag="image-text-to-text",
         tags=[
             *("docvlm", "document-question-answering"),
-            *(["lora"] if adapter else []),
+            *([adapter_kind(run.manifest["trainable"]).lower()] if adapter else []),
             *([exported.word] if exported is not None and exported.needs else []),
         ],
         model_name=name(run.family, run) if exams else None,
