@@ -57,7 +57,8 @@ class Source:
 
         Vision weights that learned beside an adapter (PEFT's `modules_to_save`) take the place of the base's.
         """
-        vlm = adapter.load(self.best, dtype=torch.float32, attn=self.attn, offline=self.offline)
+        # in 4 bits nothing could be added to the weights: a run with quant=4bit is merged into its base in full
+        vlm = adapter.load(self.best, dtype=torch.float32, attn=self.attn, offline=self.offline, quant="none")
         if isinstance(vlm.net, PeftModel):
             merged = vlm.net.merge_and_unload()
             assert isinstance(merged, PreTrainedModel)
