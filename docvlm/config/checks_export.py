@@ -6,6 +6,7 @@ from pathlib import Path
 
 from docvlm.config.checks import SPLITS, check_data, need
 from docvlm.config.schema_export import ExportConfig, ToleranceConf
+from docvlm.errors import DocvlmError
 from docvlm.exporting import FORMATS
 
 
@@ -24,11 +25,30 @@ def export(cfg: ExportConfig) -> None:
     need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
     for key in ("canary", "pages", "warmup"):
         need(getattr(cfg, key) >= 1, key, getattr(cfg, key), "1 or more")
+    _push(cfg)
     for word in FORMATS:
         need(word in cfg.tolerance, f"tolerance.{word}", "", "a format needs one, as in conf/export.yaml")
     for word, tolerance in cfg.tolerance.items():
         need(word in FORMATS, f"tolerance.{word}", "…", f"the formats are {', '.join(FORMATS)}")
         _tolerance(tolerance, f"tolerance.{word}")
+
+
+def _push(cfg: ExportConfig) -> None:
+    repo = cfg.push_to
+    need(repo is not None or not cfg.dry_run, "dry_run", "true", "it is for push_to=user/name: give that, or drop it")
+    if repo is None:
+        return
+    need(not cfg.best, "best", "true", "a repository holds one model: give run=DIR with push_to")
+    one = cfg.formats is None or len(cfg.formats) == 1
+    need(one, "formats", cfg.formats, "a repository holds one format: name one, or null for the adapter or merged")
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    need(repo.count("/") == 1, "push_to", repo, "give it as user/name or organisation/name")
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise DocvlmError(f"push_to={repo}: {' '.join(str(error).split())}") from error
 
 
 def _tolerance(tolerance: ToleranceConf, key: str) -> None:

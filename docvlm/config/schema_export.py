@@ -35,6 +35,9 @@ class ExportConfig(ReadOnly):
     pages: int
     warmup: int
     tolerance: dict[str, ToleranceConf]
+    push_to: str | None
+    dry_run: bool
+    private: bool
     rerun: bool
     packing: str
     seed: int
