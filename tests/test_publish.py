@@ -139,7 +139,7 @@ def test_a_repository_that_is_public_is_only_written_to_when_told(
         ("/repos/create", 403, "it needs write permission for someone"),
         ("/commit/main", 409, "somebody else changed the repository meanwhile"),
         ("/commit/main", 418, "the hub answered 418 (told to fail): the same command again sends it"),
-        ("/repos/create", 0, "the hub did not answer for 0.5 s; no file shows there"),
+        ("/repos/create", 0, "the hub did not answer for 0.5 s; the same command again sends what is missing"),
     ],
     ids=["401", "403", "409", "418", "time-out"],
 )
@@ -204,7 +204,10 @@ def test_an_export_that_was_damaged_or_is_of_no_use_to_others_is_not_sent(here: 
     says("README.md: no model card")
     card.write_text(text, encoding="utf-8")
     about.write_text(json.dumps(record | {"checkpoint": str(here / "base")}))
-    says("which nobody else has; push the whole model: formats=[merged]")
+    says("a folder that nobody else has; push the whole model: formats=[merged]")
+    (here / "base").mkdir()
+    about.write_text(json.dumps(record | {"checkpoint": "base"}))
+    says("an adapter for base, a folder that nobody else has")
     about.write_text(json.dumps(record))
     assert publish.parcel(FOLDER).files.keys() == sent().keys()
 
@@ -229,6 +232,7 @@ def test_the_card_holds_what_a_reader_needs(made: Path) -> None:
     assert places == sorted(places)
     for words in (
         "Not for:", "Decisions about people", "Apache-2.0, drawn by docvlm", "Before training ",
-        "Shared by train and test: nothing.", "These adapter weights: apache-2.0", "questions on", "not calibrated",
+        "Shared by train and test: nothing.", "These adapter weights: apache-2.0",
+        "Its run was scored with", "not calibrated",
     ):  # fmt: skip
         assert words in text, words

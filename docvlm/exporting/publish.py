@@ -93,10 +93,10 @@ def parcel(folder: Path) -> Parcel:
     _require_weights(folder)
     _require_card(folder)
     form = saved.form(record)
-    if form not in saved.WHOLE and Path(record["checkpoint"]).is_absolute():
+    base = Path(record["checkpoint"])
+    if form not in saved.WHOLE and (base.is_absolute() or base.exists()):
         raise DocvlmError(
-            f"{folder}: an adapter for {record['checkpoint']}, which nobody else has; push the whole model:"
-            " formats=[merged]"
+            f"{folder}: an adapter for {base}, a folder that nobody else has; push the whole model: formats=[merged]"
         )
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FILE)
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
@@ -188,7 +188,7 @@ def _explained(repo: str) -> Iterator[None]:
     except transport as error:
         slow = "timeout" in type(error).__name__.lower()
         what = f"the hub did not answer for {TIMEOUT_S:g} s" if slow else f"the hub cannot be reached ({error})"
-        raise DocvlmError(f"push_to={repo}: {what}; no file shows there, the same command again sends them") from error
+        raise DocvlmError(f"push_to={repo}: {what}; the same command again sends what is missing") from error
     except (ValueError, OSError) as error:  # an answer that is no answer of the hub, a file that went away
         raise DocvlmError(f"push_to={repo}: {' '.join(str(error).split())}") from error
 

@@ -95,7 +95,7 @@ def limits(run: Run) -> list[str]:
     head: dict[str, Any] = run.result["headline"]
     budget = ", ".join(f"{key} {value}" for key, value in run.manifest["budget"].items() if value is not None)
     lines = [
-        f"Its run was scored on {head['questions']} questions on {head['documents']} documents. The interval says how"
+        f"Its run was scored with {head['questions']} questions; documents: {head['documents']}. The interval says how"
         " far to trust that; one seed does not say how much another training would differ.",
         f"A page is read at the resolution it was trained with ({budget}); smaller print than that shows is lost.",
         "The confidence of an answer is the mean probability of its tokens, and is not calibrated.",
