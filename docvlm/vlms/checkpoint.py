@@ -52,7 +52,7 @@ def model_type(checkpoint: str | Path, family: str, known: tuple[str, ...], *, o
 def load_weights(cls: type[ModelT], checkpoint: str | Path, *, dtype: torch.dtype, attn: str, offline: bool) -> ModelT:
     """A model of `cls` with every weight taken from the checkpoint; a missing one is an error, never a random one."""
     try:
-        with _no_progress_bar() if Path(checkpoint).is_dir() else nullcontext():
+        with no_progress_bar() if Path(checkpoint).is_dir() else nullcontext():
             net, info = cls.from_pretrained(
                 str(checkpoint),
                 dtype=dtype,
@@ -112,7 +112,7 @@ def fingerprint(checkpoint: str | Path) -> str:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """No bar for reading files that are on disk already."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
