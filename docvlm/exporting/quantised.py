@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from docvlm.exporting import saved
 from docvlm.vlms import load_family
+from docvlm.vlms.checkpoint import no_progress_bar
 
 if TYPE_CHECKING:
     from docvlm.exporting.source import Source
@@ -21,7 +22,7 @@ def write(source: Source, folder: Path, form: str, settings: Callable[[list[str]
 
     `settings` makes the quantisation's config from the names of the modules that it must leave alone.
     """
-    with source.merged(folder) as weights:
+    with source.merged(folder) as weights, no_progress_bar():
         net = AutoModelForImageTextToText.from_pretrained(
             weights,
             dtype=source.dtype,

@@ -17,6 +17,7 @@ from docvlm.evaluation.runs import Run
 from docvlm.exporting import saved
 from docvlm.vlms import adapter
 from docvlm.vlms.base import VLM
+from docvlm.vlms.checkpoint import no_progress_bar
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Source:
     def write_whole(self, folder: Path) -> None:
         """The merged model in the run's dtype, its processor and its record into a new `folder`."""
         net = self.whole().bare.to(self.dtype)  # type: ignore[arg-type]  # Transformers types it as a device
-        net.save_pretrained(folder)
+        with no_progress_bar():
+            net.save_pretrained(folder)
         saved.complete(folder, self.best, self.about("merged"))
 
     @contextmanager

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 CAPTION = (
     "score: mean over questions, 95 % interval over documents; Δ paired with the run on the same questions;"
-    " size: files, + the base an adapter needs; ms: median of a page, alone; peak: of the process, while it answered;"
+    " MB: files, + the base an adapter needs; ms: median of a page, alone; peak: of the process, while it answered;"
     " canary: equal answers, largest difference of a logit"
 )
-_HEADS = ("format", "score", "Δ to the run", "size MB", "ms", "peak MB", "canary", "")
+_HEADS = ("format", "score", "Δ to the run", "MB", "ms", "peak MB", "canary", "")
 
 
 def shown(source: Source, made: Made) -> Table:
@@ -51,17 +51,21 @@ def _cells(row: Mapping[str, Any], score: Mapping[str, Any], *, first: bool) -> 
     if not first:
         return [f"\n{score['benchmark']}", _two_lines(interval), difference, *[""] * (len(_HEADS) - 3)]
     seen, timed = row["canary"], row["latency"]
-    size = f"{row['size_mb']:.1f}"
+    size = _megabytes(row["size_mb"])
     return [
         f"{row['format']}\n{score['benchmark']}",
         _two_lines(interval),
         difference,
-        size if row["base_mb"] is None else f"{size}\n+ {row['base_mb']:.1f}",
+        size if row["base_mb"] is None else f"{size}\n+ {_megabytes(row['base_mb'])}",
         f"{timed['p50_ms']:.0f}",
         f"{timed['peak_memory_mb']:.0f}",
         "-" if seen is None else f"{seen['equal']} of {seen['questions']}\n{seen['logits']:.2g}",
-        "" if row["format"] == RUN else "failed" if row["reasons"] else "exported",
+        "" if row["format"] == RUN else "failed" if row["reasons"] else "passed",
     ]
+
+
+def _megabytes(size: float) -> str:
+    return f"{size:.1f}" if size < 100 else f"{size:.0f}"
 
 
 def _two_lines(interval: Interval | Difference) -> str:

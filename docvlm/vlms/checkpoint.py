@@ -63,7 +63,7 @@ def load_weights(
     `options` are more of `from_pretrained`'s (`docvlm.vlms.quant`).
     """
     try:
-        with _no_progress_bar() if Path(checkpoint).is_dir() else nullcontext():
+        with no_progress_bar() if Path(checkpoint).is_dir() else nullcontext():
             net, info = cls.from_pretrained(
                 str(checkpoint),
                 dtype=dtype,
@@ -124,7 +124,7 @@ def fingerprint(checkpoint: str | Path) -> str:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """No bar for reading files that are on disk already."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
