@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import hub
@@ -21,8 +22,11 @@ from runs import finished
 from docvlm.config import ExportConfig, check
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
+from docvlm.evaluation.runs import read
 from docvlm.export import main
 from docvlm.exporting import publish
+from docvlm.reporting import card, card_about
+from docvlm.reporting.parts import Table
 
 SMALL = (
     "scale=tiny", "run=outputs/run", "limit=6", "canary=2", "pages=2", "warmup=1", "data.docvqa.max_new_tokens=2",
@@ -191,18 +195,18 @@ def test_an_export_that_was_damaged_or_is_of_no_use_to_others_is_not_sent(here: 
         with pytest.raises(DocvlmError, match=re.escape(said)):
             publish.parcel(FOLDER)
 
-    weights, card, about = (FOLDER / name for name in ("adapter_model.safetensors", "README.md", "docvlm.json"))
-    whole, text, record = weights.read_bytes(), card.read_text(encoding="utf-8"), json.loads(about.read_text())
+    weights, front, about = (FOLDER / name for name in ("adapter_model.safetensors", "README.md", "docvlm.json"))
+    whole, text, record = weights.read_bytes(), front.read_text(encoding="utf-8"), json.loads(about.read_text())
     weights.write_bytes(whole[:-100])
     says("adapter_model.safetensors: not readable")
     weights.unlink()
     says("adapter_model.safetensors: not readable")
     weights.write_bytes(whole)
-    card.write_text(text.replace("license: apache-2.0\n", ""), encoding="utf-8")
+    front.write_text(text.replace("license: apache-2.0\n", ""), encoding="utf-8")
     says("its metadata names no licence")
-    card.unlink()
+    front.unlink()
     says("README.md: no model card")
-    card.write_text(text, encoding="utf-8")
+    front.write_text(text, encoding="utf-8")
     about.write_text(json.dumps(record | {"checkpoint": str(here / "base")}))
     says("a folder that nobody else has; push the whole model: formats=[merged]")
     (here / "base").mkdir()
@@ -214,10 +218,10 @@ def test_an_export_that_was_damaged_or_is_of_no_use_to_others_is_not_sent(here: 
 
 def test_the_card_holds_what_a_reader_needs(made: Path) -> None:
     text = (made / FOLDER / "README.md").read_text(encoding="utf-8")
-    card = ModelCard(text)
-    again = ModelCard(str(card))
-    assert again.data.to_dict() == card.data.to_dict() and card.data.eval_results[0].dataset_split == "test"
-    assert (card.data.license, card.data.library_name) == ("apache-2.0", "peft") and "lora" in card.data.tags
+    found = ModelCard(text)
+    again = ModelCard(str(found))
+    assert again.data.to_dict() == found.data.to_dict() and found.data.eval_results[0].dataset_split == "test"
+    assert (found.data.license, found.data.library_name) == ("apache-2.0", "peft") and "lora" in found.data.tags
     headings = [
         "What it is for",
         "Scores",
@@ -236,3 +240,37 @@ def test_the_card_holds_what_a_reader_needs(made: Path) -> None:
         "Its run was scored with", "not calibrated",
     ):  # fmt: skip
         assert words in text, words
+
+
+@pytest.mark.parametrize(
+    ("base", "whole"),
+    [("embedded", "apache-2.0"), ("florence-community/Florence-2-base-ft", "mit"), ("models/mine", None)],
+)
+def test_a_whole_model_has_the_licence_of_its_base(base: str, whole: str | None, tmp_path: Path) -> None:
+    run = read(finished())
+    run = replace(run, manifest=run.manifest | {"checkpoint": {"name": base, "fingerprint": "0"}})
+    assert (card_about.licence(run, adapter=True), card_about.licence(run, adapter=False)) == ("apache-2.0", whole)
+    table = Table("export", "Against the run", (), [])
+    found = ModelCard.load(card.write(tmp_path, run, [], card.Format("merged", False, "", "", table))).data.to_dict()
+    assert found["license"] == (whole or "other") and ("license_name" in found) is (whole is None)
+
+
+def test_the_card_says_what_the_audit_found_and_left_out() -> None:
+    run = read(finished())
+    audit = {
+        "mode": "drop", "pages": {"train": 10, "test": 6}, "overlaps": {"val": {"pixels": 0}, "test": {"near": 2}},
+        "dropped": {"documents": 2, "questions": 7},
+    }  # fmt: skip
+    run.manifest["data"] = run.manifest["data"] | {"audit": audit, "quarantined": 3}
+    assert card_about.audit(run) == [
+        "3 rows could not be used; the run lists them with the reason.",
+        "Before training 16 pages were compared by document, pixels, near copies, and question with answer"
+        " (audit=drop).",
+        "Shared by train and val: nothing.",
+        "Shared by train and test: 2 pairs of nearly equal pages.",
+        "So 2 documents with 7 questions were left out of train.",
+    ]
+    run.manifest["data"]["audit"] = {"mode": "off"}
+    assert card_about.audit(run)[1:] == [
+        "Pages of training and evaluation were not compared: whether they overlap is not known."
+    ]
