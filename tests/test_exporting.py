@@ -28,7 +28,7 @@ from docvlm.exporting import adapter as adapter_format
 from docvlm.exporting import canary, formats, int4, int8, merged, saved
 from docvlm.exporting.canary import Comparison, Reply
 from docvlm.exporting.source import Source
-from docvlm.exporting.verdict import beyond
+from docvlm.exporting.verdict import beyond, declared
 from docvlm.training.folder import RunFolder
 from docvlm.vlms import adapter
 from docvlm.vlms.base import VLM
@@ -184,22 +184,23 @@ def test_the_canary_keeps_the_logits_of_every_step(family: str) -> None:
 
 
 def test_the_verdict() -> None:
-    tolerance = ToleranceConf(texts=0.75, logits=0.1, logits_16bit=1.0, score=0.02)
+    tolerance = ToleranceConf(texts=0.75, logits=0.1, score=0.02)
     fine = Comparison(questions=4, equal=3, logits=0.05, example="")
 
     def score(moved: float) -> dict[str, Any]:
         return {"benchmark": "docvqa", "metric": "anls", "difference": {"mean": moved}}
 
-    assert beyond(tolerance, torch.float32, fine, [score(0.02), score(-0.02)]) == []
+    assert beyond(tolerance, fine, [score(0.02), score(-0.02)]) == []
     few = replace(fine, equal=2, example="'b' for 'a'")
-    assert beyond(tolerance, torch.float32, few, []) == ["2 of 4 canary answers are equal, 75% must be: 'b' for 'a'"]
+    assert beyond(tolerance, few, []) == ["2 of 4 canary answers are equal, 75% must be: 'b' for 'a'"]
     far = replace(fine, logits=0.5)
-    assert beyond(tolerance, torch.float32, far, []) == ["a logit moved by 0.5, at most 0.1 is allowed"]
-    assert beyond(tolerance, torch.bfloat16, far, []) == []
-    assert beyond(tolerance, torch.float32, fine, [score(0.0), score(0.03)]) == [
-        "anls on docvqa moved by +0.030, at most 0.02"
-    ]
-    assert len(beyond(tolerance, torch.float32, replace(far, equal=0), [score(-0.5)])) == 3
+    assert beyond(tolerance, far, []) == ["a logit moved by 0.5, at most 0.1 is allowed"]
+    assert beyond(replace(tolerance, logits=None), far, []) == []
+    assert beyond(tolerance, fine, [score(0.0), score(0.03)]) == ["anls on docvqa moved by +0.030, at most 0.02"]
+    assert len(beyond(tolerance, replace(far, equal=0), [score(-0.5)])) == 3
+    both = {"merged": tolerance, "merged_16bit": replace(tolerance, logits=2.0), "int8": tolerance}
+    assert declared(both, "merged", torch.float32).logits == declared(both, "int8", torch.bfloat16).logits == 0.1
+    assert declared(both, "merged", torch.bfloat16).logits == declared(both, "merged", torch.float16).logits == 2.0
 
 
 ALONE = """

@@ -7,7 +7,7 @@ from pathlib import Path
 from docvlm.config.checks import SPLITS, check_data, need
 from docvlm.config.schema_export import ExportConfig, ToleranceConf
 from docvlm.errors import DocvlmError
-from docvlm.exporting import FORMATS
+from docvlm.exporting import FORMATS, TOLERANCES
 
 
 def export(cfg: ExportConfig) -> None:
@@ -26,10 +26,10 @@ def export(cfg: ExportConfig) -> None:
     for key in ("canary", "pages", "warmup"):
         need(getattr(cfg, key) >= 1, key, getattr(cfg, key), "1 or more")
     _push(cfg)
-    for word in FORMATS:
+    for word in TOLERANCES:
         need(word in cfg.tolerance, f"tolerance.{word}", "", "a format needs one, as in conf/export.yaml")
     for word, tolerance in cfg.tolerance.items():
-        need(word in FORMATS, f"tolerance.{word}", "…", f"the formats are {', '.join(FORMATS)}")
+        need(word in TOLERANCES, f"tolerance.{word}", "…", f"there are {', '.join(TOLERANCES)}")
         _tolerance(tolerance, f"tolerance.{word}")
 
 
@@ -54,6 +54,5 @@ def _push(cfg: ExportConfig) -> None:
 def _tolerance(tolerance: ToleranceConf, key: str) -> None:
     need(0 <= tolerance.texts <= 1, f"{key}.texts", tolerance.texts, "a share of equal answers from 0 to 1")
     need(0 <= tolerance.score <= 1, f"{key}.score", tolerance.score, "a difference of scores from 0 to 1")
-    for name in ("logits", "logits_16bit"):
-        most = getattr(tolerance, name)
-        need(most is None or most >= 0, f"{key}.{name}", most, "0 or more, or null for any")
+    most = tolerance.logits
+    need(most is None or most >= 0, f"{key}.logits", most, "0 or more, or null for any")

@@ -13,13 +13,15 @@ class ToleranceConf(ReadOnly):
 
     texts: float
     logits: float | None
-    logits_16bit: float | None
     score: float
 
 
 @dataclass
 class ExportConfig(ReadOnly):
-    """Everything `docvlm.export` can be told (`conf/export.yaml`). `tolerance` has an entry for every format."""
+    """Everything `docvlm.export` can be told (`conf/export.yaml`). `tolerance` has an entry for every format.
+
+    `merged_16bit` takes the place of `merged` for a run in 16 bits.
+    """
 
     scale: ScaleConf
     model: ModelConf

@@ -2,3 +2,5 @@
 
 FORMATS = ("adapter", "merged", "int8", "int4")
 """What a run can be exported as; each is a module of this package."""
+TOLERANCES = (*FORMATS, "merged_16bit")
+"""What `conf/export.yaml` declares a tolerance for."""

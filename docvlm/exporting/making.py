@@ -23,6 +23,8 @@ import docvlm
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
 from docvlm.exporting import canary, card, formats, measuring, records, verdict
+from docvlm.exporting.source import beside
+from docvlm.reporting.naming import shown
 from docvlm.training.files import replace_folder, write_json
 from docvlm.training.machine import git_commit, hardware
 
@@ -80,13 +82,15 @@ def _one(
         subject = subjects.of_saved(folder, output / "eval", cfg.offline, attn=source.attn, named=place)
         found = measuring.measure(cfg, subject, asked, rerun=cfg.rerun)
         seen = canary.compare(run.replies, found.replies)
-        row = {**records.row(word, folder, found, run.outcomes, seen), "folder": str(place)}
-        row["reasons"] = verdict.beyond(cfg.tolerance[word], source.dtype, seen, row["scores"])
+        row = {**records.row(word, folder, found, run.outcomes, seen), "folder": shown(place)}
+        tolerance = verdict.declared(cfg.tolerance, word, source.dtype)
+        row["reasons"] = verdict.beyond(tolerance, seen, row["scores"])
         if row["reasons"]:
-            say(f"{word}: not exported, it is not the run: {'; '.join(row['reasons'])}")
+            earlier = f"; {place} is still an earlier export" if place.exists() else ""
+            say(f"{word}: not exported, it is not the run: {'; '.join(row['reasons'])}{earlier}")
             return row
         card.write(folder, source, found.outcomes, row)
-        about = {"docvlm": docvlm.__version__, "run": str(source.run.folder.root), "git_commit": git_commit()}
+        about = {"docvlm": docvlm.__version__, "run": shown(source.run.folder.root), "git_commit": git_commit()}
         write_json(folder / records.FILE, {**about, "row": row, "made_of": made_of, "hardware": hardware(run.device)})
         replace_folder(folder, place)
     say(f"{word}: {place}, {row['size_mb']:.1f} MB, {row['canary']['equal']} of {row['canary']['questions']} canary")
@@ -97,9 +101,10 @@ def _one(
 def _hidden(place: Path, say: Say) -> Iterator[Path]:
     """Where a format is made until it may have its name: a folder that is not there afterwards, whatever happens."""
     hidden = place.with_name(f".{place.name}.partial")
-    if hidden.exists():
-        say(f"{place.name}: an export was interrupted and left half a folder, {hidden}; it is made again")
-        shutil.rmtree(hidden)
+    left = [folder for folder in (hidden, beside(hidden)) if folder.exists()]
+    for folder in left:
+        say(f"{place.name}: an export was interrupted and left half a folder, {folder}; it is made again")
+        shutil.rmtree(folder)
     try:
         yield hidden
     finally:

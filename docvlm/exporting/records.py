@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from docvlm.evaluation.score import compare
 from docvlm.evaluation.subjects import contents
-from docvlm.exporting import saved
+from docvlm.exporting import saved, verdict
 from docvlm.reporting.benchmark import device_name
 from docvlm.reporting.naming import shown
 from docvlm.training.files import read_json
@@ -75,7 +75,7 @@ def made_of(cfg: ExportConfig, source: Source, asked: Exam, word: str, device: s
         "questions": {data.label: data.fingerprint((split,)) for data in asked.benchmarks.values()},
         "settings": {name: getattr(cfg, name) for name in ("split", "canary", "pages", "warmup")},
         "max_new_tokens": asked.max_new_tokens,
-        "tolerance": asdict(cfg.tolerance[word]),
+        "tolerance": asdict(verdict.declared(cfg.tolerance, word, source.dtype)),
         "versions": versions(),
         "device": device_name(device),
     }

@@ -74,12 +74,17 @@ class Source:
         saved.complete(folder, self.best, self.about("merged"))
 
     @contextmanager
-    def merged(self, beside: Path) -> Iterator[Path]:
-        """A folder with the merged model, next to `beside`, for what is made from it; gone afterwards."""
-        folder = beside.with_name(f"{beside.name}.weights")
+    def merged(self, place: Path) -> Iterator[Path]:
+        """A folder with the merged model, beside `place`, for what is made from it; gone afterwards."""
+        folder = beside(place)
         shutil.rmtree(folder, ignore_errors=True)
         try:
             self.write_whole(folder)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def beside(place: Path) -> Path:
+    """Where the merged weights lie while a format is made of them in `place`."""
+    return place.with_name(f"{place.name}.weights")

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 _SLACK = 1e-9  # float error of a mean of scores
 
 
-def beyond(
-    tolerance: ToleranceConf, dtype: torch.dtype, seen: Comparison, scores: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def declared(tolerances: Mapping[str, ToleranceConf], word: str, dtype: torch.dtype) -> ToleranceConf:
+    """The tolerance of a format for a run in `dtype`: merged weights are rounded once more where it has 16 bits."""
+    return tolerances["merged_16bit" if word == "merged" and dtype.itemsize == 2 else word]
+
+
+def beyond(tolerance: ToleranceConf, seen: Comparison, scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """What lies beyond the tolerance, a clause each; empty for an export that is its run."""
-    most = tolerance.logits if dtype.itemsize > 2 else tolerance.logits_16bit
+    most = tolerance.logits
     reasons = []
     if seen.share < tolerance.texts:
         reasons.append(
