@@ -8,10 +8,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed# newer than pyproject.toml and constraints.txt: nothing to install
 BENCHMARKS := docvqa,chartqa,infovqa
 
-.PHONY: help setup demo eval benchmark report test test-slow check format base bench bench-full bench-gpu clean
+.PHONY: help setup demo eval benchmark report test test-slow check format base bench bench-full bench-gpu export-demo clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv and install docvlm with its tools (uv where it can be had, else pip)
 
@@ -37,6 +37,10 @@ eval: $(STAMP) ## zero-shot baseline and the best run of each family on the thre
 
 benchmark: $(STAMP) ## latency, memory, cost per 1 000 pages and accuracy at three page sizes, of the best run of each family
 	$(BIN)/python -m docvlm.benchmark best=true
+
+export-demo: $(STAMP) ## train a small run, export it in every format that a CPU can have, one table; nothing is downloaded
+	$(BIN)/python -m docvlm.train model=qwen2vl lora.r=16 scale=tiny hydra.run.dir=outputs/export-demo
+	$(BIN)/python -m docvlm.export run=outputs/export-demo scale=tiny
 
 report: $(STAMP) ## all results under outputs/ and multirun/ as one page, tables and figures: outputs/report/index.html
 	$(BIN)/python -m docvlm.report

@@ -9,6 +9,7 @@ Ask a model in three lines (`docvlm.serving.reader`):
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ _HOMES = {
     "Reader": "docvlm.serving.reader",
     "load": "docvlm.serving.reader",
 }
+
+# Where torchao is installed, Transformers imports it, and torch warns twice at every start of what torchao does there.
+logging.getLogger("torch.utils._pytree").addFilter(lambda record: "Enum subclass" not in record.getMessage())
 
 
 def __getattr__(name: str) -> Any:

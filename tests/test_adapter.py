@@ -24,7 +24,10 @@ from docvlm.vlms.trainable import Lora, apply
 FAMILIES = ("qwen2vl", "florence2")
 EXAMPLES = [example(0), example(1), example(2)]
 BUDGETS = {"qwen2vl": Budget(min_pixels=784, max_pixels=28 * 28 * 30), "florence2": Budget(height=112, width=196)}
-SETTINGS = [(100, Lora(r=4)), (50, Lora(r=4, target_modules=["q_proj", "v_proj"])), (0, Lora(r=0)), (66, Lora(r=0))]
+DORA = (66, Lora(r=4, use_dora=True))
+SETTINGS = [
+    (100, Lora(r=4)), (50, Lora(r=4, target_modules=["q_proj", "v_proj"])), (0, Lora(r=0)), (66, Lora(r=0)), DORA,
+]  # fmt: skip
 
 
 def trained(family: str, freeze: float, lora: Lora) -> VLM:
@@ -50,7 +53,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("freeze", "lora"), SETTINGS, ids=["lora", "lora+vision", "full", "full-66"])
+@pytest.mark.parametrize(("freeze", "lora"), SETTINGS, ids=["lora", "lora+vision", "full", "full-66", "dora"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_was_saved_is_what_loads(family: str, freeze: float, lora: Lora, tmp_path: Path) -> None:
     vlm = trained(family, freeze, lora)
@@ -92,12 +95,12 @@ assert "docvlm" not in sys.modules
 
 
 def test_plain_transformers_and_peft_give_the_same_text(tmp_path: Path) -> None:
-    """Adapter with vision blocks, and full model, of both families; one process, since imports are most of the time."""
+    """Adapters with vision blocks, and full model, of both families; one process: imports are most of the time."""
     cases, ours, bases = [], [], []
     for family in FAMILIES:
-        for freeze, lora in (SETTINGS[1], SETTINGS[3]):
+        for number, (freeze, lora) in enumerate((SETTINGS[1], SETTINGS[3], DORA)):
             vlm = trained(family, freeze, lora)
-            best = tmp_path / f"{family}-{lora.r}" / "best"
+            best = tmp_path / f"{family}-{number}" / "best"
             best.parent.mkdir()
             vlm.save(best)
             prompts = vlm.codec.prompt_batch(EXAMPLES)

@@ -8,11 +8,26 @@ from typing import Any
 import pytest
 
 from docvlm import build
-from docvlm.config import CONF_DIR, AuditConfig, BenchmarkConfig, EvaluateConfig, ReportConfig, TrainConfig, check
+from docvlm.config import (
+    CONF_DIR,
+    AuditConfig,
+    BenchmarkConfig,
+    EvaluateConfig,
+    ExportConfig,
+    ReportConfig,
+    TrainConfig,
+    check,
+)
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
 
-ROOT_FILES = {"train": TrainConfig, "evaluate": EvaluateConfig, "audit": AuditConfig, "benchmark": BenchmarkConfig}
+ROOT_FILES = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "audit": AuditConfig,
+    "benchmark": BenchmarkConfig,
+    "export": ExportConfig,
+}
 TABLES = {"prices"}  # read by their own reader, not composed
 WITHOUT_SCALE = {"report": ReportConfig}
 GROUPS = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "local")

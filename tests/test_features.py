@@ -43,15 +43,25 @@ def learn(vlm: VLM, batch: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]
     return loss.item(), {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("freeze", [33, 66, 100])
-@pytest.mark.parametrize(("family", "r"), [("qwen2vl", 4), ("florence2", 0)])
-def test_stored_features_are_the_towers(family: str, r: int, freeze: float, tmp_path: Path) -> None:
+DORA = Lora(4, use_dora=True)
+
+
+@pytest.mark.parametrize(
+    ("family", "lora", "freeze"),
+    [
+        *(("qwen2vl", Lora(4), freeze) for freeze in (33, 66, 100)),
+        *(("florence2", Lora(0), freeze) for freeze in (33, 66, 100)),
+        ("qwen2vl", DORA, 66), ("florence2", DORA, 100),
+    ],
+    ids=lambda value: ("dora" if value.use_dora else f"r{value.r}") if isinstance(value, Lora) else str(value),
+)  # fmt: skip
+def test_stored_features_are_the_towers(family: str, lora: Lora, freeze: float, tmp_path: Path) -> None:
     """The loss, every gradient and every answer, and frozen blocks do not compute again.
 
     Bit for bit for a whole tower; DaViT's later blocks get the same numbers in another memory order.
     """
     vlm = load(family)
-    apply(vlm, freeze, Lora(r))
+    apply(vlm, freeze, lora)
     whole = freeze == 100
     loss, gradients = learn(vlm, vlm.codec.packed_batch(ASKED))
     answers = vlm.generate(vlm.codec.eval_batch(ASKED).prompts, 8)

@@ -42,22 +42,30 @@ def gradients(vlm: VLM, batch: dict[str, Tensor]) -> tuple[float, dict[str, Tens
     return loss.item(), {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
 
 
-def prepared(family: str, freeze: float, r: int, attn: str = "eager") -> VLM:
+def prepared(family: str, freeze: float, lora: Lora, attn: str = "eager") -> VLM:
     torch.manual_seed(1)
     vlm = load(family, attn=attn)
-    apply(vlm, freeze, Lora(r))
+    apply(vlm, freeze, lora)
     for name, parameter in vlm.named_parameters():
         if "lora_B" in name:  # which starts at zero, and with it every gradient of lora_A
             torch.nn.init.normal_(parameter, std=0.05)
     return vlm
 
 
+DORA = Lora(4, use_dora=True)
+PACKED = [
+    ("qwen2vl", 50, Lora(4)), ("qwen2vl", 100, Lora(0)), ("florence2", 50, Lora(0)),
+    ("qwen2vl", 50, DORA), ("florence2", 100, DORA),
+]  # fmt: skip
+NAMES = ["qwen2vl-50-r4", "qwen2vl-100-r0", "florence2-50-r0", "qwen2vl-50-dora", "florence2-100-dora"]
+
+
 @pytest.mark.parametrize("attn", ["eager", "sdpa"])
-@pytest.mark.parametrize(("family", "freeze", "r"), [("qwen2vl", 50, 4), ("qwen2vl", 100, 0), ("florence2", 50, 0)])
+@pytest.mark.parametrize(("family", "freeze", "lora"), PACKED, ids=NAMES)
 def test_packed_losses_and_gradients_are_those_of_plain_sequences(
-    family: str, freeze: float, r: int, attn: str
+    family: str, freeze: float, lora: Lora, attn: str
 ) -> None:
-    vlm = prepared(family, freeze, r, attn)
+    vlm = prepared(family, freeze, lora, attn)
     asked = ASKED + TWO_PAGES * (family == "qwen2vl")
     packed = vlm.codec.packed_batch(asked)
     plain_loss, plain = gradients(vlm, vlm.codec.train_batch(asked))
@@ -72,10 +80,14 @@ def test_packed_losses_and_gradients_are_those_of_plain_sequences(
     assert len(packed["input_ids"] if family == "qwen2vl" else packed["pixel_values"]) == pages < len(asked)
 
 
-@pytest.mark.parametrize(("family", "freeze", "r"), [("qwen2vl", 100, 4), ("qwen2vl", 66, 0), ("florence2", 33, 4)])
-def test_one_to_twelve_questions_a_page_with_checkpointing(family: str, freeze: float, r: int) -> None:
+@pytest.mark.parametrize(
+    ("family", "freeze", "lora"),
+    [("qwen2vl", 100, Lora(4)), ("qwen2vl", 66, Lora(0)), ("florence2", 33, Lora(4)), ("qwen2vl", 100, DORA)],
+    ids=["qwen2vl-r4", "qwen2vl-r0", "florence2-r4", "qwen2vl-dora"],
+)
+def test_one_to_twelve_questions_a_page_with_checkpointing(family: str, freeze: float, lora: Lora) -> None:
     """Relative to the whole gradient, 1e-5: what is recomputed in the backward pass is what was computed."""
-    vlm = prepared(family, freeze, r)
+    vlm = prepared(family, freeze, lora)
     pages = [(Paper("one"),), (Paper("twelve", 252, 140),), (Paper("five", 140, 252),)]
     counts = zip(pages, (1, 12, 5), strict=True)
     asked = [replace(example(n, pages=page), question_id=f"{page[0].name}{n}") for page, k in counts for n in range(k)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docvlm.config import AuditConfig, BenchmarkConfig, EvaluateConfig, ReportConfig, TrainConfig
+from docvlm.config import AuditConfig, BenchmarkConfig, EvaluateConfig, ExportConfig, ReportConfig, TrainConfig
 from docvlm.config.compose import rehearse
 
 YOURS = ("my_invoices", "/data/DocVQA", "/models/my-qwen", "answers.jsonl", "DIR", "outputs/<time>")
@@ -19,6 +19,7 @@ SCHEMAS = {
     "evaluate": EvaluateConfig,
     "audit": AuditConfig,
     "benchmark": BenchmarkConfig,
+    "export": ExportConfig,
     "report": ReportConfig,
 }
 

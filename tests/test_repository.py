@@ -17,7 +17,7 @@ import pytest
 
 import docvlm
 
-VERBS = ["train", "evaluate", "audit", "predict", "benchmark", "report"]
+VERBS = ["train", "evaluate", "audit", "predict", "benchmark", "report", "export"]
 LONGEST_FILE = 300  # lines
 LONGEST_FUNCTION = 80
 LARGEST_FILE = 1 << 20  # bytes; the embedded checkpoints apart

@@ -123,7 +123,10 @@ def test_paths_and_loggers_do_not_make_another_run() -> None:
 
     same = fingerprint()
     assert fingerprint("logger=tensorboard", "data.num_workers=2", "offline=true", "rerun=true", "name=mine") == same
-    for word in ("seed=1", "lora.r=8", "optim.lr=1e-4", "data.limit_train=8", "trainer.max_epochs=3", "freeze=50"):
+    for word in (
+        "seed=1", "lora.r=8", "lora.use_dora=true", "quant=4bit", "optim.lr=1e-4", "data.limit_train=8",
+        "trainer.max_epochs=3", "freeze=50",
+    ):  # fmt: skip
         assert fingerprint(word) != same, word
 
 

@@ -132,6 +132,7 @@ def test_the_proof_holds_and_undoes_its_step(vlm: VLM, freeze: float, lora: Lora
     before, state = fingerprint(vlm.named_parameters()), torch.random.get_rng_state()
     line = prove(vlm, batch)
     assert f"vision {6 - trainable.frozen_blocks} blocks" in line and "\n" not in line
+    assert f"language {len(trainable.language)} tensors" in line and ("DoRA" in line) is lora.use_dora
     assert fingerprint(vlm.named_parameters()) == before
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in vlm.parameters())
@@ -142,6 +143,47 @@ def test_the_proof_catches_a_part_without_gradient(vlm: VLM) -> None:
     part = vlm.bare.get_submodule(trainable.blocks[-2].modules[0])
     part.register_forward_hook(lambda module, args, out: out.detach())
     with pytest.raises(DocvlmError, match=f"freeze=66, lora.r=4: vision {trainable.blocks[4].name} got no gradient"):
+        prove(vlm, vlm.codec.train_batch(EXAMPLES))
+
+
+def test_dora_learns_one_magnitude_an_adapted_matrix_and_the_proof_counts_them(vlm: VLM) -> None:
+    trainable = apply(vlm, 100, Lora(r=4, use_dora=True))
+    matrices = [name for name in trainable.language if ".lora_B." in name]
+    assert len(trainable.magnitudes) == len(matrices) == len(trainable.language) / 3
+    for name, magnitude in trainable.magnitudes.items():
+        weight = vlm.bare.get_submodule(plain_name(name).partition(".lora_")[0]).get_base_layer().weight
+        assert torch.equal(magnitude, weight.norm(dim=1)), "DoRA starts as the base: norms of rows"
+    assert "DoRA r=4 alpha=8" in str(trainable)
+    line = prove(vlm, vlm.codec.train_batch(EXAMPLES))
+    assert f"language {3 * len(matrices)} tensors, {len(matrices)} of them DoRA magnitudes" in line
+
+
+def test_dora_norms_are_taken_once_an_answer_and_never_kept_for_other_weights(vlm: VLM) -> None:
+    trainable = apply(vlm, 100, Lora(r=4, use_dora=True))
+    vlm.eval()
+    prompts, taken = vlm.codec.prompt_batch(EXAMPLES), []
+    for name in trainable.magnitudes:
+        layer = vlm.bare.get_submodule(plain_name(name).partition(".lora_")[0])
+        layer.lora_A["default"].register_forward_pre_hook(
+            lambda module, args: taken.append(1) if len(args[0]) == args[0].shape[-1] else None  # an identity matrix
+        )
+    before = vlm.generate(prompts, 6)
+    assert max(answer.tokens for answer in before) > 1 and len(taken) == len(trainable.magnitudes)
+    with torch.no_grad():
+        for parameter in trainable.language.values():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    after = vlm.generate(prompts, 6)
+    assert len(taken) == 2 * len(trainable.magnitudes) and after != before
+    plain = [vlm.generate(vlm.codec.prompt_batch([one]), 6)[0] for one in EXAMPLES]
+    assert plain == after
+
+
+def test_the_proof_catches_a_magnitude_that_stands_still(vlm: VLM) -> None:
+    trainable = apply(vlm, 100, Lora(r=4, use_dora=True))
+    name, magnitude = list(trainable.magnitudes.items())[3]
+    magnitude.register_hook(torch.zeros_like)
+    module = plain_name(name).partition(".lora_")[0]
+    with pytest.raises(DocvlmError, match=f"DoRA magnitude of {re.escape(module)} got no gradient"):
         prove(vlm, vlm.codec.train_batch(EXAMPLES))
 
 

@@ -203,10 +203,10 @@ def kept_bytes(vlm: VLM, batch: dict[str, torch.Tensor]) -> int:
     return sum(kept.values())
 
 
-@pytest.mark.parametrize("r", [4, 0])
-def test_what_is_cheap_is_computed_again_and_not_kept(r: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lora", [Lora(4), Lora(0), Lora(4, use_dora=True)], ids=["lora", "full", "dora"])
+def test_what_is_cheap_is_computed_again_and_not_kept(lora: Lora, monkeypatch: pytest.MonkeyPatch) -> None:
     vlm = load("qwen2vl")
-    apply(vlm, 100, Lora(r))
+    apply(vlm, 100, lora)
     batch = vlm.codec.packed_batch([example(number) for number in range(3)])
     lean = kept_bytes(vlm, batch)
     grads = {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}

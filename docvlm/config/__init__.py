@@ -22,6 +22,7 @@ from docvlm.config.schema import (
     TrainConfig,
     TrainerConf,
 )
+from docvlm.config.schema_export import ExportConfig, ToleranceConf
 from docvlm.config.schema_report import GalleryConf, ReportConfig
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "BudgetConf",
     "DataConf",
     "EvaluateConfig",
+    "ExportConfig",
     "GalleryConf",
     "Job",
     "LoraConf",
@@ -39,6 +41,7 @@ __all__ = [
     "ReportConfig",
     "ScaleConf",
     "ScaledModel",
+    "ToleranceConf",
     "TrainConfig",
     "TrainerConf",
     "check",

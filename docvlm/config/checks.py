@@ -23,6 +23,7 @@ from docvlm.config.schema import (
     TrainConfig,
     TrainerConf,
 )
+from docvlm.config.schema_export import ExportConfig
 from docvlm.config.schema_report import ReportConfig
 from docvlm.errors import DocvlmError
 from docvlm.metrics import METRICS
@@ -32,11 +33,14 @@ PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-t
 DTYPES = ("float32", "bfloat16", "float16")
 SPLITS = ("test", "val")
 SWITCH = ("on", "off")
+QUANTS = ("none", "4bit")
 AUDITS = ("auto", "stop", "drop", "off")
 
 
 def check(
-    cfg: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig | ReportConfig, *, sweep: bool = False
+    cfg: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig | ExportConfig | ReportConfig,
+    *,
+    sweep: bool = False,
 ) -> None:
     """Raise `DocvlmError` for the first impossible value. `sweep`: the config is one cell of `-m`."""
     if isinstance(cfg, ReportConfig):
@@ -50,6 +54,11 @@ def check(
     need(0 <= cfg.seed < 2**32, "seed", cfg.seed, "choose one from 0 to 4294967295")
     if isinstance(cfg, AuditConfig):
         _data(cfg.data, "data")
+        return
+    if isinstance(cfg, ExportConfig):
+        from docvlm.config.checks_export import export
+
+        export(cfg)
         return
     if not (isinstance(cfg, EvaluateConfig) and cfg.endpoint is not None and cfg.budget == BudgetConf()):
         _budget(cfg.budget, cfg.model.family)
@@ -94,6 +103,7 @@ def need(condition: bool, key: str, value: object, remedy: str) -> None:
 def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     need(0 <= cfg.freeze <= 100, "freeze", f"{cfg.freeze:g}", "a percentage of the vision tower's blocks, 0 to 100")
     _lora(cfg.lora)
+    _quant(cfg)
     _data(cfg.data, "data")
     packed_flash = cfg.packing == "on" and cfg.model.family == "qwen2vl" and "flash" in cfg.model.attn
     advice = "FlashAttention takes no mask of branches; use sdpa, or packing=off"
@@ -120,6 +130,16 @@ def _lora(lora: LoraConf) -> None:
     need(lora.target_modules != [], "lora.target_modules", "[]", "name modules, or null for the family's own")
     for key, given in (("use_dora", lora.use_dora), ("target_modules", lora.target_modules is not None)):
         need(lora.r > 0 or not given, "lora.r", 0, f"there is no adapter for lora.{key}; set lora.r above 0 or drop it")
+
+
+def _quant(cfg: TrainConfig) -> None:
+    need(cfg.quant in QUANTS, "quant", cfg.quant, f"how frozen language weights are held: {' or '.join(QUANTS)}")
+    if cfg.quant == "none":
+        return
+    need(cfg.lora.r > 0, "lora.r", 0, f"weights in 4 bits cannot learn (quant={cfg.quant}); give lora.r, or quant=none")
+    device = cfg.trainer.accelerator
+    gpu = device in ("auto", "gpu", "cuda")
+    need(gpu, "trainer.accelerator", device, f"quant={cfg.quant} needs a CUDA device; take auto, or quant=none")
 
 
 def _model(model: ModelConf) -> None:

@@ -25,10 +25,11 @@ from docvlm.config.schema import (
     Job,
     TrainConfig,
 )
+from docvlm.config.schema_export import ExportConfig
 from docvlm.config.schema_report import ReportConfig
 from docvlm.errors import DocvlmError
 
-C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig, ReportConfig)
+C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig, ExportConfig, ReportConfig)
 
 
 def detect_scale() -> str:
@@ -120,7 +121,9 @@ def _without_hydra(cfg: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
-def _scale_line(choice: str, config: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig) -> str:
+def _scale_line(
+    choice: str, config: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig | ExportConfig
+) -> str:
     name = config.scale.name
     other = "full" if name == "tiny" else "tiny"
     why = "as you said"
@@ -128,7 +131,7 @@ def _scale_line(choice: str, config: TrainConfig | EvaluateConfig | AuditConfig 
         why = "auto: no CUDA device found" if name == "tiny" else "auto: a CUDA device is present"
     source = config.data.source if isinstance(config, TrainConfig | AuditConfig) else config.scale.source
     what = f"checkpoint {config.model.checkpoint}, pages from {source}"
-    of_run = isinstance(config, EvaluateConfig | BenchmarkConfig) and (config.run or config.best)
+    of_run = isinstance(config, EvaluateConfig | BenchmarkConfig | ExportConfig) and (config.run or config.best)
     elsewhere = isinstance(config, EvaluateConfig) and (config.predictions or config.endpoint)
     if of_run or elsewhere or isinstance(config, AuditConfig):
         what = f"pages from {source}"  # the run or the server says which checkpoint, and an audit needs none

@@ -186,6 +186,7 @@ class TrainConfig(ReadOnly):
     seed: int
     offline: bool
     rerun: bool
+    quant: str
     name: str = ""
 
 

@@ -108,7 +108,7 @@ def _record(
         "subject": subject.title,
         "family": subject.family,
         **subject.described,
-        **_of_model(model),
+        **_of_model(subject, model),
         **about,
         "source": data.source,
         "quarantined": len(data.quarantine.rejected),
@@ -119,15 +119,16 @@ def _record(
     }
 
 
-def _of_model(model: VLM | Endpoint) -> dict[str, Any]:
+def _of_model(subject: Subject, model: VLM | Endpoint) -> dict[str, Any]:
     from docvlm.evaluation.endpoint import Endpoint
 
     if isinstance(model, Endpoint):
         return model.described
     return {
-        "checkpoint": {"name": model.checkpoint, "fingerprint": fingerprint(model.checkpoint)},
+        "checkpoint": {"name": subject.checkpoint or model.checkpoint, "fingerprint": fingerprint(model.checkpoint)},
         "budget": asdict(model.codec.budget),
         "dtype": str(model.dtype).removeprefix("torch."),
+        "quant": model.quant,
         "prompt": model.codec.prompt,
         "hardware": hardware(model.device.type),
     }

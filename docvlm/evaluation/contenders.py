@@ -13,10 +13,11 @@ import torch
 from docvlm import build
 from docvlm.config.checks import check_data
 from docvlm.evaluation import pairs, runs, subjects
+from docvlm.training.folder import RunFolder
 from docvlm.vlms.checkpoint import fingerprint
 
 if TYPE_CHECKING:
-    from docvlm.config import BenchmarkConfig, Job
+    from docvlm.config import BenchmarkConfig, ExportConfig, Job
     from docvlm.data.datamodule import DocumentDataModule
     from docvlm.evaluation.runs import Run
     from docvlm.evaluation.subjects import Subject
@@ -43,7 +44,7 @@ def chosen(cfg: BenchmarkConfig, job: Job) -> Iterator[tuple[Subject, str]]:
         yield subjects.configured(cfg, None), cfg.benchmark or DEFAULT
 
 
-def data(cfg: BenchmarkConfig, name: str) -> DocumentDataModule:
+def data(cfg: BenchmarkConfig | ExportConfig, name: str) -> DocumentDataModule:
     """The benchmark's splits, with `limit` in place of the limit of the split that is measured."""
     conf = cfg.data[name]
     check_data(conf, f"data.{name}")
@@ -54,13 +55,20 @@ def data(cfg: BenchmarkConfig, name: str) -> DocumentDataModule:
 def base(cfg: BenchmarkConfig, subject: Subject, vlm: VLM) -> Path:
     """The folder that holds one for each benchmark and machine."""
     if subject.described["run"] is not None:
-        own = Path(subject.described["run"]) / "benchmark"
-        return own if cfg.output is None else Path(cfg.output).expanduser() / f"{subject.family}-{own.parent.name}"
+        home = Path(subject.described["run"])
+        if cfg.output is not None:
+            return Path(cfg.output).expanduser() / f"{subject.family}-{home.name}"
+        # what is exported may be published as it stands: nothing goes into it
+        return home / "benchmark" if RunFolder(home).manifest.exists() else home.parent / "benchmark" / home.name
     word = f"{subject.family}-{fingerprint(vlm.checkpoint)[:8]}"
     return (CHECKPOINTS if cfg.output is None else Path(cfg.output).expanduser()) / word
 
 
 def _of_run(cfg: BenchmarkConfig, run: Run) -> tuple[Subject, str]:
-    learned = str(run.manifest["config"]["data"]["name"])
-    name = cfg.benchmark or (DEFAULT if learned == pairs.MIXTURE else learned)
-    return subjects.of_run(run, None, cfg.offline), name
+    return subjects.of_run(run, None, cfg.offline), cfg.benchmark or learned(run)
+
+
+def learned(run: Run) -> str:
+    """The benchmark a run learned from; for a mixture the one whose pages are taken where nobody says otherwise."""
+    name = str(run.manifest["config"]["data"]["name"])
+    return DEFAULT if name == pairs.MIXTURE else name

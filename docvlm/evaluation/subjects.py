@@ -3,17 +3,19 @@
 Each knows how to load and where answers go.
 
 A run brings everything that decides its answers (family, budget, dtype, attention), so that it is evaluated exactly
-as it was trained; its base is loaded with the same settings, so that the difference is what was learned.
+as it was trained; its base is loaded with the same settings, so that the difference is what was learned. So does a
+folder of saved or exported weights.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.errors import DocvlmError
 from docvlm.evaluation.predict import device
 from docvlm.evaluation.runs import Run
 
@@ -30,8 +32,9 @@ _CHUNK = 1 << 24  # bytes
 class Subject:
     """One set of weights. `place(model)` is the folder its answers go below; `described` goes into every result.
 
-    `endpoint` is where they are served, if they are not to be loaded here; then `family` is their name there, since
-    what they are made of nobody says.
+    `weights` is the folder of what was learned, where there is one beside the checkpoint. `checkpoint` is what results
+    call the checkpoint where that is not what it is loaded from. `endpoint` is where weights are served that are not
+    to be loaded here; then `family` is their name there, since what they are made of nobody says.
     """
 
     title: str
@@ -39,6 +42,8 @@ class Subject:
     load: Callable[[], VLM]
     place: Callable[[Any], Path]
     described: dict[str, Any]
+    weights: Path | None = None
+    checkpoint: str | None = None
     endpoint: Endpoint | None = None
 
     def ready(self) -> VLM | Endpoint:
@@ -57,32 +62,70 @@ def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
         return adapter.load(run.folder.best, dtype=dtype, attn=attn, offline=offline)
 
     described = {"run": str(run.folder.root), "trained_on": run.trained_on, "status": run.status}
-    return Subject("ours", run.family, load, lambda vlm: output or run.folder.root / "eval", described)
+    place = output or run.folder.root / "eval"
+    return Subject("ours", run.family, load, lambda vlm: place, described, run.folder.best)
+
+
+def of_saved(
+    folder: Path, output: Path | None, offline: bool, *, attn: str = "sdpa", named: Path | None = None
+) -> Subject:
+    """A folder that a run or an export saved. `named` is what results call it, where it is not its final place yet.
+
+    Raises `DocvlmError` if it holds no complete record.
+    """
+    from docvlm.exporting import saved
+    from docvlm.vlms import adapter
+
+    record, named = adapter.read(folder), named or folder
+    word = saved.form(record)
+    described = {"run": str(named), "trained_on": record["trained_on"] if word else None, "status": word or "saved"}
+    whole = word in saved.WHOLE
+
+    def load() -> VLM:
+        return saved.load(folder, attn=attn, offline=offline)
+
+    place = output or named.parent / "eval"
+    name = str(named) if whole else None
+    return Subject(word or "saved", record["family"], load, lambda vlm: place, described, folder, name)
 
 
 def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
-    """The checkpoint a run started from, with the run's budget and dtype."""
+    """The checkpoint a run started from, with the run's budget and dtype, in 4 bits where the run had it so."""
     from docvlm.vlms import adapter
     from docvlm.vlms.codec import Budget
 
     record = adapter.read(run.folder.best)
     budget, dtype = Budget(**record["budget"]), record["dtype"]
     attn = run.manifest["config"]["model"]["attn"]
-    return of_checkpoint(run.family, record["checkpoint"], budget, dtype, attn, output, offline)
+    base = record["checkpoint"]
+    return of_checkpoint(run.family, base, budget, dtype, attn, output, offline, quant=record["quant"])
 
 
 def configured(cfg: EvaluateConfig | BenchmarkConfig, output: Path | None) -> Subject:
-    """The checkpoint the config names, with the config's budget."""
+    """The checkpoint the config names, with the config's budget; saved and exported weights bring their own."""
+    from docvlm.vlms import adapter
     from docvlm.vlms.codec import Budget
 
     model = cfg.model
     name = cfg.checkpoint or model.checkpoint
+    if (folder := Path(name).expanduser()).joinpath(adapter.RECORD).is_file():
+        subject = of_saved(folder, output, cfg.offline)
+        if subject.family != model.family:
+            raise DocvlmError(f"checkpoint={name}: weights of {subject.family}; give model={subject.family} with it")
+        return subject
     budget = Budget(**asdict(cfg.budget))
     return of_checkpoint(model.family, name, budget, model.dtype, model.attn, output, cfg.offline)
 
 
 def of_checkpoint(
-    family: str, checkpoint: str, budget: Any, dtype: str, attn: str, output: Path | None, offline: bool
+    family: str,
+    checkpoint: str,
+    budget: Any,
+    dtype: str,
+    attn: str,
+    output: Path | None,
+    offline: bool,
+    quant: str = "none",
 ) -> Subject:
     """A checkpoint as it comes: a folder, a hub id, or the word `embedded`."""
     from docvlm.vlms import embedded, load_family
@@ -90,7 +133,8 @@ def of_checkpoint(
 
     def load() -> VLM:
         source = str(embedded.checkpoint(family)) if checkpoint == "embedded" else checkpoint
-        return load_family(family).load(source, budget, dtype=_dtype(dtype), attn=attn, offline=offline)
+        kind = load_family(family)
+        return kind.load(source, budget, dtype=_dtype(dtype), attn=attn, offline=offline, quant=quant)
 
     def place(vlm: VLM) -> Path:
         return (output or ZERO_SHOT) / f"{family}-{fingerprint(vlm.checkpoint)[:8]}"
@@ -114,7 +158,7 @@ def served(cfg: EvaluateConfig, output: Path | None) -> Subject:
 
 
 def identity(subject: Subject, model: VLM | Endpoint, data: dict[str, Any]) -> str:
-    """8 hex digits of all that decides the answers: weights, budget, dtype, prompt, and `data` (questions, limits).
+    """8 hex digits of all that decides the answers: weights, how they are held, budget, prompt, `data` (questions).
 
     Of a served model its address and name stand for its weights, which nobody can see.
     """
@@ -124,14 +168,21 @@ def identity(subject: Subject, model: VLM | Endpoint, data: dict[str, Any]) -> s
     if isinstance(model, Endpoint):
         return hashlib.sha256(repr((model.described, data)).encode()).hexdigest()[:8]
     vlm = model
-    digest = hashlib.sha256(repr((subject.family, vlm.codec.budget, str(vlm.dtype), vlm.codec.prompt, data)).encode())
+    held = str(vlm.dtype) if vlm.quant == "none" else f"{vlm.dtype} {vlm.quant}"
+    digest = hashlib.sha256(repr((subject.family, vlm.codec.budget, held, vlm.codec.prompt, data)).encode())
     digest.update(fingerprint(vlm.checkpoint).encode())
-    if subject.described["run"] is not None:
-        for file in sorted((Path(subject.described["run"]) / "checkpoints" / "best").glob("*.safetensors")):
-            with file.open("rb") as stream:
-                while chunk := stream.read(_CHUNK):
-                    digest.update(chunk)
+    if subject.weights is not None:
+        for chunk in contents(subject.weights):
+            digest.update(chunk)
     return digest.hexdigest()[:8]
+
+
+def contents(folder: Path) -> Iterator[bytes]:
+    """All bytes of the weights in `folder`, in the order of their files' names."""
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
 
 
 def _dtype(name: str) -> Any:

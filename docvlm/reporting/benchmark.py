@@ -79,6 +79,7 @@ def record(
         **subject.described,
         **who,
         "dtype": str(vlm.dtype).removeprefix("torch."),
+        "quant": vlm.quant,
         "split": measured.split,
         "source": source,
         "settings": {name: getattr(cfg, name) for name in SETTINGS},

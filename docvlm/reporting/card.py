@@ -7,14 +7,16 @@ as such in the card's metadata too (`docvqa-generated`), so that a leaderboard c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.evaluation.runs import Run
-from docvlm.reporting import commands, page, tables_failures, tables_scores, tables_setup
+from docvlm.reporting import card_about, commands, page, tables_failures, tables_scores, tables_setup
 from docvlm.reporting.exams import GENERATED, PUBLIC, Exam, kind
+from docvlm.reporting.naming import adapter as adapter_kind
 from docvlm.reporting.naming import name, shown
-from docvlm.reporting.parts import metric_name
+from docvlm.reporting.parts import Table, metric_name
 from docvlm.training.files import write_whole
 
 if TYPE_CHECKING:
@@ -25,11 +27,26 @@ HUB = {"docvqa": "lmms-lab/DocVQA", "chartqa": "HuggingFaceM4/ChartQA", "infovqa
 CLASSES = {"qwen2vl": "Qwen2VLForConditionalGeneration", "florence2": "Florence2ForConditionalGeneration"}
 
 
-def write(folder: Path, run: Run, exams: Sequence[Exam]) -> Path:
-    """`README.md` for the weights of `run` in `folder`; `exams` are its scores, none of which a card must have."""
+@dataclass(frozen=True)
+class Format:
+    """What an export is: its word, whether it is an adapter, the package a quantised one needs, what is known of it."""
+
+    word: str
+    adapter: bool
+    needs: str
+    facts: str
+    table: Table
+
+
+def write(folder: Path, run: Run, exams: Sequence[Exam], exported: Format | None = None) -> Path:
+    """`README.md` for the weights of `run` in `folder`; `exams` are its scores, none of which a card must have.
+
+    Without `exported` the weights are those the run saved itself.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     own = [exam for exam in exams if exam.answers.run is not None and exam.answers.run.folder == run.folder]
-    front = _data(run, own).to_yaml()
+    adapter = bool(run.manifest["trainable"]["lora_r"]) if exported is None else exported.adapter
+    front = _data(run, own, adapter, exported).to_yaml()
     body = (
         page.environment()
         .get_template("card.md.j2")
@@ -39,12 +56,19 @@ def write(folder: Path, run: Run, exams: Sequence[Exam]) -> Path:
             family=run.family,
             embedded=run.manifest["checkpoint"]["name"] == "embedded",
             trained_on=run.trained_on,
-            adapter=bool(run.manifest["trainable"]["lora_r"]),
+            adapter=adapter,
+            exported=exported,
             cls=CLASSES[run.family],
             drawn=kind(run.trained_on) == GENERATED,
             scores=tables_scores.main(own) + tables_scores.by_type(own),
             failures=[table for exam in own if (table := tables_failures.frequencies(exam)) is not None],
             setup=tables_setup.training([run]),
+            data=tables_setup.data([run]),
+            audit=card_about.audit(run),
+            uses=card_about.uses(run),
+            limits=card_about.limits(run),
+            licences=card_about.licences(run, adapter=adapter),
+            method=adapter_kind(run.manifest["trainable"]),
             command=commands.of_folder("train", run.folder.root),
             source=shown(run.folder.root),
         )
@@ -53,18 +77,29 @@ def write(folder: Path, run: Run, exams: Sequence[Exam]) -> Path:
     return folder / "README.md"
 
 
-def _data(run: Run, exams: Sequence[Exam]) -> ModelCardData:
+def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | None) -> ModelCardData:
     from huggingface_hub import ModelCardData
 
-    adapter = bool(run.manifest["trainable"]["lora_r"])
+    quantised = exported is not None and bool(exported.needs)
+    relation = "adapter" if adapter else "quantized" if quantised else "finetune"
     datasets = [HUB[label] for label in run.trained_on.split("+") if label in HUB]
-    optional: dict[str, Any] = {"base_model": _base(run), "datasets": list(dict.fromkeys(datasets)) or None}
+    base, licence = _base(run), card_about.licence(run, adapter=adapter)
+    optional: dict[str, Any] = {
+        "license_name": None if licence else "as-the-base-checkpoint",
+        "base_model": base,
+        "base_model_relation": relation if base else None,
+        "datasets": list(dict.fromkeys(datasets)) or None,
+    }
     return ModelCardData(
         language="en",
-        license="apache-2.0",
+        license=licence or "other",
         library_name="peft" if adapter else "transformers",
         pipeline_tag="image-text-to-text",
-        tags=["docvlm", "document-question-answering", *(["lora"] if adapter else [])],
+        tags=[
+            *("docvlm", "document-question-answering"),
+            *([adapter_kind(run.manifest["trainable"]).lower()] if adapter else []),
+            *([exported.word] if exported is not None and exported.needs else []),
+        ],
         model_name=name(run.family, run) if exams else None,
         eval_results=[_result(exam) for exam in exams] or None,
         **{key: value for key, value in optional.items() if value},

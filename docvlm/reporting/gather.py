@@ -47,10 +47,10 @@ class Sweep:
         return varied[0] if len(varied) == 1 else "other"
 
     @property
-    def subject(self) -> tuple[str, str, str]:
-        """Of several sweeps with the same subject the latest is shown."""
-        first = self.done[0]
-        return self.axis, first["family"], first["benchmark"]
+    def subject(self) -> tuple[str, ...]:
+        """Axis, family, benchmark, and adapters other than LoRA. Of sweeps with one subject the latest is shown."""
+        first, adapters = self.done[0], {row["adapter"] for row in self.done}
+        return self.axis, first["family"], first["benchmark"], *sorted(adapters - {None, "LoRA"})
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _best(found: Sequence[Run]) -> list[Run]:
 
 
 def _sweeps(roots: Iterable[Path]) -> tuple[list[Sweep], list[str]]:
-    latest: dict[tuple[str, str, str], Sweep] = {}
+    latest: dict[tuple[str, ...], Sweep] = {}
     older = []
     for folder in sorted({path.parent.parent for root in roots for path in root.glob("*/[0-9]*/.hydra")}):
         rows = collect(folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from docvlm.evaluation.runs import Run
 
@@ -17,10 +19,16 @@ def name(family: str, run: Run | None, subject: str = "zero-shot") -> str:
     size, learned = str(run.manifest["config"]["model"]["size"]), run.manifest["trainable"]
     words.append(size if size == "embedded" else size.upper() if size[:1].isdigit() else size)
     if learned["lora_r"]:
-        words.append(f"LoRA r={learned['lora_r']}")
+        words.append(f"{adapter(learned)} r={learned['lora_r']}")
     if learned["freeze"] != 100 or not learned["lora_r"]:
         words.append(f"freeze={learned['freeze']:g}")
     return " ".join(words)
+
+
+def adapter(learned: Mapping[str, Any]) -> str:
+    """The kind of adapter in `trainable` of a manifest or result; runs of older versions do not say, and had LoRA."""
+    said = {"lora_use_dora": False, "quant": "none"} | dict(learned)
+    return ("Q" if said["quant"] != "none" else "") + ("DoRA" if said["lora_use_dora"] else "LoRA")
 
 
 def shown(path: Path | str) -> str:

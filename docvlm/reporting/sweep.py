@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.reporting.comparisons import compare
+from docvlm.reporting.naming import adapter
 from docvlm.reporting.seeds import gather
 from docvlm.training.files import read_json, write_csv, write_whole
 from docvlm.training.folder import Action, RunFolder, done_in, follow
@@ -156,7 +157,7 @@ _DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "r
 _NUMBERS = (
     "benchmark", "family", "metric", "score", "low", "high", "questions", "documents", "selection", "best_epoch",
     "zero_shot", "accuracy", "anls", "relaxed", "em", "f1", "val_loss", "zero_shot_val_loss", "freeze", "lora_r",
-    "trainable_millions", "trainable_percent", *sorted(_SHARES), "minutes", "peak_memory_mb", "base",
+    "adapter", "trainable_millions", "trainable_percent", *sorted(_SHARES), "minutes", "peak_memory_mb", "base",
 )  # fmt: skip
 
 
@@ -179,6 +180,7 @@ def _numbers(run: RunFolder, result: Row) -> Row:
         "zero_shot_val_loss": result["zero_shot"]["val_loss"],
         "freeze": learned["freeze"],
         "lora_r": learned["lora_r"],
+        "adapter": adapter(learned) if learned["lora_r"] else None,
         "trainable_millions": learned["parameters"] / 1e6,
         "trainable_percent": learned["percent"],
         **{name: learned[name] for name in _SHARES},
@@ -202,8 +204,9 @@ def _overrides(cell: Path) -> list[str]:
 
 
 def _caption(row: Row) -> str:
+    other = f" with {row['adapter']}" if row["adapter"] not in (None, "LoRA") else ""
     return (
-        f"{row['family']} from {row['base']}, {row['benchmark']}: {row['metric']},"
+        f"{row['family']}{other} from {row['base']}, {row['benchmark']}: {row['metric']},"
         f" test split of {row['questions']} questions on {row['documents']} documents"
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from docvlm.evaluation.runs import Run
 from docvlm.reporting.exams import GENERATED, OWN, kind
-from docvlm.reporting.naming import name, shown
+from docvlm.reporting.naming import adapter, name, shown
 from docvlm.reporting.parts import Column, Table
 from docvlm.reporting.tables_scores import RUN
 from docvlm.training.files import read_json
@@ -111,7 +111,7 @@ def _settings(run: Run) -> dict[str, str]:
     return {
         "base checkpoint": f"{made['checkpoint']['name']} ({made['checkpoint']['fingerprint']})",
         "trained on": run.trained_on,
-        "LoRA rank, alpha": f"{learned['lora_r']}, {learned['lora_alpha']:g}" if learned["lora_r"] else "none: in full",
+        "adapter": _adapter(learned),
         "target modules": _targets(run),
         "vision tower frozen": (
             f"{learned['vision_frozen_blocks_percent']:.0f} % of blocks, "
@@ -132,6 +132,12 @@ def _settings(run: Run) -> dict[str, str]:
         "machine": _machine(made["hardware"]),
         "run": shown(run.folder.root),
     }
+
+
+def _adapter(learned: Mapping[str, Any]) -> str:
+    if not learned["lora_r"]:
+        return "none: in full"
+    return f"{adapter(learned)}, rank {learned['lora_r']}, alpha {learned['lora_alpha']:g}"
 
 
 def _targets(run: Run) -> str:

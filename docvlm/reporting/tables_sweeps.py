@@ -52,8 +52,9 @@ TITLES = {"lora_r": "LoRA rank", "freeze": "Vision-tower freezing", "other": "Sw
 
 def title(sweep: Sweep) -> str:
     """What was varied, in which model, on which benchmark."""
-    axis, family, benchmark = sweep.subject
-    return f"{TITLES[axis]}: {FAMILIES[family] if family in FAMILIES else family} on {benchmark}"
+    axis, family, benchmark, *adapters = sweep.subject
+    varied = f"{' and '.join(adapters)} rank" if axis == "lora_r" and adapters else TITLES[axis]
+    return f"{varied}: {FAMILIES[family] if family in FAMILIES else family} on {benchmark}"
 
 
 def cells(sweep: Sweep) -> Table:

@@ -24,6 +24,7 @@ from docvlm.data.example import Example, Page
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import runs
 from docvlm.evaluation.predict import device as default_device
+from docvlm.exporting import saved
 from docvlm.serving import BENCHMARKS
 from docvlm.serving.answers import Answer
 from docvlm.serving.pages import PageLike, as_pages
@@ -147,11 +148,11 @@ def load(
 ) -> Reader:
     """The model in `source`, ready to be asked.
 
-    `source`: the folder of a run, a folder of saved weights (`checkpoints/best`), or, with `family`, a checkpoint: a
-    folder, a hub id, or the word `embedded`. `benchmark`: whose wording questions get, default that of the run (of
-    DocVQA for a mixture, for weights without their run and for checkpoints). `base`: the checkpoint an adapter was
-    trained on, where it has moved since. `device`: default the first CUDA device, else the processor. Raises
-    `DocvlmError` where there is no such model or its files are incomplete.
+    `source`: the folder of a run, a folder of saved or exported weights (`checkpoints/best`, `export/merged`), or, with
+    `family`, a checkpoint: a folder, a hub id, or the word `embedded`. `benchmark`: whose wording questions get,
+    default that of the run (of DocVQA for a mixture, for saved weights without their run and for checkpoints). `base`:
+    the checkpoint an adapter was trained on, where it has moved since. `device`: default the first CUDA device, else
+    the processor. Raises `DocvlmError` where there is no such model or its files are incomplete.
     """
     if benchmark is not None and benchmark not in BENCHMARKS:
         raise DocvlmError(f"benchmark={benchmark}: not known; choose one of {', '.join(BENCHMARKS)}")
@@ -161,6 +162,8 @@ def load(
         vlm = _checkpoint(family, str(source), place, offline)
     elif (folder / adapter.RECORD).is_file() or (folder / "adapter_config.json").is_file():
         vlm = _saved(folder, "sdpa", base, offline)
+        told = adapter.read(folder)
+        benchmark = benchmark or (str(told["benchmark"]) if "benchmark" in told else None)
     elif str(source) == "embedded" or (folder / "config.json").is_file():
         raise DocvlmError(
             f"{source}: a checkpoint, not a run; give it with its family ({' or '.join(FAMILIES)}): --checkpoint and"
@@ -185,12 +188,12 @@ def _checkpoint(family: str, name: str, place: torch.device, offline: bool) -> V
 def _saved(folder: Path, attn: str, base: str | Path | None, offline: bool) -> VLM:
     record = adapter.read(folder)
     recorded = Path(record["checkpoint"])
-    if base is None and record["lora"]["r"] and recorded.is_absolute() and not recorded.exists():
+    needs_base = record["lora"]["r"] and saved.form(record) not in saved.WHOLE
+    if base is None and needs_base and recorded.is_absolute() and not recorded.exists():
         raise DocvlmError(
             f"{folder}: its base {recorded} is not there any more; say where it is now with --base, in Python base=…"
         )
-    dtype: torch.dtype = getattr(torch, record["dtype"])
-    return adapter.load(folder, checkpoint=base, dtype=dtype, attn=attn, offline=offline)
+    return saved.load(folder, checkpoint=base, attn=attn, offline=offline)
 
 
 def _told(run: runs.Run, *names: str) -> str:

@@ -21,7 +21,7 @@ import torch
 
 PACKAGES = (
     "torch", "transformers", "peft", "lightning", "datasets", "tokenizers", "safetensors", "hydra-core", "omegaconf",
-    "numpy", "pillow", "rapidfuzz", "qwen-vl-utils", "liger-kernel",
+    "numpy", "pillow", "rapidfuzz", "qwen-vl-utils", "liger-kernel", "bitsandbytes",
 )  # fmt: skip
 _MB = 1 << 20
 _STATUS = Path("/proc/self/status")

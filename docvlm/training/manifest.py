@@ -56,6 +56,8 @@ def describe(trainable: Trainable) -> dict[str, Any]:
         "freeze": trainable.freeze,
         "lora_r": trainable.lora.r,
         "lora_alpha": trainable.lora.alpha,
+        "lora_use_dora": trainable.lora.use_dora,
+        "quant": trainable.quant,
         "vision_frozen_blocks_percent": trainable.vision_frozen_blocks,
         "vision_trainable_blocks_percent": trainable.vision_trainable_blocks,
         "vision_frozen_parameters_percent": trainable.vision_frozen_parameters,

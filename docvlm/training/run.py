@@ -26,7 +26,7 @@ from docvlm.training.leakage import guard
 from docvlm.training.ledger import claim
 from docvlm.training.manifest import describe
 from docvlm.training.result import ResultFile
-from docvlm.vlms import embedded, load_family
+from docvlm.vlms import embedded, load_family, quant
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
@@ -65,6 +65,8 @@ class Run:
 
 def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     """Documents → splits, audited for leakage. Bad rows and overlaps are listed in the job's folder."""
+    if cfg.quant != quant.NONE:
+        quant.place()  # to read the data first may take minutes
     machine.reset_peak_memory()
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
@@ -89,6 +91,7 @@ def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
         dtype=getattr(torch, cfg.model.dtype),
         attn=cfg.model.attn,
         offline=cfg.offline,
+        quant=cfg.quant,
     )
     trainable = apply(vlm, cfg.freeze, cfg.lora)
     if cfg.trainer.gradient_checkpointing:

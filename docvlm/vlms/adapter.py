@@ -25,6 +25,7 @@ from docvlm.vlms import embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.quant import NONE
 from docvlm.vlms.trainable import Lora, apply
 
 RECORD = "docvlm.json"
@@ -58,9 +59,11 @@ def load(
     dtype: torch.dtype = torch.float32,
     attn: str = "sdpa",
     offline: bool = False,
+    quant: str | None = None,
 ) -> VLM:
     """The model a run saved in `folder`, with its budget. `checkpoint` names the base where it has moved since.
 
+    The base is held as it was in training, unless `quant` says otherwise ("none": an adapter on the base in full).
     Raises `DocvlmError` where the folder is incomplete, where base, rank or a key do not match, or a value is not what
     `save` writes.
     """
@@ -74,7 +77,8 @@ def load(
         apply(vlm, record["freeze"], lora)
         return vlm.eval()
     base = _base(record) if checkpoint is None else checkpoint
-    vlm = family.load(base, budget, dtype=dtype, attn=attn, offline=offline)
+    held = record["quant"] if quant is None else quant
+    vlm = family.load(base, budget, dtype=dtype, attn=attn, offline=offline, quant=held)
     found = fingerprint(base)
     if found != record["base_fingerprint"]:
         raise DocvlmError(
@@ -90,7 +94,7 @@ def read(folder: Path) -> dict[str, Any]:
     """`docvlm.json` of a saved folder, checked for its keys. Raises `DocvlmError` if it is absent or cut short."""
     file = folder / RECORD
     try:
-        record: dict[str, Any] = json.loads(file.read_text())
+        record: dict[str, Any] = {"quant": NONE} | json.loads(file.read_text())  # which older versions did not have
     except FileNotFoundError as error:
         raise DocvlmError(f"{folder}: no {RECORD} in it, so it is no folder that docvlm saved completely") from error
     except (OSError, ValueError) as error:
@@ -136,6 +140,7 @@ def _record(vlm: VLM) -> dict[str, Any]:
         "freeze": vlm.trainable.freeze,
         "lora": asdict(vlm.trainable.lora),
         "dtype": str(vlm.dtype).removeprefix("torch."),
+        "quant": vlm.quant,
         "prompt": vlm.codec.prompt,
     }
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from peft.helpers import DoraCaching
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from docvlm.data.packing import IGNORED
 from docvlm.vlms.codec import Budget, Codec
 from docvlm.vlms.losses import answer_cross_entropy
+from docvlm.vlms.quant import NONE, of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,12 +77,14 @@ class VLM(nn.Module, ABC):
     """A vision-language model of one family with its codec.
 
     `net` is the Transformers model, inside a `PeftModel` where an adapter learns; `bare` is the Transformers model
-    either way. `dtype` is what the frozen weights are held in; what learns is held in float32 (`trainable.apply`).
+    either way. `dtype` is what the frozen weights are held in, or computed in where `quant` packs them; what learns is
+    held in float32 (`trainable.apply`).
     """
 
     family: ClassVar[str]
     language: ClassVar[str]  # module that holds the language side
     lora_targets: ClassVar[tuple[str, ...]]
+    kept: ClassVar[tuple[str, ...]]  # modules that `quant="4bit"` leaves as they are: the tower, the vocabulary
     codec: Codec
     trainable: Trainable | None = None  # set by `trainable.apply`
 
@@ -104,8 +108,12 @@ class VLM(nn.Module, ABC):
         dtype: torch.dtype = torch.float32,
         attn: str = "sdpa",
         offline: bool = False,
+        quant: str = NONE,
     ) -> VLM:
-        """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
+        """Load weights and processor from a folder or a hub id; `quant="4bit"` packs language weights, on a GPU.
+
+        Raises `DocvlmError` if they are another family's, or cannot be packed here (`docvlm.vlms.quant`).
+        """
 
     @abstractmethod
     def set_budget(self, budget: Budget) -> None:
@@ -152,6 +160,11 @@ class VLM(nn.Module, ABC):
         if self.trainable is None or self.trainable.frozen_blocks == len(self.trainable.blocks):
             return ()
         return tuple(self.bare.get_submodule(name) for name in self.frozen_modules)
+
+    @property
+    def quant(self) -> str:
+        """How frozen language weights are held: "none" (in `dtype`) or "4bit"."""
+        return of(self.bare)
 
     @property
     def device(self) -> torch.device:
@@ -207,11 +220,16 @@ class VLM(nn.Module, ABC):
 
     @torch.no_grad()
     def generate(self, batch: dict[str, Tensor], max_new_tokens: int) -> list[Generated]:
-        """Greedy answers, one a row of the batch, in its order. Runs in eval mode and without gradients."""
+        """Greedy answers, one a row of the batch, in its order. Runs in eval mode and without gradients.
+
+        DoRA would multiply its matrices and take norms anew for every token, many times the work on one token; what
+        they come to is kept for the call.
+        """
         training = self.training
         self.eval()
-        with self.autocast():
+        with self.autocast(), DoraCaching():
             ids, probabilities = self._greedy(batch, max_new_tokens)
+        self.train()  # which drops what was kept: the weights may be others at the next call
         self.train(training)
         return self._answers(ids, probabilities)
 

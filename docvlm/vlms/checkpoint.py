@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -49,10 +49,21 @@ def model_type(checkpoint: str | Path, family: str, known: tuple[str, ...], *, o
     return str(found)
 
 
-def load_weights(cls: type[ModelT], checkpoint: str | Path, *, dtype: torch.dtype, attn: str, offline: bool) -> ModelT:
-    """A model of `cls` with every weight taken from the checkpoint; a missing one is an error, never a random one."""
+def load_weights(
+    cls: type[ModelT],
+    checkpoint: str | Path,
+    *,
+    dtype: torch.dtype,
+    attn: str,
+    offline: bool,
+    options: dict[str, Any] | None = None,
+) -> ModelT:
+    """A model of `cls` with every weight taken from the checkpoint; a missing one is an error, never a random one.
+
+    `options` are more of `from_pretrained`'s (`docvlm.vlms.quant`).
+    """
     try:
-        with _no_progress_bar() if Path(checkpoint).is_dir() else nullcontext():
+        with no_progress_bar() if Path(checkpoint).is_dir() else nullcontext():
             net, info = cls.from_pretrained(
                 str(checkpoint),
                 dtype=dtype,
@@ -61,6 +72,7 @@ def load_weights(cls: type[ModelT], checkpoint: str | Path, *, dtype: torch.dtyp
                 trust_remote_code=False,
                 local_files_only=offline,
                 output_loading_info=True,
+                **(options or {}),
             )
     except _BROKEN as error:
         raise _unreadable(checkpoint, error, offline) from error
@@ -112,7 +124,7 @@ def fingerprint(checkpoint: str | Path) -> str:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """No bar for reading files that are on disk already."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

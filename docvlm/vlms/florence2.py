@@ -24,6 +24,7 @@ from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, 
 from docvlm.vlms.decoding import Probabilities
 from docvlm.vlms.pages import open_page, open_pages
 from docvlm.vlms.prefix import entered, observed
+from docvlm.vlms.quant import NONE, options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,6 +150,7 @@ class Florence2(VLM):
     codec: Florence2Codec
     language = "model.language_model"
     lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "out_proj")
+    kept: ClassVar[tuple[str, ...]] = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 
     @classmethod
     def load(
@@ -159,11 +161,14 @@ class Florence2(VLM):
         dtype: torch.dtype = torch.float32,
         attn: str = "sdpa",
         offline: bool = False,
+        quant: str = NONE,
     ) -> Florence2:
         """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
         model_type(checkpoint, cls.family, ("florence2",), offline=offline)
         processor = load_processor(checkpoint, Florence2Processor, offline=offline)
-        net = load_weights(Florence2ForConditionalGeneration, checkpoint, dtype=dtype, attn=attn, offline=offline)
+        how = options(quant, dtype, cls.kept)
+        kind = Florence2ForConditionalGeneration
+        net = load_weights(kind, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how)
         codec = Florence2Codec(processor, net.config, net.generation_config, budget)
         return cls(net, codec, checkpoint, dtype)
 

@@ -1,8 +1,9 @@
 """The proof of invariant 2, made at the start of a run: what is said to learn learns, and what is frozen stays.
 
 One real step on one batch, by the sign of the gradient so that its size does not depend on the loss; then every weight
-and the random state are put back bit for bit. It costs one training step, a copy of what learns, and two readings of
-the frozen weights (< 1 s a billion of them on a GPU).
+and the random state are put back bit for bit. DoRA's magnitude vectors are looked at one by one: beside the matrices
+of an adapter nobody would notice that they stand still. It costs one training step, a copy of what learns, and two
+readings of the frozen weights (< 1 s a billion of them on a GPU).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms.trainable import plain_name
+from docvlm.vlms import quant
+from docvlm.vlms.trainable import MAGNITUDE, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,9 +40,9 @@ def fingerprint(parameters: Iterable[tuple[str, Tensor]]) -> str:
 def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
     """One line that says what one step on `batch` moved and what it left. The step is undone.
 
-    Every part that should learn (each learning block of the tower, the language side) must get a non-zero gradient and
-    a changed weight; no frozen parameter may get a gradient or change. Raises `DocvlmError` naming the first part that
-    breaks this, `ValueError` before `trainable.apply`.
+    Every part that should learn (each learning block of the tower, the language side, each of DoRA's magnitude vectors)
+    must get a non-zero gradient and a changed weight; no frozen parameter may get a gradient or change. Raises
+    `DocvlmError` naming the first part that breaks this, `ValueError` before `trainable.apply`.
     """
     trainable = vlm.trainable
     if trainable is None:
@@ -48,7 +50,7 @@ def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
     parts = _parts(trainable)
     learning = {id(parameter) for part in parts.values() for parameter in part}
     frozen = [(name, p) for name, p in vlm.net.named_parameters() if id(p) not in learning]
-    frozen_before = fingerprint(frozen)
+    frozen_before = _fingerprint_packed(frozen)
     before = {id(parameter): parameter.detach().clone() for part in parts.values() for parameter in part}
     on_device = {name: tensor.to(vlm.device) for name, tensor in batch.items()}
     devices = [vlm.device] if vlm.device.type == "cuda" else []
@@ -58,7 +60,7 @@ def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
     try:
         _step([parameter for part in parts.values() for parameter in part])
         problem = _first_problem(parts, before, frozen)
-        if fingerprint(frozen) != frozen_before:
+        if _fingerprint_packed(frozen) != frozen_before:
             problem = "a frozen weight changed"
     finally:
         _undo(vlm, parts, before)
@@ -69,14 +71,25 @@ def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
             f"freeze={trainable.freeze:g}, lora.r={trainable.lora.r}: {problem} after one step"
             f" on {tokens} answer tokens; check that the first batch has answers and readable pages"
         )
-    sides = f"language {len(parts['language'])} tensors, vision {len(parts) - 1} blocks"
-    return f"proof: one step moved {sides}; {len(frozen)} frozen tensors unchanged ({frozen_before}); step undone"
+    magnitudes = f", {len(trainable.magnitudes)} of them DoRA magnitudes" if trainable.magnitudes else ""
+    vision = len(trainable.blocks) - trainable.frozen_blocks
+    sides = f"language {len(trainable.language)} tensors{magnitudes}, vision {vision} blocks"
+    four = sum(quant.packed(parameter) for _, parameter in frozen)
+    still = f"{len(frozen)} frozen tensors{f', {four} of them in 4 bits,' if four else ''} unchanged"
+    return f"proof: one step moved {sides}; {still} ({frozen_before}); step undone"
+
+
+def _fingerprint_packed(frozen: list[tuple[str, nn.Parameter]]) -> str:
+    return fingerprint([*frozen, *quant.scales(frozen)])
 
 
 def _parts(trainable: Trainable) -> dict[str, list[nn.Parameter]]:
-    """What has to move on its own account: the language side, and every learning block of the tower."""
+    """What has to move on its own account: the language side, each magnitude, every learning block of the tower."""
     owner = {name: block.name for block in trainable.blocks for name in block.parameters}
-    parts: dict[str, list[nn.Parameter]] = {"language": list(trainable.language.values())}
+    rest = [parameter for name, parameter in trainable.language.items() if name not in trainable.magnitudes]
+    parts: dict[str, list[nn.Parameter]] = {"language": rest}
+    for name, parameter in trainable.magnitudes.items():
+        parts[f"DoRA magnitude of {plain_name(name).partition(MAGNITUDE)[0]}"] = [parameter]
     for name, parameter in trainable.vision.items():
         parts.setdefault(f"vision {owner[plain_name(name)]}", []).append(parameter)
     return parts

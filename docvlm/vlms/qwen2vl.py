@@ -25,6 +25,7 @@ from docvlm.vlms.branches import branch_mask, use_branches
 from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
 from docvlm.vlms.decoding import Probabilities, greedy_on_pages
 from docvlm.vlms.prefix import entered, observed
+from docvlm.vlms.quant import NONE, options
 from docvlm.vlms.qwen2vl_codec import Qwen2VLCodec
 from docvlm.vlms.recompute import use_recompute
 
@@ -46,6 +47,7 @@ class Qwen2VL(VLM):
     codec: Qwen2VLCodec
     language = "model.language_model"
     lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    kept: ClassVar[tuple[str, ...]] = ("model.visual", "lm_head")
 
     @classmethod
     def load(
@@ -56,11 +58,13 @@ class Qwen2VL(VLM):
         dtype: torch.dtype = torch.float32,
         attn: str = "sdpa",
         offline: bool = False,
+        quant: str = NONE,
     ) -> Qwen2VL:
         """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
         net_class, processor_class = _CLASSES[model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline)]
         codec = Qwen2VLCodec(load_processor(checkpoint, processor_class, offline=offline), budget)
-        net = load_weights(net_class, checkpoint, dtype=dtype, attn=attn, offline=offline)
+        how = options(quant, dtype, cls.kept)
+        net = load_weights(net_class, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how)
         use_fast_paths(net)
         use_branches(net)
         use_recompute(net)

@@ -20,11 +20,15 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from docvlm.errors import DocvlmError
+from docvlm.vlms.quant import FOUR, NONE, numel, packed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from docvlm.vlms.base import VLM, Block
+
+
+MAGNITUDE = ".lora_magnitude_vector."  # in the names of DoRA's magnitude vectors, as PEFT calls them
 
 
 class LoraLike(Protocol):
@@ -75,12 +79,18 @@ class Trainable:
     vision: dict[str, nn.Parameter]
     total: int
     tower: int
+    quant: str = NONE
 
     @property
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Optimizer groups that are not empty: "language" and "vision"."""
         sides = {"language": self.language, "vision": self.vision}
         return {side: list(parameters.values()) for side, parameters in sides.items() if parameters}
+
+    @property
+    def magnitudes(self) -> dict[str, nn.Parameter]:
+        """DoRA's magnitude vectors, which are part of `language`; none without DoRA."""
+        return {name: parameter for name, parameter in self.language.items() if MAGNITUDE in name}
 
     @property
     def count(self) -> int:
@@ -113,7 +123,9 @@ class Trainable:
         return 100 - self.vision_trainable_parameters
 
     def __str__(self) -> str:
-        language = f"LoRA r={self.lora.r} alpha={self.lora.alpha:g}" if self.lora.r else "in full"
+        method = "DoRA" if self.lora.use_dora else "LoRA"
+        language = f"{method} r={self.lora.r} alpha={self.lora.alpha:g}" if self.lora.r else "in full"
+        language += " on 4-bit weights" if self.quant == FOUR else ""
         return (
             f"learning {self.count / 1e6:.3f} M of {self.total / 1e6:.3f} M parameters ({self.percent:.2f} %):"
             f" language {language}; vision {len(self.blocks) - self.frozen_blocks} of {len(self.blocks)} blocks"
@@ -130,11 +142,13 @@ def apply(vlm: VLM, freeze: float, lora: LoraLike) -> Trainable:
     if vlm.trainable is not None:
         raise ValueError("apply: this model has been prepared already; load a fresh one")
     lora = Lora.of(lora)
+    if lora.r == 0 and vlm.quant != NONE:
+        raise DocvlmError(f"lora.r=0: weights in 4 bits cannot learn (quant={vlm.quant}); give lora.r, or quant={NONE}")
     blocks = tuple(vlm.vision_blocks())
     frozen = frozen_blocks(freeze, len(blocks))
     learning = blocks[frozen:]
     tower = {name for block in blocks for name in block.parameters}
-    sizes = {name: parameter.numel() for name, parameter in vlm.bare.named_parameters()}
+    sizes = {name: numel(parameter) for name, parameter in vlm.bare.named_parameters()}
     vlm.bare.requires_grad_(False)
     if lora.r:
         vlm.net = _wrapped(vlm.bare, _peft_config(vlm, lora, learning))
@@ -145,7 +159,8 @@ def apply(vlm: VLM, freeze: float, lora: LoraLike) -> Trainable:
     language: dict[str, nn.Parameter] = {}
     vision: dict[str, nn.Parameter] = {}
     for name, parameter in vlm.net.named_parameters():
-        parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else vlm.dtype)
+        if not packed(parameter):
+            parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else vlm.dtype)
         if parameter.requires_grad:
             (vision if plain_name(name) in tower else language)[name] = parameter
     vlm.frozen_modules = tuple(module for block in blocks[:frozen] for module in block.modules)
@@ -158,6 +173,7 @@ def apply(vlm: VLM, freeze: float, lora: LoraLike) -> Trainable:
         vision=vision,
         total=sum(sizes.values()) + (_count(language) if lora.r else 0),
         tower=sum(sizes[name] for name in tower),
+        quant=vlm.quant,
     )
     vlm.train()
     return vlm.trainable

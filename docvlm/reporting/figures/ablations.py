@@ -32,7 +32,7 @@ def rank(folder: Path, name: str, title: str, rows: Sequence[Row]) -> Figure:
         right.margins(y=0.15)
         for axes in (left, right):
             axes.set_xticks(range(len(rows)), ticks)
-            axes.set_xlabel("LoRA rank r")
+            axes.set_xlabel("rank r")
             axes.set_xlim(-0.6, len(rows) - 0.4)
         alt = f"{title}. Test score by rank: " + "; ".join(
             f"r={row['lora_r']} {_interval(row)} with {row['trainable_millions']:.3g} M trainable parameters"

@@ -7,7 +7,7 @@ from typing import Any
 
 from docvlm.evaluation.runs import Run
 from docvlm.reporting.figures.style import INK, MUTED, SERIES, drawing, finish
-from docvlm.reporting.naming import FAMILIES, name
+from docvlm.reporting.naming import FAMILIES, adapter, name
 from docvlm.reporting.parts import Figure
 
 _BOX, _GAP, _TALL = 1.0, 0.42, 0.78
@@ -32,7 +32,7 @@ def _row(axes: Any, run: Run, row: int) -> None:
 
     learned, low = run.manifest["trainable"], 1.25 * row
     vision = learned["vision_trainable_blocks_percent"] / 100
-    language = f"LoRA r={learned['lora_r']}" if learned["lora_r"] else "learns in full"
+    language = f"{adapter(learned)} r={learned['lora_r']}" if learned["lora_r"] else "learns in full"
     share = 0.12 if learned["lora_r"] else 1.0
     seen = f"{100 * vision:.0f} % of blocks learn" if vision else "frozen"
     joint = "learns" if vision else "frozen"
@@ -57,5 +57,5 @@ def _row(axes: Any, run: Run, row: int) -> None:
 
 
 def _said(learned: dict[str, Any]) -> str:
-    language = f"an adapter of rank {learned['lora_r']}" if learned["lora_r"] else "all of the language model"
+    language = f"{adapter(learned)} of rank {learned['lora_r']}" if learned["lora_r"] else "all of the language model"
     return f"{language} and {learned['vision_trainable_blocks_percent']:.0f} % of the vision tower's blocks learn"

@@ -1,0 +1,58 @@
+"""Values an export cannot be made with: found before a run is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from docvlm.config.checks import SPLITS, check_data, need
+from docvlm.config.schema_export import ExportConfig, ToleranceConf
+from docvlm.errors import DocvlmError
+from docvlm.exporting import FORMATS, TOLERANCES
+
+
+def export(cfg: ExportConfig) -> None:
+    """Raise `DocvlmError` for the first impossible value."""
+    need(cfg.run is None or not cfg.best, "best", "true", "give one of run and best, not both")
+    need(cfg.run is None or Path(cfg.run).expanduser().exists(), "run", cfg.run, "there is no such file or folder")
+    for key, given, known in (("formats", cfg.formats, FORMATS), ("benchmarks", cfg.benchmarks, tuple(cfg.data))):
+        need(given != [], key, "[]", f"name at least one of {', '.join(known)}, or null for the default")
+        for value in given or []:
+            need(value in known, key, value, f"choose from {', '.join(known)}")
+        need(len(set(given or [])) == len(given or []), key, given, "name each only once")
+    for name in cfg.benchmarks or []:
+        check_data(cfg.data[name], f"data.{name}")
+    need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
+    need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
+    for key in ("canary", "pages", "warmup"):
+        need(getattr(cfg, key) >= 1, key, getattr(cfg, key), "1 or more")
+    _push(cfg)
+    for word in TOLERANCES:
+        need(word in cfg.tolerance, f"tolerance.{word}", "", "a format needs one, as in conf/export.yaml")
+    for word, tolerance in cfg.tolerance.items():
+        need(word in TOLERANCES, f"tolerance.{word}", "…", f"there are {', '.join(TOLERANCES)}")
+        _tolerance(tolerance, f"tolerance.{word}")
+
+
+def _push(cfg: ExportConfig) -> None:
+    repo = cfg.push_to
+    need(repo is not None or not cfg.dry_run, "dry_run", "true", "it is for push_to=user/name: give that, or drop it")
+    if repo is None:
+        return
+    need(not cfg.best, "best", "true", "a repository holds one model: give run=DIR with push_to")
+    one = cfg.formats is None or len(cfg.formats) == 1
+    need(one, "formats", cfg.formats, "a repository holds one format: name one, or null for the adapter or merged")
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    need(repo.count("/") == 1, "push_to", repo, "give it as user/name or organisation/name")
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise DocvlmError(f"push_to={repo}: {' '.join(str(error).split())}") from error
+
+
+def _tolerance(tolerance: ToleranceConf, key: str) -> None:
+    need(0 <= tolerance.texts <= 1, f"{key}.texts", tolerance.texts, "a share of equal answers from 0 to 1")
+    need(0 <= tolerance.score <= 1, f"{key}.score", tolerance.score, "a difference of scores from 0 to 1")
+    most = tolerance.logits
+    need(most is None or most >= 0, f"{key}.logits", most, "0 or more, or null for any")

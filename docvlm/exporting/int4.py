@@ -1,0 +1,45 @@
+"""`int4`: the merged model with the linear layers of its language side in 4 bits, for a CUDA GPU (bitsandbytes, NF4).
+
+NF4 with double quantisation, as QLoRA has it (Dettmers et al. 2023, arXiv:2305.14314); products are computed in the
+run's dtype. Scales come from the weights alone: no calibration data.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from docvlm.evaluation import predict
+from docvlm.exporting import quantised
+
+if TYPE_CHECKING:
+    from docvlm.exporting.source import Source
+
+NEEDS = "bitsandbytes"
+
+
+def missing(source: Source) -> str | None:
+    """Why this run or this machine cannot have it; None where it can."""
+    if not torch.cuda.is_available():
+        return "it is for CUDA GPUs, and there is none here"
+    return None if find_spec(NEEDS) else "it needs bitsandbytes: pip install 'docvlm[gpu]'"
+
+
+def write(source: Source, folder: Path) -> None:
+    """Weights, config, processor and record into a new `folder`."""
+
+    def settings(untouched: list[str]) -> Any:
+        from transformers import BitsAndBytesConfig
+
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=source.dtype,
+            llm_int8_skip_modules=untouched,
+        )
+
+    quantised.write(source, folder, "int4", settings, device_map={"": predict.device()})

@@ -1,0 +1,81 @@
+"""What is known of one set of weights: its canary answers, its scores, how long an answer takes, what memory it needs.
+
+The run and each of its exports are read from disk and go through the same steps, one at a time. Scores are the
+evaluation's own (`docvlm.evaluation.benchmark`), whose answers are kept, latency the benchmark's
+(`docvlm.evaluation.latency`): one question alone on its page, from opening the file to the text.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from peft import PeftModel
+
+from docvlm.evaluation import benchmark, contenders, latency, predict, timed_pages
+from docvlm.exporting import canary, saved
+
+if TYPE_CHECKING:
+    from docvlm.config import ExportConfig
+    from docvlm.data.benchmark import Role
+    from docvlm.data.datamodule import DocumentDataModule
+    from docvlm.data.example import Example
+    from docvlm.evaluation.benchmark import Outcome
+    from docvlm.evaluation.latency import Latency
+    from docvlm.evaluation.subjects import Subject
+    from docvlm.exporting.canary import Reply
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What every format is asked: the benchmarks, the canary's questions, and the pages that are timed."""
+
+    benchmarks: dict[str, DocumentDataModule]
+    canary: list[Example]
+    timed: list[Example]
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """One set of weights on an `Exam`; `outcomes` in the order of its benchmarks.
+
+    `base` is the size in bytes of the checkpoint that has to be there beside an adapter, None for a whole model.
+    """
+
+    replies: list[Reply]
+    outcomes: list[Outcome]
+    latency: Latency
+    base: int | None
+    device: str
+
+
+def exam(cfg: ExportConfig, names: Sequence[str], folder: Path) -> Exam:
+    """The questions of an export, from the first of `names` but for the scores; drawn pages are written to `folder`."""
+    data = {name: contenders.data(cfg, name) for name in names}
+    first = data[names[0]]
+    questions = first.filled(cast("Role", cfg.split))
+    timed = timed_pages.alone(questions, cfg.pages, folder)
+    return Exam(data, canary.chosen(questions, cfg.canary), timed, first.max_new_tokens)
+
+
+def measure(cfg: ExportConfig, subject: Subject, asked: Exam, *, rerun: bool) -> Found:
+    """Load `subject`, ask, score, time, and let its weights go. `rerun` answers the benchmarks again."""
+    vlm = subject.load().to(predict.device()).eval()
+    replies = canary.ask(vlm, asked.canary, asked.max_new_tokens)
+    outcomes = []
+    for data in asked.benchmarks.values():
+        outcomes.append(benchmark.evaluate(subject, vlm, data, cast("Role", cfg.split), rerun=rerun))
+        data.codec = None
+    timed = latency.measure(vlm, asked.timed, 1, warmup=cfg.warmup, max_new_tokens=asked.max_new_tokens)
+    base = saved.base_size(vlm.checkpoint) if isinstance(vlm.net, PeftModel) else None
+    found = Found(replies, outcomes, timed, base, vlm.device.type)
+    del vlm
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return found

@@ -1,0 +1,69 @@
+"""A folder that docvlm saved or exported, as a model again.
+
+`docvlm.json` says how: without the key `format`, and for an `adapter`, it is what a run saves (`docvlm.vlms.adapter`).
+`merged`, `int8` and `int4` are whole models, which Transformers' own `from_pretrained` reads: what was quantised stands
+in `config.json`. Nothing but safetensors is read, and no code of a folder runs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers.utils import cached_file
+
+from docvlm.errors import DocvlmError
+from docvlm.vlms import adapter, load_family
+from docvlm.vlms.codec import Budget
+
+if TYPE_CHECKING:
+    from docvlm.vlms.base import VLM
+
+WHOLE = ("merged", "int8", "int4")
+"""Formats that need no checkpoint beside them."""
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", "README.md")
+
+
+def load(folder: Path, *, checkpoint: str | Path | None = None, attn: str = "sdpa", offline: bool = False) -> VLM:
+    """The model in `folder` with the budget and the dtype it was saved with.
+
+    `checkpoint` names the base of an adapter where it has moved. Raises `DocvlmError` where the folder is incomplete,
+    its base has changed, or the library that quantised it is missing.
+    """
+    record = adapter.read(folder)
+    dtype: torch.dtype = getattr(torch, record["dtype"])
+    if form(record) not in WHOLE:
+        return adapter.load(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline)
+    if checkpoint is not None:
+        raise DocvlmError(f"{folder}: a whole model ({form(record)}), so {checkpoint} is of no use; leave base out")
+    budget = Budget(**record["budget"])
+    return load_family(record["family"]).load(folder, budget, dtype=dtype, attn=attn, offline=True).eval()
+
+
+def form(record: dict[str, Any]) -> str:
+    """The format of a saved folder, from its `docvlm.json`: one of `FORMATS`, or "" for what a run itself saved."""
+    return str(record["format"]) if "format" in record else ""
+
+
+def complete(folder: Path, best: Path, about: dict[str, Any]) -> None:
+    """Put beside the weights in `folder` what a run saved beside its own: processor, generation config, record.
+
+    `about` goes into `docvlm.json`, with `format` among it.
+    """
+    shutil.copytree(best, folder, ignore=shutil.ignore_patterns(*_WEIGHTS), dirs_exist_ok=True)
+    record = adapter.read(best) | about
+    (folder / adapter.RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files in `folder`."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def base_size(checkpoint: str) -> int:
+    """Bytes of the weights of a checkpoint that has been loaded: what an adapter needs beside itself."""
+    config = cached_file(checkpoint, "config.json", local_files_only=True)
+    return sum(file.stat().st_size for file in Path(str(config)).parent.glob("*.safetensors"))
