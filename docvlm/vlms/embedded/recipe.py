@@ -226,7 +226,7 @@ def train(
         pages += len(set(answers.owner.tolist()))
         losses += loss.item()
         if (step + 1) % 50 == 0:
-            row = {
+            row: dict[str, Any] = {
                 "step": step + 1,
                 "seconds": round(time.perf_counter() - started, 1),
                 "loss": round(losses / 50, 4),
