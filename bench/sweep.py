@@ -1,8 +1,9 @@
 """The rank ablation as a whole, by its command: three ranks, three epochs, every evaluation, the first encoding.
 
 `python -m docvlm.train ... lora.r=16,32,64 -m` on a folder of drawn pages, with `packing=off features=off` and as it is
-by default. Wall time of the process: start-up, reading, writing checkpoints and reports are in both. A random model
-answers nothing right, which costs the same. The pages are few, so fixed costs weigh more than in a real sweep.
+by default, and the same ablation by TRL's trainer (`bench.peer_sweep`). Wall time of the process: start-up, reading,
+writing checkpoints and reports are in all of them. A random model answers nothing right, which costs the same. The
+pages are few, so fixed costs weigh more than in a real sweep.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import os
 import subprocess
 import sys
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from bench import clock, pages
 from bench.suite import Cell, Column, Row, Section, Suite, each
 
 RANKS, EPOCHS, QUESTIONS, NEW_TOKENS = (16, 32, 64), 3, 4, 12
-PLAIN, DEFAULT = "packing=off features=off", "default"
+TRL, PLAIN, DEFAULT = "TRL SFTTrainer, one by one", "packing=off features=off", "default"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def cells(suite: Suite) -> list[Cell]:
@@ -28,15 +31,22 @@ def cells(suite: Suite) -> list[Cell]:
 
 
 def whole(suite: Suite, tokens: int) -> list[Row]:
-    """Both sweeps, the plain one first."""
+    """The sweep by each, the default last."""
     counts = {"train": 12, "val": 2, "test": 2} if suite.size == "mid" else {"train": 2, "val": 1, "test": 1}
     folder = suite.folder / f"sweep-{tokens}"
     own_pages(folder / "pages", tokens, counts, suite.preset)
-    taken = {name: clock.seconds(partial(command, suite, folder, tokens, name)) for name in (PLAIN, DEFAULT)}
+    taken = {TRL: clock.seconds(partial(peer, suite, folder))} if find_spec("trl") else {}
+    taken |= {name: clock.seconds(partial(command, suite, folder, tokens, name)) for name in (PLAIN, DEFAULT)}
     ranks = ", ".join(map(str, RANKS))
     cell = f"ranks {ranks}; {tokens} tokens, {QUESTIONS} questions a page, {counts['train']} pages"
     return [
-        {"cell": cell, "variant": name, "seconds": seconds, "ratio": taken[PLAIN] / seconds}
+        {
+            "cell": cell,
+            "variant": name,
+            "seconds": seconds,
+            "ratio_peer": taken[TRL] / seconds if TRL in taken else None,
+            "ratio": taken[PLAIN] / seconds,
+        }
         for name, seconds in taken.items()
     ]
 
@@ -59,7 +69,7 @@ def own_pages(folder: Path, tokens: int, counts: dict[str, int], preset: str) ->
 
 
 def command(suite: Suite, folder: Path, tokens: int, name: str) -> None:
-    """Run one sweep. Raises `RuntimeError` with the end of its output where it fails or trains nothing."""
+    """Run one of docvlm's sweeps. Raises `RuntimeError` where it fails or trains nothing."""
     budget = pages.budget(tokens)
     where = folder / ("plain" if name == PLAIN else "default")
     arguments = [
@@ -78,10 +88,26 @@ def command(suite: Suite, folder: Path, tokens: int, name: str) -> None:
         "rerun=true",  # both are the same runs by their fingerprints: the second would reuse the first one's results
         *(name.split() if name == PLAIN else ()),
     ]
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(arguments, cwd=root, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
-    if done.returncode or "reused" in done.stdout:
+    if "reused" in finished(arguments):
+        raise RuntimeError(f"a cell was reused, which takes no time: {' '.join(arguments)}")
+
+
+def peer(suite: Suite, folder: Path) -> None:
+    """Run the ablation as one writes it with TRL."""
+    arguments = [
+        *(sys.executable, "-m", "bench.peer_sweep", f"--checkpoint={suite.checkpoint('qwen2vl')}"),
+        *(f"--pages={folder / 'pages'}", f"--out={folder / 'trl'}", f"--epochs={EPOCHS}"),
+        *(f"--new-tokens={NEW_TOKENS}", "--ranks", *map(str, RANKS)),
+    ]
+    finished(arguments)
+
+
+def finished(arguments: list[str]) -> str:
+    """Standard output of a command. Raises `RuntimeError` with the end of its output where it fails."""
+    done = subprocess.run(arguments, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 SECTION = Section(
@@ -89,13 +115,15 @@ SECTION = Section(
     title="A sweep as a whole",
     note=(
         f"{len(RANKS)} ranks, {EPOCHS} epochs each, with the evaluations before and after every epoch and on test, the"
-        " first encoding included; wall time of the command."
+        " first encoding included; wall time of the command. × TRL is the time of TRL's trainer with one-by-one answers"
+        " over this one's, × off that of packing=off features=off."
     ),
     columns=(
         Column("cell", "sweep"),
         Column("variant", "settings"),
         Column("seconds", "whole command, s", ".0f"),
-        Column("ratio", "×", ".1f"),
+        Column("ratio_peer", "× TRL", ".1f"),
+        Column("ratio", "× off", ".1f"),
     ),
     cells=cells,
     drawn=(DEFAULT,),

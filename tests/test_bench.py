@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from bench import chart, clock, evaluation, florence, metrics, models, pages, peers, table, training
+from bench import chart, clock, evaluation, florence, metrics, models, pages, peer_sweep, peers, sweep, table, training
 from bench.__main__ import SECTIONS, main
 from bench.ours import Learner
 from bench.suite import Row, Suite, number
@@ -62,6 +64,30 @@ def test_florence(suite: Suite, freeze: float, r: int) -> None:
     for loss, gradient in differences(florence.at_freeze(suite, freeze, r)).values():
         assert loss is not None and loss < 1e-5
         assert gradient is not None and gradient < 1e-4
+
+
+@pytest.mark.skipif(not find_spec("trl"), reason="the `bench` extra is not installed")
+def test_the_sweep_of_others_does_the_work_of_ours(suite: Suite, tmp_path: Path) -> None:
+    sweep.own_pages(tmp_path / "pages", 12, {"train": 2, "val": 1, "test": 1}, "tiny")
+    options = Namespace(checkpoint=suite.checkpoint("qwen2vl"), pages=tmp_path / "pages", out=tmp_path / "trl")
+    options.epochs, options.new_tokens, options.seed = 2, 3, 0
+    assert len(peer_sweep.train(options, rank=4)) == sweep.QUESTIONS
+    saved = sorted((tmp_path / "trl" / "r4").glob("checkpoint-*/adapter_config.json"))
+    assert [file.parent.name for file in saved] == ["checkpoint-2", "checkpoint-4"], "2 steps of 4 questions an epoch"
+    adapter = json.loads(saved[-1].read_text())
+    assert (adapter["r"], adapter["lora_alpha"], sorted(adapter["target_modules"])) == (
+        4,
+        8,
+        sorted(peer_sweep.TARGETS),
+    )
+
+
+@pytest.mark.slow
+def test_the_sweep_as_a_whole(tmp_path: Path) -> None:
+    rows = sweep.whole(Suite(tmp_path, size="tiny", full=True, steps=1), 24)
+    names = [sweep.TRL, sweep.PLAIN, sweep.DEFAULT] if find_spec("trl") else [sweep.PLAIN, sweep.DEFAULT]
+    assert [row["variant"] for row in rows] == names
+    assert all(row["seconds"] and row["ratio"] for row in rows)
 
 
 def test_questions_a_page() -> None:

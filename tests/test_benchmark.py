@@ -16,7 +16,9 @@ from tiny import checkpoint
 from docvlm.benchmark import main
 from docvlm.evaluation import frontier as frontier_of_a_model
 from docvlm.evaluation import latency
-from docvlm.reporting import benchmark, frontier
+from docvlm.reporting import benchmark
+from docvlm.reporting.figures import measured as figures
+from docvlm.reporting.measured import Measured
 
 SMALL = ("scale=tiny", "limit=8", "pages=2", "warmup=1", "max_batch=2", "data.docvqa.max_new_tokens=3")
 
@@ -97,15 +99,22 @@ def test_what_it_leaves(here: Path) -> None:
 def test_the_figure_names_resolutions_and_is_the_same_every_time(here: Path) -> None:
     found = record(Path("outputs/run"))
     (old,) = Path("outputs/run/benchmark/docvqa-generated").iterdir()
-    Path("again").mkdir()
-    for file in frontier.draw(found, Path("again")):
+    figures.frontier(Path("again"), Measured((("run", found),), {}))
+    for file in Path("again").iterdir():
         assert file.read_bytes() == (old / file.name).read_bytes()
     text = Path("again/frontier.svg").read_text()
-    for word in ("47040 px", "11760 px", "anls on docvqa-generated, test", "latency of one page, median of 2 (ms)"):
+    for word in ("47040", "11760", "docvqa-generated", "median latency of one page, ms"):
         assert word in text
-    beaten = {**found, "points": [{**point, "pareto": number == 0} for number, point in enumerate(found["points"])]}
-    frontier.draw(beaten, Path("again"))
-    assert frontier.OFF in Path("again/frontier.svg").read_text(), "a beaten point is drawn as one"
+    drawn = [shape(found, number) for number in (0, 1)]
+    assert drawn[0] != drawn[1], "a beaten point is drawn as one"
+
+
+def shape(found: dict[str, Any], kept: int) -> str:
+    """The figure's SVG where only point `kept` is on the frontier."""
+    points = [{**point, "pareto": number == kept} for number, point in enumerate(found["points"])]
+    folder = Path(f"kept-{kept}")
+    figures.frontier(folder, Measured((("run", {**found, "points": points}),), {}))
+    return (folder / "frontier.svg").read_text()
 
 
 def test_the_users_prices_count_and_another_machines_file_too(

@@ -17,7 +17,9 @@ import docvlm
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import cost
 from docvlm.evaluation.cost import Cost, OnMachine
-from docvlm.reporting import frontier
+from docvlm.reporting.figures import measured as figures
+from docvlm.reporting.measured import Measured as Records
+from docvlm.reporting.naming import shown
 from docvlm.training.files import read_json, write_csv, write_json
 from docvlm.training.machine import git_commit, hardware, versions
 from docvlm.vlms.checkpoint import fingerprint
@@ -118,7 +120,8 @@ def write(
     write_csv(files[1], [row for point in found["points"] for row in _latencies(point)])
     write_csv(files[2], [_flat(point) for point in found["points"]])
     write_csv(files[3], [row.as_dict() for row in costs])
-    return files + frontier.draw(found, folder), costs
+    figures.frontier(folder, Records(((shown(folder), found),), {}))
+    return [*files, folder / "frontier.pdf", folder / "frontier.svg"], costs
 
 
 def read(file: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Whether a run keeps what the frozen part of its tower makes of a page, and where.
 
 Of a tower that is frozen in full the output is stored, of one that learns from some block on the output of the blocks
-before it. `features=auto` encodes the pages of a first batch, stores them, reads them back, and keeps what was faster;
-the choice is in `manifest.json`, and a resumed run takes it from there.
+before it. `features=auto` stores the pages of a first batch, reads them back, encodes some of them again, and keeps
+what was faster; the choice is in `manifest.json`, and a resumed run takes it from there.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from docvlm.vlms.trainable import plain_name
 
 if TYPE_CHECKING:
     from docvlm.config import TrainConfig
+    from docvlm.data.example import Example
     from docvlm.training.run import Run
     from docvlm.vlms.base import VLM
 
-TRIAL = 8  # pages that `auto` times
+TRIAL = 8  # pages that `auto` stores and reads
+ENCODED = 2  # and of these, how many it encodes for their time only
 GIB = 2**30
 
 
@@ -79,26 +81,31 @@ def training_dtype(cfg: TrainConfig, vlm: VLM) -> torch.dtype:
 
 
 def _measure(run: Run, vlm: VLM, stored: Stored) -> None:
-    """Time encoding and reading of the same pages, with what learns behind them; each twice, the second counts."""
+    """Time reading and encoding of the same pages, with what learns behind them; the second pass of each counts.
+
+    All trial pages are stored, which an epoch would do next; few are encoded only to see how long that takes.
+    """
     pages = list({example.pages: example for example in run.data.train[: 8 * TRIAL]}.values())[:TRIAL]
     codec, device = vlm.codec, vlm.device
     dtype = getattr(torch, stored.training.removeprefix("torch."))
 
-    def timed(kept: Stored | None) -> float:
+    def seconds(kept: Stored | None, some: list[Example]) -> float:
+        began = time.perf_counter()
         codec.stored = kept
-        for _ in range(2):
-            began = time.perf_counter()
-            batch: Any = codec.packed_batch(pages)
-            with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                vlm.page_features({name: tensor.to(device) for name, tensor in batch.items()})
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if kept is not None:
-                kept.store.flush()
-            seconds = time.perf_counter() - began
-        return seconds
+        batch: Any = codec.packed_batch(some)
+        with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            vlm.page_features({name: tensor.to(device) for name, tensor in batch.items()})
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        if kept is not None:
+            kept.store.flush()
+        return time.perf_counter() - began
 
-    encoding, reading = timed(None) / len(pages), timed(stored) / len(pages)
+    seconds(stored, pages)
+    reading = seconds(stored, pages) / len(pages)
+    few = pages[:ENCODED]
+    seconds(None, few[:1])  # where everything was stored already, nothing has been encoded yet
+    encoding = seconds(None, few) / len(few)
     run.features = "on" if reading < encoding else "off"
     codec.stored = stored if run.features == "on" else None
     costs = f"a page takes {1000 * encoding:.1f} ms to encode, {1000 * reading:.1f} ms to read"
