@@ -91,6 +91,7 @@ def test_a_sample_and_its_questions_from_the_keyboard(browser: Chrome, app: tupl
     until(lambda: on.texts(browser, ".reply h3") == ["Which amount is written?"])
 
 
+@pytest.mark.slow
 def test_a_page_of_a_pdf(browser: Chrome, app: tuple[str, Any], tmp_path: Path) -> None:
     pdf = files.pdf(tmp_path / "two.pdf", "first", "second")
     on.opened(browser, app[0])
@@ -164,6 +165,7 @@ def test_axe_finds_nothing_against_wcag_2_aa(dark: bool, browser: Chrome, app: t
     assert {"color-contrast", "label", "button-name"} <= {passed["id"] for passed in found["passes"]}
 
 
+@pytest.mark.slow
 def test_a_phone_scrolls_down_and_never_sideways(browser: Chrome, app: tuple[str, Any]) -> None:
     on.opened(browser, app[0], width=390)
     on.ask(browser, "Which amount is written?")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from docvlm.data.generated.page import DrawnPage
 from docvlm.errors import DocvlmError
@@ -82,15 +82,15 @@ def load(
     Raises `DocvlmError` as `reader.load` does, also for a base that was named. A recorded base that cannot be loaded
     is left out, with a line on standard error.
     """
-    options = {"benchmark": benchmark, "device": device, "offline": offline}
+    options: dict[str, Any] = {"benchmark": benchmark, "device": device, "offline": offline}
     if run is None:
         assert checkpoint is not None
-        return _warm(Contender("checkpoint", checkpoint, reader.load(checkpoint, family=family, **options)))  # type: ignore[arg-type]
-    ours = Contender("fine-tuned", str(run), reader.load(run, base=base, **options))  # type: ignore[arg-type]
+        return _warm(Contender("checkpoint", checkpoint, reader.load(checkpoint, family=family, **options)))
+    ours = Contender("fine-tuned", str(run), reader.load(run, base=base, **options))
     if alone:
         return _warm(ours)
     try:
-        theirs = reader.load_base(run, base=base, **options)  # type: ignore[arg-type]
+        theirs = reader.load_base(run, base=base, **options)
     except DocvlmError as error:
         if base is not None:
             raise
@@ -114,4 +114,4 @@ def ask(
 ) -> list[Reply]:
     """What every model answers to `questions` about the pages of one document; each reads them once."""
     columns = [one.reader.ask(list(pages), list(questions), max_new_tokens=max_new_tokens) for one in contenders]
-    return [Reply(question, answers) for question, *answers in zip(questions, *columns, strict=True)]  # type: ignore[arg-type]
+    return [Reply(question, tuple(answers)) for question, *answers in zip(questions, *columns, strict=True)]
