@@ -1,8 +1,9 @@
-"""Evaluate: a run against its base, the best run of each family, a checkpoint zero-shot, or a file of answers.
+"""Evaluate: a run against its base, the best run of each family, a checkpoint, a served model, or a file of answers.
 
     python -m docvlm.evaluate run=DIR benchmarks=[docvqa,chartqa,infovqa]    baseline / ours / difference
     python -m docvlm.evaluate best=true benchmarks=[docvqa,chartqa,infovqa]  the same for the best run of each family
     python -m docvlm.evaluate model=florence2 checkpoint=DIR                 zero-shot
+    python -m docvlm.evaluate endpoint=http://localhost:8000/v1              a model that is served (docs/serve.md)
     python -m docvlm.evaluate predictions=FILE                               only scores
     python -m docvlm.evaluate predictions=FILE against=FILE                  and what changed from a baseline's answers
     python -m docvlm.evaluate run=DIR robustness=true                        also on noisy, blurred, skewed … pages
@@ -38,7 +39,7 @@ def main(cfg: EvaluateConfig, job: Job) -> None:
     rows = [row for pair in pairs.chosen(cfg, job) for row in pairs.rows(cfg, pair)]
     apart = [row.analysis() for row in rows]
     _show(rows, apart)
-    folder = Path(cfg.output) if cfg.output else Path(cfg.run, "eval") if cfg.run else job.folder
+    folder = _folder(cfg, job, rows)
     files = table.write(folder, rows) + analysis.write(folder, apart) + _beyond(cfg, rows, folder)
     print(*(f"written: {file}" for file in files), sep="\n")
     remove_unused(job.folder, "evaluate")
@@ -54,6 +55,14 @@ def _score_only(cfg: EvaluateConfig, folder: Path) -> None:
     for shown in scoring.tables(found, path):
         console().print(shown)
     print(*("written: " + str(file) for file in scoring.write(folder, found, path, against)), sep="\n")
+
+
+def _folder(cfg: EvaluateConfig, job: Job, rows: list[Row]) -> Path:
+    if cfg.output:
+        return Path(cfg.output)
+    if cfg.endpoint:
+        return rows[0].ours.folder.parent
+    return Path(cfg.run, "eval") if cfg.run else job.folder
 
 
 def _show(rows: list[Row], apart: list[Analysis]) -> None:

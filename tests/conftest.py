@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from served import Served
+
+    from docvlm.serving.reader import Reader
 
 # Set on import, before a test module imports torch or a Hugging Face library: they read these once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -37,3 +44,23 @@ def seed() -> int:
 def root() -> Path:
     """The top of the repository."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def reader() -> Reader:
+    """The embedded Qwen2-VL, ready to be asked. All tests share it: do not change it."""
+    from docvlm.serving.reader import load
+
+    return load("embedded", family="qwen2vl")
+
+
+@pytest.fixture
+def server(reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """The embedded model behind HTTP; the working directory is empty, and nobody has set a key."""
+    from served import serving
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DOCVLM_API_KEY", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving(reader) as served:
+        yield served

@@ -51,7 +51,8 @@ def check(
     if isinstance(cfg, AuditConfig):
         _data(cfg.data, "data")
         return
-    _budget(cfg.budget, cfg.model.family)
+    if not (isinstance(cfg, EvaluateConfig) and cfg.endpoint is not None and cfg.budget == BudgetConf()):
+        _budget(cfg.budget, cfg.model.family)
     if isinstance(cfg, TrainConfig):
         _train(cfg, sweep=sweep)
     elif isinstance(cfg, BenchmarkConfig):
@@ -201,13 +202,16 @@ def _trainer(trainer: TrainerConf, *, sweep: bool) -> None:
 
 
 def _evaluate(cfg: EvaluateConfig) -> None:
-    given = [key for key in ("run", "checkpoint", "predictions") if getattr(cfg, key) is not None]
+    from docvlm.config.checks_endpoint import endpoint
+
+    given = [key for key in ("run", "checkpoint", "endpoint", "predictions") if getattr(cfg, key) is not None]
     given += ["best"] * cfg.best
     need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
     lone = cfg.against is not None and cfg.predictions is None
     need(
         not lone, "against", cfg.against, "it is the baseline of predictions=FILE; with a run the baseline is its base"
     )
+    endpoint(cfg)
     for key in ("run", "predictions", "against"):
         path = getattr(cfg, key)
         need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")

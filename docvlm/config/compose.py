@@ -129,9 +129,9 @@ def _scale_line(choice: str, config: TrainConfig | EvaluateConfig | AuditConfig 
     source = config.data.source if isinstance(config, TrainConfig | AuditConfig) else config.scale.source
     what = f"checkpoint {config.model.checkpoint}, pages from {source}"
     of_run = isinstance(config, EvaluateConfig | BenchmarkConfig) and (config.run or config.best)
-    scored = isinstance(config, EvaluateConfig) and config.predictions
-    if of_run or scored or isinstance(config, AuditConfig):
-        what = f"pages from {source}"  # the run says which checkpoint, and an audit needs none
+    elsewhere = isinstance(config, EvaluateConfig) and (config.predictions or config.endpoint)
+    if of_run or elsewhere or isinstance(config, AuditConfig):
+        what = f"pages from {source}"  # the run or the server says which checkpoint, and an audit needs none
     return f"scale={name} ({why}): {what}. scale={other} overrides it."
 
 

@@ -193,8 +193,8 @@ class TrainConfig(ReadOnly):
 class EvaluateConfig(ReadOnly):
     """Everything `docvlm.evaluate` can be told (`conf/evaluate.yaml`).
 
-    `run` is a folder a training left; without it and without `predictions`, `checkpoint` (default: the family's own) is
-    evaluated zero-shot. `data` holds one entry for each benchmark that `benchmarks` may name.
+    `run` is a folder a training left; without it, `endpoint` and `predictions`, `checkpoint` (default: the family's
+    own) is evaluated zero-shot. `data` holds one entry for each benchmark that `benchmarks` may name.
     """
 
     scale: ScaleConf
@@ -204,6 +204,11 @@ class EvaluateConfig(ReadOnly):
     benchmarks: list[str]
     run: str | None
     checkpoint: str | None
+    endpoint: str | None
+    served: str | None
+    concurrency: int
+    timeout: float
+    retries: int
     predictions: str | None
     against: str | None
     metric: str | None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from docvlm.data.benchmark import Role
     from docvlm.data.datamodule import DocumentDataModule
     from docvlm.data.example import Example
+    from docvlm.evaluation.endpoint import Endpoint
     from docvlm.vlms.base import VLM
 
 PREDICTIONS, RESULT = "predictions.jsonl", "evaluation.json"
@@ -36,8 +37,8 @@ PREDICTIONS, RESULT = "predictions.jsonl", "evaluation.json"
 class Outcome:
     """A subject's answers on one benchmark. `label` names the benchmark as results call it.
 
-    `corrupted` holds the answers to corrupted pages by (corruption, severity), `controls` those to replaced pages;
-    empty where they were not asked for.
+    `kept` of the answers were there before. `corrupted` holds the answers to corrupted pages by (corruption, severity),
+    `controls` those to replaced pages; empty where they were not asked for.
     """
 
     subject: Subject
@@ -46,6 +47,7 @@ class Outcome:
     predictions: tuple[Prediction, ...]
     score: Score
     folder: Path
+    kept: int = 0
     corrupted: Mapping[tuple[str, int], Sequence[Prediction]] = field(default_factory=dict)
     controls: Mapping[str, Sequence[Prediction]] = field(default_factory=dict)
 
@@ -64,7 +66,7 @@ class Outcome:
 
 def evaluate(
     subject: Subject,
-    vlm: VLM,
+    model: VLM | Endpoint,
     data: DocumentDataModule,
     split: Role,
     *,
@@ -81,18 +83,24 @@ def evaluate(
         "max_new_tokens": data.max_new_tokens,
         "instruction": sorted({example.instruction for example in examples}),
     }
-    folder = subject.place(vlm) / f"{data.label}-{split}-{identity(subject, vlm, about)}"
+    folder = subject.place(model) / f"{data.label}-{split}-{identity(subject, model, about)}"
     if rerun and folder.exists():
         shutil.rmtree(folder)
     began = time.perf_counter()
-    predictions = predict.answer(vlm, data, examples, folder / PREDICTIONS, progress)
+    kept = predict.kept(folder / PREDICTIONS)
+    predictions = predict.answer(model, data, examples, folder / PREDICTIONS, progress)
     found = score(predictions, metric or data.metric)
-    write_json(folder / RESULT, _record(subject, vlm, data, about, found, time.perf_counter() - began))
-    return Outcome(subject, data.label, split, tuple(predictions), found, folder)
+    write_json(folder / RESULT, _record(subject, model, data, about, found, time.perf_counter() - began))
+    return Outcome(subject, data.label, split, tuple(predictions), found, folder, kept)
 
 
 def _record(
-    subject: Subject, vlm: VLM, data: DocumentDataModule, about: dict[str, Any], found: Score, seconds: float
+    subject: Subject,
+    model: VLM | Endpoint,
+    data: DocumentDataModule,
+    about: dict[str, Any],
+    found: Score,
+    seconds: float,
 ) -> dict[str, Any]:
     """Everything that moves a score, beside the score."""
     return {
@@ -100,10 +108,7 @@ def _record(
         "subject": subject.title,
         "family": subject.family,
         **subject.described,
-        "checkpoint": {"name": vlm.checkpoint, "fingerprint": fingerprint(vlm.checkpoint)},
-        "budget": asdict(vlm.codec.budget),
-        "dtype": str(vlm.dtype).removeprefix("torch."),
-        "prompt": vlm.codec.prompt,
+        **_of_model(model),
         **about,
         "source": data.source,
         "quarantined": len(data.quarantine.rejected),
@@ -111,5 +116,18 @@ def _record(
         "score": found.as_dict(),
         "git_commit": git_commit(),
         "versions": versions(),
-        "hardware": hardware(vlm.device.type),
+    }
+
+
+def _of_model(model: VLM | Endpoint) -> dict[str, Any]:
+    from docvlm.evaluation.endpoint import Endpoint
+
+    if isinstance(model, Endpoint):
+        return model.described
+    return {
+        "checkpoint": {"name": model.checkpoint, "fingerprint": fingerprint(model.checkpoint)},
+        "budget": asdict(model.codec.budget),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "prompt": model.codec.prompt,
+        "hardware": hardware(model.device.type),
     }

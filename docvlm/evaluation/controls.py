@@ -35,6 +35,7 @@ from docvlm.training.files import write_csv, write_json
 if TYPE_CHECKING:
     from docvlm.data.datamodule import DocumentDataModule
     from docvlm.data.example import Example, Page
+    from docvlm.evaluation.endpoint import Endpoint
     from docvlm.vlms.base import VLM
 
 BLANK, SHUFFLED = "blank", "shuffled"
@@ -99,13 +100,13 @@ class Controls:
 
 
 def answer(
-    vlm: VLM, data: DocumentDataModule, outcome: Outcome, progress: predict.Progress | None = None
+    model: VLM | Endpoint, data: DocumentDataModule, outcome: Outcome, progress: predict.Progress | None = None
 ) -> dict[str, list[Prediction]]:
     """Answers to all questions of an outcome under each control, read from disk where they are there already."""
     examples = data.test if outcome.split == "test" else data.val
     changed = {BLANK: blank(examples), f"{SHUFFLED}-{data.split_seed}": shuffled(examples, data.split_seed)}
     answered = [
-        predict.answer(vlm, data, pages, outcome.folder / "controls" / place / PREDICTIONS, progress)
+        predict.answer(model, data, pages, outcome.folder / "controls" / place / PREDICTIONS, progress)
         for place, pages in changed.items()
     ]
     return dict(zip(CONTROLS, answered, strict=True))

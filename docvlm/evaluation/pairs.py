@@ -29,6 +29,7 @@ from docvlm.vlms import FAMILIES
 if TYPE_CHECKING:
     from docvlm.data.benchmark import Role
     from docvlm.data.datamodule import DocumentDataModule
+    from docvlm.evaluation.endpoint import Endpoint
     from docvlm.vlms.base import VLM
 
 MIXTURE = "mix"
@@ -43,7 +44,7 @@ class Pair:
 
 
 def chosen(cfg: EvaluateConfig, job: Job) -> list[Pair]:
-    """What the config asks for: one run, the best run of each family, or a checkpoint as it comes."""
+    """What the config asks for: one run, the best run of each family, a served model, or a checkpoint as it comes."""
     output = None if cfg.output is None else Path(cfg.output).expanduser()
     if cfg.run is not None:
         run = runs.read(Path(cfg.run).expanduser())
@@ -51,6 +52,8 @@ def chosen(cfg: EvaluateConfig, job: Job) -> list[Pair]:
         return [_pair(run, cfg, output)]
     if cfg.best:
         return [_pair(run, cfg, output) for run in best_runs(cfg.scale.name, cfg.benchmarks).values()]
+    if cfg.endpoint is not None:
+        return [Pair(subjects.served(cfg, output), None)]
     return [Pair(subjects.configured(cfg, output), None)]
 
 
@@ -107,13 +110,13 @@ def _data(cfg: EvaluateConfig, name: str) -> DocumentDataModule:
 
 
 def _outcomes(cfg: EvaluateConfig, subject: Subject, data: dict[str, DocumentDataModule]) -> dict[str, Outcome]:
-    vlm = subject.load().to(predict.device())
+    model = subject.ready()
     found = {}
     for name, module in data.items():
         with _progress(f"{subject.family} {subject.title} on {name}") as progress:
             found[name] = benchmark.evaluate(
                 subject,
-                vlm,
+                model,
                 module,
                 cast("Role", cfg.split),
                 metric=cfg.metric,
@@ -123,27 +126,28 @@ def _outcomes(cfg: EvaluateConfig, subject: Subject, data: dict[str, DocumentDat
         one = found[name]
         line = f"{subject.family} {subject.title} on {one.label} {one.split}: {one.score.metric} {one.score.interval}"
         number = f"on {one.score.n_questions} questions of {one.score.n_documents} documents"
-        print(f"{line} {number}, answers in {one.folder}", flush=True)
-        found[name] = _beyond(cfg, vlm, module, one)
+        kept = f" ({one.kept} of them from before; rerun=true asks again)" if one.kept else ""
+        print(f"{line} {number}, answers in {one.folder}{kept}", flush=True)
+        found[name] = _beyond(cfg, model, module, one)
         module.codec = None
-    del vlm
+    del model
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return found
 
 
-def _beyond(cfg: EvaluateConfig, vlm: VLM, data: DocumentDataModule, outcome: Outcome) -> Outcome:
+def _beyond(cfg: EvaluateConfig, model: VLM | Endpoint, data: DocumentDataModule, outcome: Outcome) -> Outcome:
     """The outcome with the answers to replaced and corrupted pages that the config asks for."""
     about = f"{outcome.subject.family} {outcome.subject.title} on {outcome.label}"
     if cfg.controls:
         with _progress(f"{about}, controls") as progress:
-            outcome = replace(outcome, controls=controls.answer(vlm, data, outcome, progress))
+            outcome = replace(outcome, controls=controls.answer(model, data, outcome, progress))
     if cfg.robustness:
         asked = robustness.questions(cfg, data, outcome)
         print(robustness.cost(cfg, outcome, asked), flush=True)
         with _progress(f"{about}, corrupted") as progress:
-            answers = robustness.answer(vlm, data, outcome, asked, robustness.cells(cfg), progress)
+            answers = robustness.answer(model, data, outcome, asked, robustness.cells(cfg), progress)
         outcome = replace(outcome, corrupted=answers)
     return outcome
 

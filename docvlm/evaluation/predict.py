@@ -1,5 +1,7 @@
 """A model and a split to answers on disk, batch by batch, so that a killed evaluation goes on where it stopped.
 
+The model is a `VLM` in this process or an `Endpoint` that another one serves; all else is the same for both.
+
 Answers go to `predictions.jsonl` as they come; what is there already is not asked again. Nothing but text leaves a
 batch, so memory does not grow with the split.
 """
@@ -7,7 +9,8 @@ batch, so memory does not grow with the split.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,8 @@ from docvlm.evaluation.score import with_scores
 if TYPE_CHECKING:
     from docvlm.data.datamodule import DocumentDataModule
     from docvlm.data.example import Example
+    from docvlm.evaluation.endpoint import Endpoint
+    from docvlm.serving.chat import Reply
     from docvlm.vlms.base import VLM, Generated
 
 Progress = Callable[[int, int], None]
@@ -30,7 +35,7 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def record(example: Example, answer: Generated, latency_s: float) -> Prediction:
+def record(example: Example, answer: Generated | Reply, latency_s: float) -> Prediction:
     """An answer with what is needed to score it later, without scores."""
     return Prediction(
         question_id=example.question_id,
@@ -46,28 +51,32 @@ def record(example: Example, answer: Generated, latency_s: float) -> Prediction:
     )
 
 
+def kept(path: Path) -> int:
+    """How many answers are at `path` already."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def answer(
-    vlm: VLM, data: DocumentDataModule, examples: Sequence[Example], path: Path, progress: Progress | None = None
+    model: VLM | Endpoint,
+    data: DocumentDataModule,
+    examples: Sequence[Example],
+    path: Path,
+    progress: Progress | None = None,
 ) -> list[Prediction]:
     """Answers to `examples` in their order, from `path` where they are there already, else from the model.
 
     `progress(done, all)` is called after every batch. Latency is a batch's wall time over its questions, without the
-    time to open pages. Raises `DocvlmError` if `path` holds other questions or the loader lost one.
+    time to open pages; of an endpoint, a request's. Raises `DocvlmError` if `path` holds other questions, the loader
+    lost one, or an endpoint fails.
     """
     wanted = {(example.benchmark, example.question_id): example for example in examples}
-    with PredictionLog(path) as log:
+    with _log(path) as log:
         if odd := [record.key for record in log.records if record.key not in wanted]:
             raise DocvlmError(f"{path}: holds answers to other questions, such as {odd[0][1]!r}; give another output")
         missing = [example for key, example in wanted.items() if key not in log]
         if missing:
-            data.codec = vlm.codec
-            vlm.eval()
-            for batch in data.answer_dataloader(missing):
-                moved = data.transfer_batch_to_device(batch, vlm.device, 0)
-                began = time.perf_counter()
-                generated = vlm.generate(moved.prompts, data.max_new_tokens)
-                each = (time.perf_counter() - began) / len(generated)
-                log.write(with_scores(record(e, g, each) for e, g in zip(batch.examples, generated, strict=True)))
+            for batch in _batches(model, data, missing):
+                log.write(with_scores(batch))
                 if progress is not None:
                     progress(len(log.records), len(wanted))
         answered = {record.key: record for record in log.records}
@@ -77,3 +86,38 @@ def answer(
             "every question counts once: look for repeated question ids in data.source"
         )
     return [answered[key] for key in wanted]
+
+
+def _batches(
+    model: VLM | Endpoint, data: DocumentDataModule, examples: Sequence[Example]
+) -> Iterator[list[Prediction]]:
+    """Answers as they come, without scores."""
+    from docvlm.evaluation.endpoint import Endpoint
+
+    if isinstance(model, Endpoint):
+        for answered in model.answers(examples, data.max_new_tokens):
+            yield [record(example, reply, reply.latency_s) for example, reply in answered]
+        return
+    data.codec = model.codec
+    model.eval()
+    for batch in data.answer_dataloader(examples):
+        moved = data.transfer_batch_to_device(batch, model.device, 0)
+        began = time.perf_counter()
+        generated = model.generate(moved.prompts, data.max_new_tokens)
+        each = (time.perf_counter() - began) / len(generated)
+        yield [record(e, g, each) for e, g in zip(batch.examples, generated, strict=True)]
+
+
+@contextmanager
+def _log(path: Path) -> Iterator[PredictionLog]:
+    """The log at `path`; where not one answer came of it, the empty file goes, and the folders made for it."""
+    made = [folder for folder in path.parents if not folder.exists()]
+    try:
+        with PredictionLog(path) as log:
+            yield log
+    finally:
+        if path.exists() and not path.stat().st_size:
+            path.unlink()
+            for folder in made:
+                with suppress(OSError):  # somebody else has put something there meanwhile
+                    folder.rmdir()

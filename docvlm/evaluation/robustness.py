@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from docvlm.config import EvaluateConfig
     from docvlm.data.datamodule import DocumentDataModule
     from docvlm.data.example import Example
+    from docvlm.evaluation.endpoint import Endpoint
     from docvlm.vlms.base import VLM
 
 Cell = tuple[str, int]
@@ -103,13 +104,13 @@ def cost(cfg: EvaluateConfig, outcome: Outcome, asked: Sequence[Example]) -> str
         f"{outcome.subject.family} {outcome.subject.title} on {outcome.label}: {number} corruptions x severities, "
         f"{len(asked)} of {outcome.score.n_questions} questions on {len(chosen)} documents each"
     )
-    if outcome.score.latency_ms is None:
+    if outcome.score.latency_ms is None or "endpoint" in outcome.subject.described:  # which answers many at once
         return line
     return f"{line}; some {number * len(asked) * outcome.score.latency_ms / 1000:.0f} s if none is answered yet"
 
 
 def answer(
-    vlm: VLM,
+    model: VLM | Endpoint,
     data: DocumentDataModule,
     outcome: Outcome,
     asked: Sequence[Example],
@@ -122,7 +123,7 @@ def answer(
         folder = outcome.folder / "robustness" / f"{name}-{severity}-{_identity(name, severity, asked)}"
         step = None if progress is None else _offset(progress, number * len(asked), len(wanted) * len(asked))
         pages = corrupted(asked, name, severity)
-        found[name, severity] = predict.answer(vlm, data, pages, folder / PREDICTIONS, step)
+        found[name, severity] = predict.answer(model, data, pages, folder / PREDICTIONS, step)
     return found
 
 

@@ -1,4 +1,6 @@
-"""What is evaluated: a run's saved weights, or a checkpoint as it comes. Each knows how to load and where answers go.
+"""What is evaluated: a run's saved weights, a checkpoint as it comes, or a model that is served elsewhere.
+
+Each knows how to load and where answers go.
 
 A run brings everything that decides its answers (family, budget, dtype, attention), so that it is evaluated exactly
 as it was trained; its base is loaded with the same settings, so that the difference is what was learned.
@@ -12,10 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.evaluation.predict import device
 from docvlm.evaluation.runs import Run
 
 if TYPE_CHECKING:
     from docvlm.config import BenchmarkConfig, EvaluateConfig
+    from docvlm.evaluation.endpoint import Endpoint
     from docvlm.vlms.base import VLM
 
 ZERO_SHOT = Path("outputs") / "zero-shot"
@@ -24,13 +28,22 @@ _CHUNK = 1 << 24  # bytes
 
 @dataclass(frozen=True)
 class Subject:
-    """One set of weights. `place(vlm)` is the folder its answers go below; `described` goes into every result."""
+    """One set of weights. `place(model)` is the folder its answers go below; `described` goes into every result.
+
+    `endpoint` is where they are served, if they are not to be loaded here; then `family` is their name there, since
+    what they are made of nobody says.
+    """
 
     title: str
     family: str
     load: Callable[[], VLM]
-    place: Callable[[VLM], Path]
+    place: Callable[[Any], Path]
     described: dict[str, Any]
+    endpoint: Endpoint | None = None
+
+    def ready(self) -> VLM | Endpoint:
+        """What answers: the weights, on the device where answers are generated, or the endpoint."""
+        return self.load().to(device()) if self.endpoint is None else self.endpoint
 
 
 def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
@@ -85,10 +98,32 @@ def of_checkpoint(
     return Subject("zero-shot", family, load, place, {"run": None, "trained_on": None, "status": None})
 
 
-def identity(subject: Subject, vlm: VLM, data: dict[str, Any]) -> str:
-    """8 hex digits of all that decides the answers: weights, budget, dtype, prompt, and `data` (questions, limits)."""
+def served(cfg: EvaluateConfig, output: Path | None) -> Subject:
+    """The model of an endpoint, which has been asked what it serves."""
+    from docvlm.evaluation import endpoint
+
+    found = endpoint.connected(cfg)
+    address, name = found.chat.endpoint, found.chat.served
+    described = {"run": None, "trained_on": None, "status": None, "endpoint": address, "served": name}
+
+    def load() -> VLM:
+        raise AssertionError(f"{name} is asked at {address}, not loaded")
+
+    place = output or endpoint.folder(name)
+    return Subject(f"at {address}", name, load, lambda _: place, described, endpoint=found)
+
+
+def identity(subject: Subject, model: VLM | Endpoint, data: dict[str, Any]) -> str:
+    """8 hex digits of all that decides the answers: weights, budget, dtype, prompt, and `data` (questions, limits).
+
+    Of a served model its address and name stand for its weights, which nobody can see.
+    """
+    from docvlm.evaluation.endpoint import Endpoint
     from docvlm.vlms.checkpoint import fingerprint
 
+    if isinstance(model, Endpoint):
+        return hashlib.sha256(repr((model.described, data)).encode()).hexdigest()[:8]
+    vlm = model
     digest = hashlib.sha256(repr((subject.family, vlm.codec.budget, str(vlm.dtype), vlm.codec.prompt, data)).encode())
     digest.update(fingerprint(vlm.checkpoint).encode())
     if subject.described["run"] is not None:

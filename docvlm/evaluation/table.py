@@ -23,7 +23,7 @@ SECONDARY = ("accuracy", "anls", "em", "f1", "relaxed")
 
 @dataclass(frozen=True)
 class Row:
-    """One family on one benchmark: `ours` without `baseline` is a zero-shot checkpoint or a run alone."""
+    """One family on one benchmark: `ours` without `baseline` is a checkpoint, a served model or a run alone."""
 
     ours: Outcome
     baseline: Outcome | None
@@ -62,7 +62,7 @@ def summary(rows: Sequence[Row]) -> list[Table]:
 
 def _title(row: Row) -> str:
     run = row.ours.subject.described["run"]
-    return f"{row.ours.subject.family}, {f'run {run}' if run else 'zero-shot'}, {row.ours.split} split"
+    return f"{row.ours.subject.family}, {f'run {run}' if run else row.ours.subject.title}, {row.ours.split} split"
 
 
 def _cells(row: Row, paired: bool) -> list[str]:

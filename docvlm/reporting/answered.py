@@ -21,8 +21,8 @@ from docvlm.training.files import read_json
 class Answers:
     """Answers of one model to one benchmark's questions, with a baseline's where there are any.
 
-    `source` and `base` are the run folders or files they came from. `run` is None for a checkpoint as it comes and
-    for answers from a file.
+    `source` and `base` are the run folders or files they came from. `run` is None for a checkpoint as it comes,
+    a served model, and answers from a file.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Answers:
     base: str = ""
     before: Sequence[Prediction] | None = None
     pages: str = ""
+    served: bool = False  # asked over HTTP: latency is that of requests, many at once
 
     @property
     def title(self) -> str:
@@ -74,7 +75,7 @@ def _rows(roots: Sequence[Path], own: Path) -> dict[tuple[Path, str, str], dict[
 
 def tables(roots: Sequence[Path], own: Path) -> list[Path]:
     """Every `table.json`, in the order in which they were written."""
-    depths = ("*", "*/eval", "*/*/eval", "zero-shot/*")
+    depths = ("*", "*/eval", "*/*/eval", "zero-shot/*", "endpoint/*")
     files = [file for root in roots for depth in depths for file in root.glob(f"{depth}/table.json")]
     return sorted((f for f in files if not f.is_relative_to(own)), key=lambda file: (file.stat().st_mtime, file))
 
@@ -83,7 +84,7 @@ def _of_row(row: dict[str, Any], run: Run | None, roots: Sequence[Path]) -> Answ
     ours, before = _located(row["ours"]["folder"], roots), row["baseline"]
     base = None if before is None else _located(before["folder"], roots)
     return Answers(
-        name(row["family"], run),
+        name(row["family"], run, row["ours"]["subject"]),
         row["family"],
         row["benchmark"],
         row["split"],
@@ -94,6 +95,7 @@ def _of_row(row: dict[str, Any], run: Run | None, roots: Sequence[Path]) -> Answ
         "" if base is None else shown(base),
         None if base is None else read(base / "predictions.jsonl"),
         _pages_of(ours),
+        "endpoint" in row["ours"],
     )
 
 

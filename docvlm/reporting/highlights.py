@@ -61,4 +61,5 @@ def _time(exam: Exam, timed: Measured) -> list[Highlight]:
             return [Highlight("an answer takes", text, f"median of one page on {record['device']}", where)]
     if exam.score.latency_ms is None:
         return []
-    return [Highlight("an answer takes", f"{exam.score.latency_ms:.1f} ms", "mean of batches in evaluation", source)]
+    detail = "mean of requests, many at once" if exam.answers.served else "mean of batches in evaluation"
+    return [Highlight("an answer takes", f"{exam.score.latency_ms:.1f} ms", detail, source)]

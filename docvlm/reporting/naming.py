@@ -9,11 +9,11 @@ from docvlm.evaluation.runs import Run
 FAMILIES = {"qwen2vl": "Qwen2-VL", "florence2": "Florence-2"}
 
 
-def name(family: str, run: Run | None) -> str:
-    """A model as the report calls it: family, size, and what was trained of it."""
+def name(family: str, run: Run | None, subject: str = "zero-shot") -> str:
+    """A model as the report calls it: family, size, and what was trained of it; without a run, what `subject` says."""
     words = [FAMILIES[family] if family in FAMILIES else family]
     if run is None:
-        return f"{words[0]} zero-shot"
+        return f"{words[0]} {subject}"
     size, learned = str(run.manifest["config"]["model"]["size"]), run.manifest["trainable"]
     words.append(size if size == "embedded" else size.upper() if size[:1].isdigit() else size)
     if learned["lora_r"]:

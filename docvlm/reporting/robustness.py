@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.training.files import part_of_name
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Result = Mapping[str, Any]
 COLOURS = {"ours": "#1b6ca8", "zero-shot": "#c2571a"}
+SERVED = "#4a7a2c"
 MEAN = "mean of them"
 STYLE: dict[Any, Any] = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
 SAVED: dict[Any, Any] = {"svg.hashsalt": "docvlm"}  # else the names of clip paths are drawn anew each time
@@ -32,7 +35,7 @@ def write(folder: Path, whole: Mapping[str, Any]) -> list[Path]:
     for (family, benchmark), results in groups.items():
         drawn = figure(results, whole["corruptions"])
         for kind, date in (("pdf", "CreationDate"), ("svg", "Date")):
-            path = folder / f"robustness-{family}-{benchmark}.{kind}"
+            path = folder / f"robustness-{part_of_name(family)}-{benchmark}.{kind}"
             with matplotlib.rc_context(SAVED):
                 drawn.savefig(path, metadata={date: None})
             files.append(path)
@@ -75,7 +78,7 @@ def _curve(axes: Axes, result: Result, name: str | None, key: str) -> None:
     whole = {"mean": 1.0, "low": 1.0, "high": 1.0}
     intervals = [result["clean"] if key == "score" else whole, *(p[key] for p in points)]
     places = [0, *(p["severity"] for p in points)]
-    colour = COLOURS[result["subject"]]
+    colour = COLOURS[result["subject"]] if result["subject"] in COLOURS else SERVED
     axes.fill_between(
         places, [i["low"] for i in intervals], [i["high"] for i in intervals], color=colour, alpha=0.18, lw=0
     )

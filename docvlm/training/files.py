@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -64,6 +65,11 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         table.writerows(rows)
 
     write_whole(path, write)
+
+
+def part_of_name(text: str) -> str:
+    """What somebody else calls something (`Qwen/Qwen2-VL-2B-Instruct`) as part of a file's name."""
+    return re.sub(r"[^\w.-]+", "-", text).strip(".-") or "unnamed"
 
 
 def remove_unused(folder: Path, verb: str) -> None:

@@ -71,7 +71,7 @@ class Qwen2VLCodec(Codec):
         if size is None:
             assert self.budget.max_pixels is not None
             return self.budget.max_pixels // (self.patch * self.merge) ** 2
-        height, width = self._sides(size[1], size[0])
+        height, width = _sides(size[1], size[0], self.budget, self.patch)
         return height * width // (self.patch * self.merge) ** 2
 
     def _prompts(self, examples: Sequence[Example]) -> Prompts:
@@ -179,27 +179,7 @@ class Qwen2VLCodec(Codec):
         }
 
     def _resized(self, page: Page) -> Image:
-        """The page as qwen-vl-utils resizes it for this budget and patch size."""
-        from qwen_vl_utils.vision_process import fetch_image  # brings in requests and video decoding
-
-        image = open_page(page)
-        height, width = self._sides(image.height, image.width)
-        if not height or not width:
-            raise DocvlmError(
-                f"page {page.name}: {image.width} x {image.height} pixels do not fit"
-                f" budget.max_pixels={self.budget.max_pixels} at this aspect ratio; raise it or cut the page"
-            )
-        limits = {"min_pixels": self.budget.min_pixels, "max_pixels": self.budget.max_pixels}
-        resized: Image = fetch_image({"image": image, **limits}, image_patch_size=self.patch)
-        return resized
-
-    def _sides(self, height: int, width: int) -> tuple[int, int]:
-        """Sides of a page as qwen-vl-utils makes them for this budget and patch size."""
-        from qwen_vl_utils.vision_process import smart_resize
-
-        limits = {"min_pixels": self.budget.min_pixels, "max_pixels": self.budget.max_pixels}
-        sides: tuple[int, int] = smart_resize(height, width, factor=self.patch * _UTILS_MERGE, **limits)
-        return sides
+        return resized(page, self.budget, self.patch)
 
     def _checked(self, budget: Budget) -> Budget:
         if budget.height is not None or budget.width is not None:
@@ -213,3 +193,28 @@ class Qwen2VLCodec(Codec):
                 f"budget.min_pixels={least}, budget.max_pixels={most}: they must rise, and the second be >= {smallest}"
             )
         return replace(budget, min_pixels=int(least), max_pixels=int(most))
+
+
+def resized(page: Page, budget: Budget, patch: int) -> Image:
+    """The page as qwen-vl-utils resizes it for this budget and patch size. Raises `DocvlmError` if nothing is left."""
+    from qwen_vl_utils.vision_process import fetch_image  # brings in requests and video decoding
+
+    image = open_page(page)
+    height, width = _sides(image.height, image.width, budget, patch)
+    if not height or not width:
+        raise DocvlmError(
+            f"page {page.name}: {image.width} x {image.height} pixels do not fit"
+            f" budget.max_pixels={budget.max_pixels} at this aspect ratio; raise it or cut the page"
+        )
+    limits = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
+    seen: Image = fetch_image({"image": image, **limits}, image_patch_size=patch)
+    return seen
+
+
+def _sides(height: int, width: int, budget: Budget, patch: int) -> tuple[int, int]:
+    """Sides of a page as qwen-vl-utils makes them for this budget and patch size."""
+    from qwen_vl_utils.vision_process import smart_resize
+
+    limits = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
+    sides: tuple[int, int] = smart_resize(height, width, factor=patch * _UTILS_MERGE, **limits)
+    return sides

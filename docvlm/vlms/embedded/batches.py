@@ -73,7 +73,7 @@ class Qwen2VLBatcher:
 
     def __call__(self, pages: list[BasePage]) -> dict[str, Any]:
         """Tensors of a batch; labels sit on the answer and its end token."""
-        image = self.processor.image_processor(images=[page.canvas.image() for page in pages], return_tensors="pt")
+        image = self.processor.image_processor(images=[page.image() for page in pages], return_tensors="pt")
         _, rows, columns = image["image_grid_thw"][0].tolist()
         head, head_positions = self.prefix(rows // 2, columns // 2)
         start = int(head_positions.max()) + 1
@@ -154,7 +154,7 @@ class Florence2Batcher:
 
     def __call__(self, pages: list[BasePage]) -> dict[str, Any]:
         """Tensors of a batch: pixels a page, one row a branch. Pages of one size, not resized."""
-        images = [page.canvas.image() for page in pages]
+        images = [page.image() for page in pages]
         pixels = self.processor.image_processor(images=images, do_resize=False, return_tensors="pt")["pixel_values"]
         tokens = (images[0].height // 28) * (images[0].width // 28) + 1
         rows = [(index, *branch) for index, page in enumerate(pages) for branch in branches(page)]

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from random import Random
 
 import numpy as np
+from PIL import Image
 
 from docvlm.data.generated.canvas import GridCanvas
 from docvlm.vlms.embedded import words
+from docvlm.vlms.embedded.placing import Placement
 
 INSTRUCTIONS = (
     "",
@@ -38,6 +40,7 @@ class BasePage:
     ink: float = 0.0
     questions: list[tuple[str, str]] = field(default_factory=list)
     transcribed: bool = True  # whether its transcription is learned too
+    placement: Placement | None = None  # None: on the grid
 
     @classmethod
     def blank(cls, rng: Random, kind: str, columns: int = 20, rows: int = 6) -> BasePage:
@@ -49,6 +52,11 @@ class BasePage:
     def transcription(self) -> str:
         """All text, row by row, runs of blanks collapsed."""
         return "\n".join(" ".join(line.split()) for line in self.lines if line.strip())
+
+    def image(self) -> Image.Image:
+        """The drawing as it lies in its frame: RGB, the frame's size is the canvas's."""
+        drawn = self.canvas.image()
+        return self.placement.applied(drawn) if self.placement else drawn
 
     def put(self, row: int, column: int, text: str, face: str | None = None, ink: float | None = None) -> None:
         """Write from a cell on, in the page's own face and ink unless told otherwise."""

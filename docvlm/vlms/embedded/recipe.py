@@ -25,6 +25,7 @@ from docvlm.vlms.embedded.architecture import BUILDERS
 from docvlm.vlms.embedded.attention import compile_blocks, fast_vision
 from docvlm.vlms.embedded.batches import BATCHERS, Answers
 from docvlm.vlms.embedded.pages import BasePage, draw
+from docvlm.vlms.embedded.placing import Placement
 from docvlm.vlms.embedded.positions import show_positions
 
 MIXTURE = {"form": 0.2, "invoice": 0.14, "table": 0.32, "chart": 0.14, "board": 0.1, "note": 0.1}
@@ -38,7 +39,8 @@ class Stage:
     `positions` begins the stage by making positions heard (`docvlm.vlms.embedded.positions`); `rate` multiplies the
     learning rates, which fall linearly over the last `fall` of the stage's steps. `weight_decay` is Muon's, against
     the growth of matrices that nothing else holds. `slips` is the share of pages with two entries only, on which
-    looking up is learned first.
+    looking up is learned first. `moved` is the share of pages that lie off the character grid, further and further
+    during the first two fifths of the stage (`docvlm.vlms.embedded.placing`).
     """
 
     columns: int
@@ -53,10 +55,17 @@ class Stage:
     fall: float = 0.0
     weight_decay: float = 0.0
     slips: float = 0.0
+    moved: float = 0.0
 
 
 STAGES = {
-    "qwen2vl": (Stage(8, 1, 300, 96, 1.0), Stage(20, 2, 200, 48, 1.0), Stage(20, 6, 5000, 24, 0.1, fall=0.55)),
+    "qwen2vl": (
+        Stage(8, 1, 300, 96, 1.0),
+        Stage(20, 2, 200, 48, 1.0),
+        Stage(20, 6, 5000, 24, 0.1, fall=0.55),
+        # off the grid, which one reads only after one has read on it
+        Stage(20, 6, 3500, 24, 0.1, rate=0.8, fall=0.6, weight_decay=0.1, moved=0.65),
+    ),
     "florence2": (
         Stage(8, 1, 300, 96, 1.0),
         Stage(20, 2, 200, 48, 1.0),
@@ -89,7 +98,7 @@ class Stream(Dataset[dict[str, Any]]):
 
     def pages(self, step: int) -> list[BasePage]:
         """The pages of one step, with the questions that are asked and whether they are transcribed."""
-        stage, _ = self.place(step)
+        stage, place = self.place(step)
         rng = Random(f"{self.seed}-{step}")
         kinds = [
             "lines"
@@ -103,6 +112,9 @@ class Stream(Dataset[dict[str, Any]]):
         for page in pages:
             page.questions = page.questions[: stage.questions]
             page.transcribed = page.kind == "lines" or stage.read == 1.0 or rng.random() < stage.read
+            if stage.moved and rng.random() < stage.moved:
+                strength = min(1.0, (place + 1) / (0.4 * stage.steps))
+                page.placement = Placement.drawn(rng, page.canvas.image().size, strength)
         return pages
 
     def __getitem__(self, step: int) -> dict[str, Any]:
@@ -144,13 +156,20 @@ def correct(answers: Answers) -> dict[str, list[bool]]:
 
 
 @torch.no_grad()
-def evaluate(batcher: Any, pages: int = 48, seed: int = 10_000_019) -> dict[str, float]:
-    """Exact match per kind on pages no training step draws, `pages` of each kind with all their questions."""
+def evaluate(batcher: Any, pages: int = 48, moved: float = 0.0, seed: int = 10_000_019) -> dict[str, float]:
+    """Exact match per kind on pages no training step draws, `pages` of each kind with all their questions.
+
+    `moved`: how far off the grid the pages lie, from 0 to 1 (`Placement.drawn`).
+    """
     found: dict[str, list[bool]] = defaultdict(list)
     for kind in MIXTURE:
         for start in range(0, pages, 16):
+            drawn = [draw(seed, start + i, kind) for i in range(min(16, pages - start))]
+            for index, page in enumerate(drawn if moved else [], start):
+                size = page.canvas.image().size
+                page.placement = Placement.drawn(Random(f"{seed}-{index}-{kind}"), size, moved)
             with torch.autocast("cpu", torch.bfloat16):
-                answers = batcher.answers(batcher([draw(seed, start + i, kind) for i in range(min(16, pages - start))]))
+                answers = batcher.answers(batcher(drawn))
             for name, hits in correct(answers).items():
                 found[name] += hits
     return {kind: round(sum(hits) / len(hits), 4) for kind, hits in sorted(found.items())}
@@ -216,6 +235,7 @@ def train(
             }
             if (step + 1) % 500 == 0:
                 row |= evaluate(batcher)
+                row["moved"] = evaluate(batcher, moved=1.0)
                 torch.save(
                     {"net": net.state_dict(), "optimizers": [o.state_dict() for o in groups], "step": step + 1}, state
                 )
@@ -225,7 +245,7 @@ def train(
             print(json.dumps(row), flush=True)
             tokens = hits = pages = 0
             losses = 0.0
-    final = evaluate(batcher, pages=200)
+    final = evaluate(batcher, pages=200) | {"moved": evaluate(batcher, pages=200, moved=1.0)}
     print(json.dumps({"final": final}), flush=True)
     with (out / "log.jsonl").open("a") as log:
         log.write(json.dumps({"step": len(stream), "final": final}) + "\n")

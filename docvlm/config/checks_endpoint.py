@@ -1,0 +1,35 @@
+"""Values with which no endpoint can be evaluated: found before it is asked."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from docvlm.config.checks import need
+from docvlm.config.schema import EvaluateConfig
+
+
+def endpoint(cfg: EvaluateConfig) -> None:
+    """Raise `DocvlmError` for the first impossible value of `endpoint` and of what goes with it."""
+    need(cfg.served is None or cfg.endpoint is not None, "served", cfg.served, "a model of endpoint=URL; give that too")
+    if cfg.endpoint is None:
+        return
+    _address(cfg.endpoint)
+    need(cfg.served != "", "served", "''", "the model's name at the endpoint, or null for the only one there")
+    need(cfg.concurrency >= 1, "concurrency", cfg.concurrency, "1 or more documents that are asked about at once")
+    need(cfg.timeout > 0, "timeout", cfg.timeout, "seconds, above 0")
+    need(cfg.retries >= 0, "retries", cfg.retries, "0 or more tries after the first")
+    advice = "a served model is asked by chat, and its pages are resized as Qwen2-VL's; leave model=… out"
+    need(cfg.model.family == "qwen2vl", "model", cfg.model.family, advice)
+
+
+def _address(endpoint: str) -> None:
+    try:
+        parts = urlsplit(endpoint)
+        wanted = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number
+        wanted = False
+    shown = endpoint.rpartition("@")[2]  # what stands before it is a secret
+    need(wanted, "endpoint", shown, "give the address of an OpenAI-compatible API, such as http://localhost:8000/v1")
+    bare = "@" not in parts.netloc and not parts.query and not parts.fragment
+    advice = "an address is written into results; give it without user, key or query, and the key in DOCVLM_API_KEY"
+    need(bare, "endpoint", shown.partition("?")[0], advice)
