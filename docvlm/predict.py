@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docvlm.errors import one_line_errors
-from docvlm.serving import BENCHMARKS
-from docvlm.vlms import FAMILIES
+from docvlm.serving.flags import add_model, check_model
 
 if TYPE_CHECKING:
     from docvlm.serving.reader import Reader
@@ -72,40 +71,18 @@ def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "docvlm-predict", description=about, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    weights = parser.add_mutually_exclusive_group(required=True)
-    weights.add_argument("--run", type=Path, metavar="DIR", help="what docvlm.train left, or a folder of saved weights")
-    weights.add_argument("--checkpoint", metavar="NAME", help="a folder, a hub id, or the word embedded; with --family")
-    parser.add_argument("--family", choices=FAMILIES, help="whose checkpoint it is")
-    parser.add_argument("--base", metavar="NAME", help="the checkpoint the run started from, where it has moved since")
-    parser.add_argument(
-        "--benchmark",
-        choices=BENCHMARKS,
-        help="whose wording follows the question; default the run's, docvqa where there is none",
-    )
+    add_model(parser)
     parser.add_argument("--question", action="append", default=[], metavar="TEXT", help="give it once a question")
     parser.add_argument("--pages", type=_numbers, metavar="LIST", help="which pages of a PDF: 2 or 1,4-6; default all")
     parser.add_argument("--each-page", action="store_true", help="ask every page on its own, not the document")
     parser.add_argument("--format", choices=("text", "jsonl", "csv"), help="default the output's suffix, else text")
     parser.add_argument("--output", type=Path, metavar="FILE", help="written whole or not at all; default: to the pipe")
-    parser.add_argument("--max-new-tokens", type=_positive, metavar="N", help="longest answer; default the benchmark's")
-    parser.add_argument("--offline", action="store_true", help="use nothing from the network")
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="image or PDF (several: pages of one document), folder, .jsonl, or -"
     )
     flags = parser.parse_args(argv)
-    if flags.checkpoint is not None and flags.family is None:
-        parser.error("--checkpoint needs --family")
-    if flags.run is not None and flags.family is not None:
-        parser.error("--family goes with --checkpoint; a run knows its own")
-    if flags.base is not None and flags.run is None:
-        parser.error("--base goes with --run")
+    check_model(parser, flags)
     return flags
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text}: give a number of 1 or more")
-    return int(text)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

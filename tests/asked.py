@@ -13,6 +13,9 @@ from tiny import Paper, load
 
 from docvlm.serving import reader
 from docvlm.serving.pdf import DPI
+from docvlm.vlms import embedded, load_family
+from docvlm.vlms.base import VLM
+from docvlm.vlms.codec import Budget
 from docvlm.vlms.trainable import Lora, apply
 
 ENCRYPTED = b"""%%PDF-1.4
@@ -28,16 +31,41 @@ trailer<</Root 1 0 R/Encrypt 4 0 R/ID[<00><00>]>>
 @lru_cache
 def run() -> Path:
     """The files that answering reads of a run, trained on ChartQA. All tests share it: do not change it."""
-    folder = Path(tempfile.mkdtemp(prefix="docvlm-asked-")) / "run"
     vlm = load("qwen2vl")
     apply(vlm, 100, Lora(4))
     with torch.no_grad():
         for name, parameter in vlm.net.named_parameters():
             if "lora_B" in name:
                 parameter.add_(0.5)
+    return _kept(vlm, "chartqa")
+
+
+@lru_cache
+def reading_run() -> Path:
+    """A run that started from an embedded checkpoint, which reads drawn pages; its adapter spoils some answers."""
+    vlm = load_family("qwen2vl").load(embedded.checkpoint("qwen2vl"), Budget(), offline=True)
+    apply(vlm, 100, Lora(4))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in vlm.net.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.12)
+    return _kept(vlm, "docvqa")
+
+
+def full_run() -> Path:
+    """A run that learned in full, so that it answers without its base. Yours to change."""
+    vlm = load("qwen2vl")
+    apply(vlm, 100, Lora(0))
+    return _kept(vlm, "docvqa")
+
+
+def _kept(vlm: VLM, benchmark: str) -> Path:
+    """The files that answering reads of a run with these weights."""
+    folder = Path(tempfile.mkdtemp(prefix="docvlm-asked-")) / "run"
     vlm.save(folder / "checkpoints" / "best")
-    config = {"model": {"attn": "eager"}, "data": {"name": "chartqa"}}
-    manifest = {"family": "qwen2vl", "scale": "tiny", "data": {"benchmark": "chartqa-generated"}, "config": config}
+    config = {"model": {"attn": "eager"}, "data": {"name": benchmark}}
+    manifest = {"family": "qwen2vl", "scale": "tiny", "data": {"benchmark": f"{benchmark}-generated"}, "config": config}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "result.json").write_text(json.dumps({"status": "finished", "selection": {"value": 0.5}}))
     return folder

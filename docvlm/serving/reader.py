@@ -154,27 +154,75 @@ def load(
     the checkpoint an adapter was trained on, where it has moved since. `device`: default the first CUDA device, else
     the processor. Raises `DocvlmError` where there is no such model or its files are incomplete.
     """
+    _check_benchmark(benchmark)
+    place = _place(device)
+    if family is not None:
+        vlm, phrase = _checkpoint(family, str(source), place, offline), PHRASE
+    else:
+        folder, attn, phrase = _saved(source)
+        record = adapter.read(folder)
+        if base is None and record["lora"]["r"] and saved.form(record) not in saved.WHOLE:
+            _check_base(folder, record)
+        vlm = saved.load(folder, checkpoint=base, attn=attn, offline=offline)
+    return _reader(vlm, place, benchmark or phrase)
+
+
+def load_base(
+    source: str | Path,
+    *,
+    benchmark: str | None = None,
+    base: str | Path | None = None,
+    device: str | None = None,
+    offline: bool = False,
+) -> Reader:
+    """The checkpoint that the run in `source` started from, asked as the run is: same budget, dtype and wording.
+
+    Arguments are those of `load`. Raises `DocvlmError` where the checkpoint is not there or is another one.
+    """
+    _check_benchmark(benchmark)
+    place = _place(device)
+    folder, attn, phrase = _saved(source)
+    record = adapter.read(folder)
+    if base is None:
+        _check_base(folder, record)
+    vlm = adapter.load_base(folder, checkpoint=base, dtype=_dtype(record), attn=attn, offline=offline)
+    return _reader(vlm, place, benchmark or phrase)
+
+
+def _reader(vlm: VLM, place: torch.device, benchmark: str) -> Reader:
+    return Reader(vlm.to(place).eval(), import_module(f"docvlm.data.{benchmark}").BENCHMARK)
+
+
+def _check_benchmark(benchmark: str | None) -> None:
     if benchmark is not None and benchmark not in BENCHMARKS:
         raise DocvlmError(f"benchmark={benchmark}: not known; choose one of {', '.join(BENCHMARKS)}")
-    place = torch.device(device) if device is not None else default_device()
+
+
+def _place(device: str | None) -> torch.device:
+    """Where a model is to be; known to work before weights load."""
+    if device is None:
+        return default_device()
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise DocvlmError(f"device={device}: not to be had ({reason}); give cpu, cuda or cuda:1") from error
+
+
+def _saved(source: str | Path) -> tuple[Path, str, str]:
+    """Where the weights of a run or a folder of weights lie, with which attention, and whose wording they learned."""
     folder = Path(source)
-    if family is not None:
-        vlm = _checkpoint(family, str(source), place, offline)
-    elif (folder / adapter.RECORD).is_file() or (folder / "adapter_config.json").is_file():
-        vlm = _saved(folder, "sdpa", base, offline)
-        told = adapter.read(folder)
-        benchmark = benchmark or (str(told["benchmark"]) if "benchmark" in told else None)
-    elif str(source) == "embedded" or (folder / "config.json").is_file():
+    if (folder / adapter.RECORD).is_file() or (folder / "adapter_config.json").is_file():
+        record = adapter.read(folder)
+        return folder, "sdpa", str(record["benchmark"]) if "benchmark" in record else PHRASE
+    if str(source) == "embedded" or (folder / "config.json").is_file():
         raise DocvlmError(
             f"{source}: a checkpoint, not a run; give it with its family ({' or '.join(FAMILIES)}): --checkpoint and"
             " --family, in Python family=…"
         )
-    else:
-        run = runs.read(folder)
-        vlm = _saved(run.folder.best, _told(run, "model", "attn"), base, offline)
-        name = _told(run, "data", "name")
-        benchmark = benchmark or (PHRASE if name == "mix" else name)
-    return Reader(vlm.to(place).eval(), import_module(f"docvlm.data.{benchmark or PHRASE}").BENCHMARK)
+    run = runs.read(folder)
+    attn, name = _told(run, "model", "attn"), _told(run, "data", "name")
+    return run.folder.best, attn, PHRASE if name == "mix" else name
 
 
 def _checkpoint(family: str, name: str, place: torch.device, offline: bool) -> VLM:
@@ -185,15 +233,17 @@ def _checkpoint(family: str, name: str, place: torch.device, offline: bool) -> V
     return kind.load(source, Budget(), dtype=dtype, attn="sdpa", offline=offline)
 
 
-def _saved(folder: Path, attn: str, base: str | Path | None, offline: bool) -> VLM:
-    record = adapter.read(folder)
+def _check_base(folder: Path, record: dict[str, Any]) -> None:
     recorded = Path(record["checkpoint"])
-    needs_base = record["lora"]["r"] and saved.form(record) not in saved.WHOLE
-    if base is None and needs_base and recorded.is_absolute() and not recorded.exists():
+    if recorded.is_absolute() and not recorded.exists():
         raise DocvlmError(
             f"{folder}: its base {recorded} is not there any more; say where it is now with --base, in Python base=…"
         )
-    return saved.load(folder, checkpoint=base, attn=attn, offline=offline)
+
+
+def _dtype(record: dict[str, Any]) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, record["dtype"])
+    return dtype
 
 
 def _told(run: runs.Run, *names: str) -> str:

@@ -68,16 +68,37 @@ def load(
     `save` writes.
     """
     record = read(folder)
-    lora, budget = Lora(**record["lora"]), Budget(**record["budget"])
-    family = load_family(record["family"])
+    lora = Lora(**record["lora"])
     if lora.r == 0:
         # float32 first: what learned was saved in it, and `apply` puts the frozen part back into `dtype`
+        family, budget = load_family(record["family"]), Budget(**record["budget"])
         vlm = family.load(folder, budget, dtype=torch.float32, attn=attn, offline=True)
         vlm.dtype, vlm.checkpoint = dtype, _base(record)
         apply(vlm, record["freeze"], lora)
         return vlm.eval()
+    vlm = load_base(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline, quant=quant)
+    apply(vlm, record["freeze"], lora)
+    _load_weights(vlm, folder)
+    return vlm.eval()
+
+
+def load_base(
+    folder: Path,
+    *,
+    checkpoint: str | Path | None = None,
+    dtype: torch.dtype = torch.float32,
+    attn: str = "sdpa",
+    offline: bool = False,
+    quant: str | None = None,
+) -> VLM:
+    """The checkpoint that the model in `folder` started from, with that model's budget. Arguments as for `load`.
+
+    Raises `DocvlmError` where it is not there or is another one than `folder` was trained on.
+    """
+    record = read(folder)
     base = _base(record) if checkpoint is None else checkpoint
-    held = record["quant"] if quant is None else quant
+    budget, held = Budget(**record["budget"]), record["quant"] if quant is None else quant
+    family = load_family(record["family"])
     vlm = family.load(base, budget, dtype=dtype, attn=attn, offline=offline, quant=held)
     found = fingerprint(base)
     if found != record["base_fingerprint"]:
@@ -85,8 +106,6 @@ def load(
             f"{folder}: trained on {record['checkpoint']} with fingerprint {record['base_fingerprint']}, but {base}"
             f" has {found}; give the checkpoint it was trained on"
         )
-    apply(vlm, record["freeze"], lora)
-    _load_weights(vlm, folder)
     return vlm.eval()
 
 
@@ -129,12 +148,11 @@ def _load_weights(vlm: VLM, folder: Path) -> None:
 
 def _record(vlm: VLM) -> dict[str, Any]:
     assert vlm.trainable is not None
-    inside = Path(vlm.checkpoint).resolve().is_relative_to(Path(embedded.__file__).resolve().parent)
     return {
         "docvlm": docvlm.__version__,
         "family": vlm.family,
         # the word, not the path: an installation elsewhere has it too
-        "checkpoint": "embedded" if inside else vlm.checkpoint,
+        "checkpoint": "embedded" if embedded.holds(vlm.checkpoint) else vlm.checkpoint,
         "base_fingerprint": fingerprint(vlm.checkpoint),
         "budget": asdict(vlm.codec.budget),
         "freeze": vlm.trainable.freeze,

@@ -15,3 +15,8 @@ def checkpoint(family: str) -> Path:
             f"model.checkpoint=embedded: there is no embedded checkpoint for family {family!r} in {folder}"
         )
     return folder
+
+
+def holds(checkpoint: str | Path) -> bool:
+    """Whether a checkpoint's folder is one of these."""
+    return Path(checkpoint).resolve().is_relative_to(Path(__file__).resolve().parent)
