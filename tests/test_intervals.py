@@ -115,6 +115,14 @@ def test_wilson_by_hand_and_narrower_than_certainty() -> None:
     assert spread.high - spread.low > 0.6  # two pages, one all right, one all wrong
 
 
+@pytest.mark.parametrize("answer", [0.0, 1.0])
+def test_wilson_holds_the_mean_where_all_answers_are_alike(answer: float) -> None:
+    """Rounding put the lower end a hair above a mean of 0, which no figure can draw."""
+    for documents in range(1, 80):
+        found = clustered_wilson([answer] * (3 * documents), [n // 3 for n in range(3 * documents)])
+        assert found.low <= found.mean <= found.high
+
+
 def test_small_binary_groups_get_wilson() -> None:
     assert score_interval([1.0, 1.0, 1.0], range(3)).low < 0.6
     assert score_interval([0.7, 0.8, 0.9], range(3)).low > 0.69  # not binary: bootstrap

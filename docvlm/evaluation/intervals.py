@@ -96,7 +96,8 @@ def clustered_wilson(values: ArrayLike, clusters: Sequence[Hashable]) -> Interva
     effective = min(float(n), mean * (1 - mean) / variance) if variance > 0 and groups > 1 else float(groups)
     centre = (mean + _Z**2 / (2 * effective)) / (1 + _Z**2 / effective)
     spread = _Z / (1 + _Z**2 / effective) * np.sqrt(mean * (1 - mean) / effective + _Z**2 / (4 * effective**2))
-    return Interval(mean, max(0.0, float(centre - spread)), min(1.0, float(centre + spread)), n, groups)
+    low, high = max(0.0, float(centre - spread)), min(1.0, float(centre + spread))
+    return Interval(mean, min(low, mean), max(high, mean), n, groups)  # holds the mean, to the last bit too
 
 
 def score_interval(values: ArrayLike, clusters: Sequence[Hashable], resamples: int = RESAMPLES) -> Interval:
