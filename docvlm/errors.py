@@ -11,6 +11,8 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
+INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+
 
 class DocvlmError(Exception):
     """A problem with input, configuration or files that the user can mend. The message is one complete line."""
@@ -25,7 +27,7 @@ class TrainedElsewhere(DocvlmError):
 
 
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
-    """Turn a `DocvlmError` raised by a verb into one line on stderr and exit code 1, without a traceback."""
+    """Turn a `DocvlmError` raised by a verb, or Ctrl-C, into one line on stderr and exit code 1 or 130."""
 
     @wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -34,5 +36,8 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
         except DocvlmError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise SystemExit(INTERRUPTED) from None
 
     return run

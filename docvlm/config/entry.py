@@ -32,7 +32,7 @@ from docvlm.config.schema import (
 )
 from docvlm.config.schema_export import ExportConfig
 from docvlm.config.schema_report import ReportConfig
-from docvlm.errors import DocvlmError, TrainedElsewhere
+from docvlm.errors import INTERRUPTED, DocvlmError, TrainedElsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig, ExportConfig, ReportConfig)
-INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 _SWEEP = ("-m", "--multirun")
 _RANK = "LOCAL_RANK"  # set for the processes of a device by torchrun and Lightning: the first one speaks
 
