@@ -196,16 +196,6 @@ def test_a_reader_that_goes_away_ends_it_quietly(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_ctrl_c_while_the_model_loads_is_one_line(
-    run: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def pressed(*args: object, **kwargs: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("docvlm.serving.reader.load", pressed)
-    assert refused(capsys, "--run", run, "--question", "x?", folder, code=130) == "interrupted\n"
-
-
 def test_a_file_is_whole_or_not_there(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A page that is broken in the middle is found only when it is read: after the first document was answered."""
     (folder / "notes.txt").unlink()

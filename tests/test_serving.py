@@ -14,6 +14,7 @@ from PIL import Image
 from tiny import Paper, checkpoint
 
 import docvlm
+from docvlm import predict
 from docvlm.data.generated.page import documents
 from docvlm.errors import DocvlmError
 from docvlm.serving.pages import as_pages
@@ -51,6 +52,19 @@ def test_the_three_lines(page: Path) -> None:
     assert isinstance(answer, docvlm.Answer)
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         docvlm.lod  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_ctrl_c_while_the_model_loads_is_one_line(
+    page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("docvlm.serving.reader.load", pressed)
+    with pytest.raises(SystemExit) as ended:
+        predict.main(["--run", str(asked.run()), "--question", "x?", str(page)])
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
 
 
 def test_questions_asked_together_share_one_reading(vlm: Reader, page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
