@@ -39,7 +39,8 @@ benchmark: $(STAMP) ## latency, memory, cost per 1 000 pages and accuracy at thr
 	$(BIN)/python -m docvlm.benchmark best=true
 
 export-demo: $(STAMP) ## train a small run, export it in every format that a CPU can have, one table; nothing is downloaded
-	$(BIN)/python -m docvlm.train model=qwen2vl lora.r=16 scale=tiny hydra.run.dir=outputs/export-demo
+	grep -qs '"status": "finished"' outputs/export-demo/result.json || \
+		$(BIN)/python -m docvlm.train model=qwen2vl lora.r=16 scale=tiny hydra.run.dir=outputs/export-demo
 	$(BIN)/python -m docvlm.export run=outputs/export-demo scale=tiny
 
 report: $(STAMP) ## all results under outputs/ and multirun/ as one page, tables and figures: outputs/report/index.html
