@@ -6,14 +6,16 @@ run's dtype. Scales come from the weights alone: no calibration data.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from docvlm.evaluation import predict
 from docvlm.exporting import quantised
+from docvlm.vlms.quant import nf4
 
 if TYPE_CHECKING:
     from docvlm.exporting.source import Source
@@ -30,16 +32,4 @@ def missing(source: Source) -> str | None:
 
 def write(source: Source, folder: Path) -> None:
     """Weights, config, processor and record into a new `folder`."""
-
-    def settings(untouched: list[str]) -> Any:
-        from transformers import BitsAndBytesConfig
-
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=source.dtype,
-            llm_int8_skip_modules=untouched,
-        )
-
-    quantised.write(source, folder, "int4", settings, device_map={"": predict.device()})
+    quantised.write(source, folder, "int4", partial(nf4, source.dtype), device_map={"": predict.device()})

@@ -41,20 +41,24 @@ def place() -> torch.device:
     )
 
 
-def options(quant: str, dtype: torch.dtype, kept: Sequence[str]) -> dict[str, Any]:
-    """What `from_pretrained` has to be told so that all linear layers but those in `kept` are held in 4 bits."""
-    if quant == NONE:
-        return {}
+def nf4(dtype: torch.dtype, kept: Sequence[str]) -> Any:
+    """NF4 with double quantisation, computed in `dtype`, for all linear layers but those in `kept`; for Transformers."""
     from transformers import BitsAndBytesConfig
 
-    settings = BitsAndBytesConfig(
+    return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,  # of the biases too, which bitsandbytes would otherwise convert as it computes
         llm_int8_skip_modules=list(kept),
     )
-    return {"quantization_config": settings, "device_map": {"": place()}}
+
+
+def options(quant: str, dtype: torch.dtype, kept: Sequence[str]) -> dict[str, Any]:
+    """What `from_pretrained` has to be told so that all linear layers but those in `kept` are held in 4 bits."""
+    if quant == NONE:
+        return {}
+    return {"quantization_config": nf4(dtype, kept), "device_map": {"": place()}}
 
 
 def of(net: nn.Module) -> str:
