@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -92,6 +93,9 @@ def test_what_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     run = files.reading_run()
     (alone,) = contenders.load(run, alone=True)
     assert (alone.title, alone.kind, alone.miniature) == ("fine-tuned", "Qwen2-VL with LoRA of rank 4", True)
+    learned = alone.reader.vlm.trainable
+    alone.reader.vlm.trainable = replace(learned, lora=replace(learned.lora, use_dora=True))
+    assert alone.kind == "Qwen2-VL with DoRA of rank 4"
     (zero_shot,) = contenders.load(None, "embedded", family="florence2")
     assert (zero_shot.title, zero_shot.kind, zero_shot.name) == ("checkpoint", "Florence-2", "embedded")
     assert "A miniature trained on small drawn pages" in markup.header([zero_shot])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from docvlm.data.generated.page import DrawnPage
 from docvlm.errors import DocvlmError
-from docvlm.reporting.naming import FAMILIES
+from docvlm.reporting.naming import FAMILIES, adapter
 from docvlm.serving import reader
 from docvlm.vlms import embedded
 
@@ -38,8 +38,9 @@ class Contender:
         vlm = self.reader.vlm
         words = [FAMILIES[vlm.family] if vlm.family in FAMILIES else vlm.family]
         if vlm.trainable is not None:
-            rank = vlm.trainable.lora.r
-            words.append(f"with LoRA of rank {rank}" if rank else "learned in full")
+            lora = vlm.trainable.lora
+            word = adapter({"lora_use_dora": lora.use_dora, "quant": vlm.quant})
+            words.append(f"with {word} of rank {lora.r}" if lora.r else "learned in full")
         return " ".join(words)
 
     @property
