@@ -42,7 +42,7 @@ def place() -> torch.device:
 
 
 def nf4(dtype: torch.dtype, kept: Sequence[str]) -> Any:
-    """NF4 with double quantisation, computed in `dtype`, for all linear layers but those in `kept`; for Transformers."""
+    """NF4 with double quantisation, computed in `dtype`, of all linear layers but `kept`, as Transformers takes it."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
