@@ -6,6 +6,7 @@ whose promise is what it does not import.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import weakref
@@ -239,3 +240,15 @@ def test_the_module_is_a_command(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == "error: lora.rr: there is no such key (did you mean lora.r?); --help lists what there is\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("lora.r=16",), ("lora.r=16,32", "-m")])
+def test_the_callers_logging_comes_back(command: Command, words: tuple[str, ...]) -> None:
+    """Hydra's handlers would go on writing into folders that may be removed; the caller's would be gone."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    inside: list[logging.Handler] = []
+    command.work = lambda config: inside.extend(root.handlers)
+    assert command(*words)[0] == 0
+    assert inside and set(inside).isdisjoint(before)
+    assert (root.handlers, root.level) == (before, level)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
 import sys
 import traceback
@@ -64,7 +65,7 @@ def verb(
                 print(_help(name, sys.modules[main.__module__].__doc__ or ""))
                 return
             arguments.sort(key=_SWEEP.__contains__)  # argparse takes no override after a flag: `-m scale=tiny`
-            with _argv(arguments), _one_line_errors(schema):
+            with _argv(arguments), _one_line_errors(schema), _callers_logging():
                 _rehearse(name, schema)
                 _execute(name, schema, main, after_sweep, on_failure)
 
@@ -166,6 +167,20 @@ class _Reported:
 
 def _cell(job: Job) -> str:
     return "" if job.number is None else f"cell {job.number} ({' '.join(job.overrides)}): "
+
+
+@contextmanager
+def _callers_logging() -> Iterator[None]:
+    """Hydra sets the root logger's handlers. The caller's come back: ours write into a folder that may be gone then."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 class _Known:
