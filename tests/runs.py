@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -43,6 +45,22 @@ def finished() -> Path:
     """A run that nothing disturbed, shared by all tests of a session: do not change it."""
     folder = Path(tempfile.mkdtemp(prefix="docvlm-run-")) / "outputs" / "whole"
     train(folder)
+    return folder
+
+
+def after(command: Callable[[list[str]], None], folder: Path, *words: str) -> Path:
+    """`folder` with a copy of that run as `outputs/run`, and what a command that was given there made of it."""
+    shutil.copytree(finished(), folder / "outputs" / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        command(list(words))
+    return folder
+
+
+def copied(made: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what a module's tests share, to be changed by one of them: `folder`, the working directory now."""
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    monkeypatch.chdir(folder)
     return folder
 
 

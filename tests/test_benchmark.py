@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from runs import finished
+from runs import after, copied
 from tiny import checkpoint
 
 from docvlm.benchmark import main
@@ -26,20 +25,13 @@ SMALL = ("scale=tiny", "limit=8", "pages=2", "warmup=1", "max_batch=2", "data.do
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run, measured by the command at two budgets; the folder the command was given in."""
-    folder = tmp_path_factory.mktemp("measured")
-    shutil.copytree(finished(), folder / "outputs" / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        main([*SMALL, "run=outputs/run", "budgets=[47040,11760]"])
-    return folder
+    return after(main, tmp_path_factory.mktemp("measured"), *SMALL, "run=outputs/run", "budgets=[47040,11760]")
 
 
 @pytest.fixture
 def here(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, and the working directory."""
-    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return copied(measured, tmp_path, monkeypatch)
 
 
 def record(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from filelock import FileLock
 from huggingface_hub import ModelCard
-from runs import finished
+from runs import after, copied
 from safetensors.torch import load_file, save_file
 from tiny import Paper, checkpoint
 
@@ -35,20 +35,13 @@ EXPORT = Path("outputs/run/export")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run with its adapter and its merged weights exported; the folder the command was given in."""
-    folder = tmp_path_factory.mktemp("exported")
-    shutil.copytree(finished(), folder / "outputs" / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        main([*SMALL, "formats=[adapter,merged]"])
-    return folder
+    return after(main, tmp_path_factory.mktemp("exported"), *SMALL, "formats=[adapter,merged]")
 
 
 @pytest.fixture
 def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, and the working directory."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return copied(made, tmp_path, monkeypatch)
 
 
 def export(*words: str) -> None:

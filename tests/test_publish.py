@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import hub
 import huggingface_hub
 import pytest
 from huggingface_hub import ModelCard
-from runs import finished
+from runs import after, copied, finished
 
 from docvlm.config import ExportConfig, check
 from docvlm.config.compose import load
@@ -38,11 +37,7 @@ REPO = "someone/invoice-reader"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run on the embedded checkpoint's word, its adapter exported; the folder the command was given in."""
-    folder = tmp_path_factory.mktemp("published")
-    shutil.copytree(finished(), folder / "outputs" / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        main([*SMALL, "formats=[adapter]"])
+    folder = after(main, tmp_path_factory.mktemp("published"), *SMALL, "formats=[adapter]")
     record = json.loads((folder / FOLDER / "docvlm.json").read_text())
     assert Path(record["checkpoint"]).is_absolute()
     (folder / FOLDER / "docvlm.json").write_text(json.dumps(record | {"checkpoint": "someone/a-base"}))
@@ -52,9 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, and the working directory."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return copied(made, tmp_path, monkeypatch)
 
 
 @pytest.fixture
