@@ -1,6 +1,7 @@
 """`python -m bench`: measure section by section, print each cell as soon as it is measured, write if asked.
 
-A cell that fails is reported with its traceback and the rest goes on; the command then ends with 1.
+Files are written after every cell, so that a suite which is stopped in its second hour has lost one. A cell that fails
+is reported with its traceback and the rest goes on; the command then ends with 1.
 """
 
 from __future__ import annotations
@@ -38,19 +39,15 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         suite = Suite(Path(folder), options.size, options.full, options.steps)
-        found, failed = {}, 0
+        failed = 0
         for section in chosen:
-            found[section.name], failures = _measured(section, suite)
-            failed += failures
-        if options.write:
-            results = table.write(found, SECTIONS, suite, options.docs)
-            chart.draw(results, SECTIONS, options.docs / "benchmarks.svg")
+            failed += _measured(section, suite, options.docs if options.write else None)
     print(f"\n{time.perf_counter() - began:.0f} s in all{f'; {failed} cells failed' if failed else ''}")
     return 1 if failed else 0
 
 
-def _measured(section: Section, suite: Suite) -> tuple[list[Row], int]:
-    """The rows of a section, printed as they come, and how many of its cells failed."""
+def _measured(section: Section, suite: Suite, docs: Path | None) -> int:
+    """Print, and write to `docs`, the rows of a section as they come. Returns how many of its cells failed."""
     cells = list(section.cells(suite))
     shown = f"{section.note}\n\n{table.head(section)}" if cells else "Only in the full suite: --full."
     print(f"\n## {section.title}\n\n{shown}", flush=True)
@@ -66,8 +63,11 @@ def _measured(section: Section, suite: Suite) -> tuple[list[Row], int]:
             continue
         rows += measured
         print(*(table.line(section, row) for row in measured), sep="\n", flush=True)
+        if docs is not None:
+            results = table.write({section.name: rows}, SECTIONS, suite, docs)
+            chart.draw(results, SECTIONS, docs / "benchmarks.svg")
         print(f"({measured[0]['cell']}: {time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)
-    return rows, failures
+    return failures
 
 
 def _quiet() -> None:
