@@ -19,7 +19,7 @@ LABELS = ("pages shared", "pages shared, features stored", "the sweep as a whole
 AGAINST = {
     "training": "against {peer}",
     "evaluation": "against one by one",
-    "florence": "against packing=off",
+    "florence": "against {peer}",
     "sweep": "against packing=off features=off",
 }
 

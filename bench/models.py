@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from tokenizers import AddedToken
-from transformers import Qwen2VLForConditionalGeneration
+from transformers import Florence2ForConditionalGeneration, PreTrainedModel, Qwen2VLForConditionalGeneration
 
 from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM
@@ -26,6 +26,7 @@ from docvlm.vlms.embedded.architecture import BUILDERS
 from docvlm.vlms.trainable import Lora, apply
 
 RANK = 16
+CLASSES = {"qwen2vl": Qwen2VLForConditionalGeneration, "florence2": Florence2ForConditionalGeneration}
 VOCABULARY = 6656  # 0.16 of the language body's parameters, as 151 936 x 1 536 are of Qwen2-VL-2B's
 
 
@@ -38,6 +39,8 @@ def checkpoint(family: str, size: str, words: list[str], folder: Path) -> Path:
     torch.manual_seed(0)
     net = type(small)(small.config)
     net.generation_config = small.generation_config
+    if family == "florence2":
+        net.generation_config.forced_bos_token_id = processor.tokenizer.bos_token_id  # as the published checkpoints do
     net.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -84,12 +87,14 @@ def prepared(family: str, source: Path, budget: Budget, *, freeze: float = 100, 
     return vlm
 
 
-def stock(vlm: VLM) -> PeftModel:
-    """The same weights and adapter in untouched Transformers and PEFT classes, for the trainers of others."""
-    assert isinstance(vlm.net, PeftModel)
-    net = Qwen2VLForConditionalGeneration.from_pretrained(
-        vlm.checkpoint, attn_implementation="sdpa", dtype=torch.float32
-    )
+def stock(vlm: VLM) -> PreTrainedModel | PeftModel:
+    """The same weights, and adapter if any, in untouched Transformers and PEFT classes, for the trainers of others."""
+    net = CLASSES[vlm.family].from_pretrained(vlm.checkpoint, attn_implementation="sdpa", dtype=torch.float32)
+    if not isinstance(vlm.net, PeftModel):
+        learning = {name for name, parameter in vlm.net.named_parameters() if parameter.requires_grad}
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(name in learning)
+        return net
     net.requires_grad_(False)
     wrapped = get_peft_model(net, deepcopy(vlm.net.peft_config["default"]))
     assert isinstance(wrapped, PeftModel)

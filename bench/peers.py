@@ -1,9 +1,10 @@
 """The trainers of others on the same weights, questions and steps: Hugging Face `Trainer` and TRL `SFTTrainer`.
 
 Both get what their documentation shows for vision models: a data set of chats with an image column, decoded when a row
-is read. `Trainer` gets the usual hand-written collator (chat template an example, pad, labels masked up to the answer);
-`SFTTrainer` builds its own for prompt and completion. Gradient checkpointing, which TRL turns on by default, is off:
-it would only make it slower here. Nothing clips, so that a step is the same sum on all sides.
+is read. `Trainer` gets the usual hand-written collator (chat template an example, pad, labels masked up to the answer;
+for Florence-2, which TRL does not train, the one of huggingface.co/blog/finetune-florence2); `SFTTrainer` builds its
+own for prompt and completion. Gradient checkpointing, which TRL turns on by default, is off: it would only make it
+slower here. Nothing clips, so that a step is the same sum on all sides.
 
 Which questions meet in a step is set from outside (`batches`), since packing compares equal steps only; all else is the
 trainer's own loop. `train` is entered anew for each step and timed from the start of its epoch, before the first row is
@@ -13,7 +14,7 @@ read, to the end of the optimizer step: what a trainer sets up beforehand is not
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.models.florence2.modeling_florence2 import shift_tokens_right
 
 from bench.clock import gradients
 from docvlm.data.example import Example
 from docvlm.vlms.codec import Codec
+from docvlm.vlms.florence2 import TASK
 
 IGNORED = -100
 LEARNING_RATE = 1e-5
@@ -64,6 +67,22 @@ class Collator:
         return {**batch, "labels": labels}
 
 
+class Florence2Collator:
+    """Questions and answers to tensors as the published fine-tuning does, pads left out of the loss."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        texts = [TASK + row["question"] for row in rows]
+        images = [row["images"][0] for row in rows]
+        batch = self.processor(text=texts, images=images, padding=True, padding_side="right", return_tensors="pt")
+        answers = [row["answer"] for row in rows]
+        found = self.processor.tokenizer(answers, padding=True, padding_side="right", return_tensors="pt")
+        labels = found["input_ids"].masked_fill(found["attention_mask"] == 0, IGNORED)
+        return {**batch, "labels": labels}
+
+
 def chats(examples: Sequence[Example]) -> datasets.Dataset:
     """Questions as both trainers take them: `messages` for the one, `prompt` and `completion` for the other."""
     rows = []
@@ -74,6 +93,8 @@ def chats(examples: Sequence[Example]) -> datasets.Dataset:
         rows.append(
             {
                 "images": [page.name for page in example.pages],
+                "question": example.question,
+                "answer": example.target,
                 "messages": [{"role": "user", "content": turn}, {"role": "assistant", "content": answer}],
                 "prompt": [{"role": "user", "content": asked}],
                 "completion": [{"role": "assistant", "content": example.target}],
@@ -92,10 +113,12 @@ class _GivenSteps(Trainer):
 
 
 class Peer:
-    """One of the trainers with the steps of a cell."""
+    """One of the trainers with the steps of a cell. `unlearned`: drops the labels of what we do not learn."""
 
-    def __init__(self, trainer: Any, steps: Sequence[Sequence[Example]], end: int) -> None:
-        self.trainer, self.end, self.watch = trainer, end, Watch()
+    def __init__(
+        self, trainer: Any, steps: Sequence[Sequence[Example]], unlearned: Callable[[dict[str, Tensor]], None]
+    ) -> None:
+        self.trainer, self.unlearned, self.watch = trainer, unlearned, Watch()
         trainer.add_callback(self.watch)
         trainer.remove_callback(PrinterCallback)
         starts = [sum(map(len, steps[:number])) for number in range(len(steps))]
@@ -110,17 +133,36 @@ class Peer:
     def exact(self) -> tuple[float, dict[str, Tensor]]:
         """Loss (nats a token) and gradients of step 0 in float32, by the trainer's own collator and loss.
 
-        The template's newline after the end token is not learned on our side; its label is dropped here, or the two
-        would be means over different tokens. Both trainers then take the mean over the labels of the step, as we do.
+        Both trainers take the mean over the labels of the step, as we do; `unlearned` makes them the same ones.
         """
         self.trainer.batches = self.steps[:1]
         batch = next(iter(self.trainer.get_train_dataloader()))
-        ends = (batch["labels"] == self.end).cumsum(1)
-        batch["labels"][(ends > 0) & (batch["labels"] != self.end)] = IGNORED
-        model: PeftModel = self.trainer.model
+        self.unlearned(batch)
+        model: PreTrainedModel | PeftModel = self.trainer.model
         loss = self.trainer.compute_loss(model.train(), dict(batch))
         loss.backward()
         return loss.item(), gradients(model)
+
+
+def _after_the_end(end: int) -> Callable[[dict[str, Tensor]], None]:
+    """Qwen2-VL: the template's newline after the end token."""
+
+    def drop(batch: dict[str, Tensor]) -> None:
+        ends = (batch["labels"] == end).cumsum(1)
+        batch["labels"][(ends > 0) & (batch["labels"] != end)] = IGNORED
+
+    return drop
+
+
+def _the_forced_start(config: Any) -> Callable[[dict[str, Tensor]], None]:
+    """Florence-2: the `<s>` that generation forces; the decoder still sees it, as it would by the model's own shift."""
+
+    def drop(batch: dict[str, Tensor]) -> None:
+        labels = batch["labels"]
+        batch["decoder_input_ids"] = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
+        labels[:, 0] = IGNORED
+
+    return drop
 
 
 def settings(folder: Path) -> dict[str, Any]:
@@ -143,15 +185,25 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 def hugging_face(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], folder: Path) -> Peer:
-    """Hugging Face `Trainer` with the usual collator."""
-    rows = chats([example for step in steps for example in step])
-    trainer = _GivenSteps(
-        model=model,
-        args=TrainingArguments(**settings(folder)),
-        train_dataset=rows.select_columns(["images", "messages"]),
-        data_collator=Collator(codec.processor),
+    """Hugging Face `Trainer` on Qwen2-VL with the usual collator."""
+    rows = chats([example for step in steps for example in step]).select_columns(["images", "messages"])
+    trainer = _trainer(model, rows, Collator(codec.processor), folder)
+    return Peer(trainer, steps, _after_the_end(codec.end))  # type: ignore[attr-defined]  # both families' codecs have one
+
+
+def florence2(
+    model: PreTrainedModel | PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], folder: Path
+) -> Peer:
+    """Hugging Face `Trainer` on Florence-2 with the published collator."""
+    rows = chats([example for step in steps for example in step]).select_columns(["images", "question", "answer"])
+    trainer = _trainer(model, rows, Florence2Collator(codec.processor), folder)
+    return Peer(trainer, steps, _the_forced_start(model.config.text_config))
+
+
+def _trainer(model: PreTrainedModel | PeftModel, rows: datasets.Dataset, collator: Any, folder: Path) -> Trainer:
+    return _GivenSteps(
+        model=model, args=TrainingArguments(**settings(folder)), train_dataset=rows, data_collator=collator
     )
-    return Peer(trainer, steps, codec.end)  # type: ignore[attr-defined]  # both families' codecs have one
 
 
 def trl(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], folder: Path) -> Peer:
@@ -168,4 +220,4 @@ def trl(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], fold
         train_dataset=rows.select_columns(["images", "prompt", "completion"]),
         processing_class=codec.processor,
     )
-    return Peer(trainer, steps, codec.end)  # type: ignore[attr-defined]  # both families' codecs have one
+    return Peer(trainer, steps, _after_the_end(codec.end))  # type: ignore[attr-defined]  # as above
