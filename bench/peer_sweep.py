@@ -71,12 +71,19 @@ class AfterEveryEpoch(TrainerCallback):
         model.train()
 
 
+def reader(options: argparse.Namespace) -> Any:
+    """The processor, told how large a page may be: by default it would shrink pages to its checkpoint's own budget."""
+    processor = AutoProcessor.from_pretrained(options.checkpoint)
+    processor.image_processor.size = {"shortest_edge": options.min_pixels, "longest_edge": options.max_pixels}
+    return processor
+
+
 def train(options: argparse.Namespace, rank: int) -> list[str]:
     """One cell: the answers to test after three epochs. Raises `ImportError` without the `bench` extra."""
     from trl import SFTConfig, SFTTrainer
 
     torch.manual_seed(options.seed)
-    processor = AutoProcessor.from_pretrained(options.checkpoint)
+    processor = reader(options)
     net = Qwen2VLForConditionalGeneration.from_pretrained(
         options.checkpoint, dtype=torch.bfloat16, attn_implementation="sdpa"
     )
@@ -108,17 +115,28 @@ def train(options: argparse.Namespace, rank: int) -> list[str]:
     return answers(trainer.model, processor, read(options.pages, "test"), options.new_tokens)
 
 
+def page_tokens(options: argparse.Namespace) -> int:
+    """How many tokens the first page of test is here: as many as it is for docvlm, or the work is not the same."""
+    processor = reader(options)
+    with Image.open(read(options.pages, "test")[0].pages[0].name) as page:
+        inputs = processor(text=[processor.image_token], images=[page.convert("RGB")], return_tensors="pt")
+    return int((inputs["input_ids"] == processor.image_token_id).sum())
+
+
 def main() -> None:
     """Train every rank, and print how many questions of test each answered."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--pages", type=Path, required=True, help="a folder with qa.jsonl")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--min-pixels", type=int, required=True)
+    parser.add_argument("--max-pixels", type=int, required=True)
     parser.add_argument("--ranks", type=int, nargs="+", required=True)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--new-tokens", type=int, default=12)
     parser.add_argument("--seed", type=int, default=42)
     options = parser.parse_args()
+    print(f"{page_tokens(options)} tokens a page", flush=True)
     for rank in options.ranks:
         print(f"rank {rank}: {len(train(options, rank))} questions of test answered", flush=True)
 

@@ -35,7 +35,7 @@ def whole(suite: Suite, tokens: int) -> list[Row]:
     counts = {"train": 12, "val": 2, "test": 2} if suite.size == "mid" else {"train": 2, "val": 1, "test": 1}
     folder = suite.folder / f"sweep-{tokens}"
     own_pages(folder / "pages", tokens, counts, suite.preset)
-    taken = {TRL: clock.seconds(partial(peer, suite, folder))} if find_spec("trl") else {}
+    taken = {TRL: clock.seconds(partial(peer, suite, folder, tokens))} if find_spec("trl") else {}
     taken |= {name: clock.seconds(partial(command, suite, folder, tokens, name)) for name in (PLAIN, DEFAULT)}
     ranks = ", ".join(map(str, RANKS))
     cell = f"ranks {ranks}; {tokens} tokens, {QUESTIONS} questions a page, {counts['train']} pages"
@@ -92,14 +92,17 @@ def command(suite: Suite, folder: Path, tokens: int, name: str) -> None:
         raise RuntimeError(f"a cell was reused, which takes no time: {' '.join(arguments)}")
 
 
-def peer(suite: Suite, folder: Path) -> None:
-    """Run the ablation as one writes it with TRL."""
+def peer(suite: Suite, folder: Path, tokens: int) -> None:
+    """Run the ablation as one writes it with TRL. Raises `RuntimeError` where it fails or pages are of another size."""
+    budget, (rows, columns) = pages.budget(tokens), pages.grid(tokens)
     arguments = [
         *(sys.executable, "-m", "bench.peer_sweep", f"--checkpoint={suite.checkpoint('qwen2vl')}"),
         *(f"--pages={folder / 'pages'}", f"--out={folder / 'trl'}", f"--epochs={EPOCHS}"),
+        *(f"--min-pixels={budget.min_pixels}", f"--max-pixels={budget.max_pixels}"),
         *(f"--new-tokens={NEW_TOKENS}", "--ranks", *map(str, RANKS)),
     ]
-    finished(arguments)
+    if f"{rows * columns} tokens a page" not in (shown := finished(arguments)).splitlines():
+        raise RuntimeError(f"pages should have {rows * columns} tokens: {' '.join(arguments)}\n{shown[-2000:]}")
 
 
 def finished(arguments: list[str]) -> str:

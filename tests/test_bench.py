@@ -71,6 +71,8 @@ def test_the_sweep_of_others_does_the_work_of_ours(suite: Suite, tmp_path: Path)
     sweep.own_pages(tmp_path / "pages", 12, {"train": 2, "val": 1, "test": 1}, "tiny")
     options = Namespace(checkpoint=suite.checkpoint("qwen2vl"), pages=tmp_path / "pages", out=tmp_path / "trl")
     options.epochs, options.new_tokens, options.seed = 2, 3, 0
+    options.min_pixels, options.max_pixels = pages.budget(12).min_pixels, pages.budget(12).max_pixels
+    assert peer_sweep.page_tokens(options) == 12
     assert len(peer_sweep.train(options, rank=4)) == sweep.QUESTIONS
     saved = sorted((tmp_path / "trl" / "r4").glob("checkpoint-*/adapter_config.json"))
     assert [file.parent.name for file in saved] == ["checkpoint-2", "checkpoint-4"], "2 steps of 4 questions an epoch"
