@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,6 +112,20 @@ def test_questions_a_page() -> None:
 def test_peak_memory_is_what_an_action_held() -> None:
     held = clock.peak_above(lambda: bytes(bytearray(b"1") * (32 << 20)))
     assert held is None or 60 < held < 80
+
+
+def test_a_step_the_host_disturbed_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = iter([0.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 18.0, 18.0, 22.0, 22.0, 29.0, 29.0, 35.0])
+    monkeypatch.setattr(clock, "stolen", lambda: next(lost))
+    calls: list[int] = []
+
+    def run(step: int) -> float:
+        time.sleep(0.01)
+        calls.append(step)
+        return float(len(calls))
+
+    assert clock.in_turn({"this": run}, 4) == {"this": [3.0, 4.0, 6.0]}, "again; as it is; the best of four"
+    assert calls == [0, 1, 1, 2, 3, 3, 3, 3]
 
 
 def test_metrics(suite: Suite) -> None:
