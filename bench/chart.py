@@ -20,7 +20,7 @@ AGAINST = {
     "training": "against {peer}",
     "evaluation": "against one by one",
     "florence": "against {peer}",
-    "sweep": "against packing=off features=off",
+    "sweep": "whole commands",
 }
 
 
