@@ -41,8 +41,7 @@ def pair(suite: Suite, tokens: int, plain: str) -> list[Row]:
     own_pages(folder / "pages", tokens, counts, suite.preset)
     first = partial(peer, suite, folder, tokens) if plain == TRL else partial(command, suite, folder, tokens, plain)
     taken = {plain: clock.watched(first), DEFAULT: clock.watched(partial(command, suite, folder, tokens, DEFAULT))}
-    ranks = ", ".join(map(str, RANKS))
-    cell = f"ranks {ranks}; {tokens} tokens, {QUESTIONS} questions a page, {counts['train']} pages"
+    cell = f"{tokens} tokens, {QUESTIONS} questions a page, {counts['train']} pages"
     return [
         {
             "cell": f"{cell}, against {plain}",
@@ -121,7 +120,7 @@ SECTION = Section(
     name="sweep",
     title="A sweep as a whole",
     note=(
-        f"{len(RANKS)} ranks, {EPOCHS} epochs each, with the evaluations before and after every epoch and on test, the"
+        f"Ranks {', '.join(map(str, RANKS))}, {EPOCHS} epochs each, with the evaluations before and after every epoch and on test, the"
         " first encoding included; wall time of the command. × is the time of the first of a pair over this one's."
     ),
     columns=(
