@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--full", action="store_true", help="every cell, not only the central ones")
     parser.add_argument("--write", action="store_true", help="write benchmarks.json, .md and .svg")
     parser.add_argument("--only", nargs="+", choices=[section.name for section in SECTIONS], help="these sections")
+    parser.add_argument("--cells", metavar="NAME", help="of these, the cells that this function measures")
     parser.add_argument("--steps", type=int, default=2, help="timed steps a variant (default 2)")
     parser.add_argument("--size", choices=("mid", "tiny"), default="mid", help="tiny: the path, not the figures")
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder that --write writes to")
@@ -41,15 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
         suite = Suite(Path(folder), options.size, options.full, options.steps)
         failed = 0
         for section in chosen:
-            failed += _measured(section, suite, options.docs if options.write else None)
+            failed += _measured(section, suite, options.cells, options.docs if options.write else None)
     print(f"\n{time.perf_counter() - began:.0f} s in all{f'; {failed} cells failed' if failed else ''}")
     return 1 if failed else 0
 
 
-def _measured(section: Section, suite: Suite, docs: Path | None) -> int:
+def _measured(section: Section, suite: Suite, chosen: str | None, docs: Path | None) -> int:
     """Print, and write to `docs`, the rows of a section as they come. Returns how many of its cells failed."""
-    cells = list(section.cells(suite))
-    shown = f"{section.note}\n\n{table.head(section)}" if cells else "Only in the full suite: --full."
+    cells = [cell for cell in section.cells(suite) if chosen in (None, cell.func.__name__)]
+    shown = f"{section.note}\n\n{table.head(section)}" if cells else "None of its cells: --full, or another --cells."
     print(f"\n## {section.title}\n\n{shown}", flush=True)
     rows: list[Row] = []
     failures = 0
@@ -64,7 +65,7 @@ def _measured(section: Section, suite: Suite, docs: Path | None) -> int:
         rows += measured
         print(*(table.line(section, row) for row in measured), sep="\n", flush=True)
         if docs is not None:
-            results = table.write({section.name: rows}, SECTIONS, suite, docs)
+            results = table.write({section.name: rows}, SECTIONS, suite, docs, keep=chosen is not None)
             chart.draw(results, SECTIONS, docs / "benchmarks.svg")
         print(f"({measured[0]['cell']}: {time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)
     return failures

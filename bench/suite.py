@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import models, pages
 
 Row = dict[str, float | str | None]
-Cell = Callable[[], list[Row]]
+Cell = partial[list[Row]]
 
 
 @dataclass(frozen=True)

@@ -120,9 +120,9 @@ SECTION = Section(
     name="sweep",
     title="A sweep as a whole",
     note=(
-        f"Ranks {', '.join(map(str, RANKS))}, {EPOCHS} epochs each, with the evaluations before and after every epoch and"
-        " on test, the first encoding included; wall time of the command. × is the time of the first of a pair over this"
-        " one's."
+        f"Ranks {', '.join(map(str, RANKS))}, {EPOCHS} epochs each, with the evaluations before and after every epoch"
+        " and on test, the first encoding included; wall time of the command. × is the time of the first of a pair"
+        " over this one's."
     ),
     columns=(
         Column("cell", "sweep"),

@@ -58,17 +58,31 @@ def measured_on(suite: Suite) -> dict[str, Any]:
     }
 
 
-def write(found: Mapping[str, list[Row]], sections: Sequence[Section], suite: Suite, folder: Path) -> dict[str, Any]:
-    """Put the rows into `benchmarks.json` and the tables into `benchmarks.md`. Returns all results, old ones too."""
+def write(
+    found: Mapping[str, list[Row]], sections: Sequence[Section], suite: Suite, folder: Path, keep: bool = False
+) -> dict[str, Any]:
+    """Put the rows into `benchmarks.json` and the tables into `benchmarks.md`. Returns all results, old ones too.
+
+    `keep`: a section's other cells stay as they were, in their places.
+    """
     file = folder / "benchmarks.json"
     results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     on = measured_on(suite)
+    if keep:
+        found = {name: _together(results.get(name, {"rows": []})["rows"], rows) for name, rows in found.items()}
     notes = {section.name: section.note for section in sections}
     results |= {name: {"measured": on, "note": notes[name], "rows": rows} for name, rows in found.items() if rows}
     file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page = folder / "benchmarks.md"
     page.write_text(replaced(page.read_text(encoding="utf-8"), tables(results, sections)), encoding="utf-8")
     return results
+
+
+def _together(old: list[Row], new: list[Row]) -> list[Row]:
+    """The cells of both, a new one in the place of its old one."""
+    order = dict.fromkeys(row["cell"] for row in [*old, *new])
+    fresh = {row["cell"] for row in new}
+    return [row for cell in order for row in (new if cell in fresh else old) if row["cell"] == cell]
 
 
 def replaced(page: str, text: str) -> str:

@@ -153,6 +153,21 @@ def test_writing_twice_changes_nothing(tmp_path: Path, suite: Suite, capsys: pyt
         table.write({}, SECTIONS, suite, tmp_path)
 
 
+def test_some_cells_measured_again_leave_the_others(tmp_path: Path, suite: Suite) -> None:
+    (tmp_path / "benchmarks.md").write_text(f"{table.BEGIN}\n{table.END}\n", encoding="utf-8")
+    first = [Row(cell=name, variant=way, ms=1.0) for name in ("a", "b") for way in ("x", "y")]
+    table.write({"training": first}, SECTIONS, suite, tmp_path)
+    again = [Row(cell=name, variant="x", ms=2.0) for name in ("a", "c")]
+    rows = table.write({"training": again}, SECTIONS, suite, tmp_path, keep=True)["training"]["rows"]
+    assert [(row["cell"], row["variant"], row["ms"]) for row in rows] == [
+        ("a", "x", 2.0),
+        ("b", "x", 1.0),
+        ("b", "y", 1.0),
+        ("c", "x", 2.0),
+    ]
+    assert main(["--size", "tiny", "--only", "metrics", "--cells", "one_metric", "--docs", str(tmp_path)]) == 0
+
+
 def test_a_cell_that_fails_does_not_lose_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
