@@ -188,7 +188,7 @@ def hugging_face(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Exampl
     """Hugging Face `Trainer` on Qwen2-VL with the usual collator."""
     rows = chats([example for step in steps for example in step]).select_columns(["images", "messages"])
     trainer = _trainer(model, rows, Collator(codec.processor), folder)
-    return Peer(trainer, steps, _after_the_end(codec.end))  # type: ignore[attr-defined]  # both families' codecs have one
+    return Peer(trainer, steps, _after_the_end(codec.end))
 
 
 def florence2(
@@ -220,4 +220,4 @@ def trl(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], fold
         train_dataset=rows.select_columns(["images", "prompt", "completion"]),
         processing_class=codec.processor,
     )
-    return Peer(trainer, steps, _after_the_end(codec.end))  # type: ignore[attr-defined]  # as above
+    return Peer(trainer, steps, _after_the_end(codec.end))

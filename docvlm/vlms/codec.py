@@ -121,6 +121,7 @@ class Codec(ABC):
     budget: Budget
     processor: Any
     tokenizer: Any
+    end: int  # the token that ends an answer
     stored: Stored | None = None  # features of pages a frozen tower has seen; packed batches hold them, not pixels
     prompt: ClassVar[str]  # how a prompt is put together, for the record
 
