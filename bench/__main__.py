@@ -40,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         suite = Suite(Path(folder), options.size, options.full, options.steps)
+        names = sorted({cell.func.__name__ for section in chosen for cell in section.cells(suite)})
+        if options.cells is not None and options.cells not in names:
+            parser.error(f"--cells {options.cells}: choose from {', '.join(names)} (and more with --full)")
         failed = 0
         for section in chosen:
             failed += _measured(section, suite, options.cells, options.docs if options.write else None)

@@ -55,23 +55,17 @@ def least_disturbed(run: Callable[[], float], tries: int = 4) -> float:
     """Seconds of the first of `tries` calls that lost no more than `DISTURBED` of the processors, else of the best."""
     calls: list[tuple[float, float]] = []
     for _ in range(tries):
-        took: list[float] = []
-        lost, _ = watched(partial(_noted, run, took))
-        calls.append((lost, took[0]))
-        if lost <= DISTURBED:
+        calls.append(watched(run))
+        if calls[-1][0] <= DISTURBED:
             break
     return min(calls)[1]
 
 
-def _noted(run: Callable[[], float], took: list[float]) -> None:
-    took.append(run())
-
-
-def watched(action: Callable[[], object]) -> tuple[float, float]:
-    """The share of the processors' time that was lost to the host during `action`, and its seconds."""
-    before = stolen()
-    taken = seconds(action)
-    return (stolen() - before) / (taken * (os.cpu_count() or 1)), taken
+def watched(run: Callable[[], float]) -> tuple[float, float]:
+    """The share of the processors' time that was lost to the host during `run`, and what that returned."""
+    before, began = stolen(), time.perf_counter()
+    result = run()
+    return (stolen() - before) / ((time.perf_counter() - began) * (os.cpu_count() or 1)), result
 
 
 def stolen() -> float:

@@ -40,7 +40,8 @@ def pair(suite: Suite, tokens: int, plain: str) -> list[Row]:
     folder = suite.folder / f"sweep-{tokens}-{'trl' if plain == TRL else 'plain'}"
     own_pages(folder / "pages", tokens, counts, suite.preset)
     first = partial(peer, suite, folder, tokens) if plain == TRL else partial(command, suite, folder, tokens, plain)
-    taken = {plain: clock.watched(first), DEFAULT: clock.watched(partial(command, suite, folder, tokens, DEFAULT))}
+    runs = {plain: first, DEFAULT: partial(command, suite, folder, tokens, DEFAULT)}
+    taken = {name: clock.watched(partial(clock.seconds, run)) for name, run in runs.items()}
     cell = f"{tokens} tokens, {QUESTIONS} questions a page, {counts['train']} pages"
     return [
         {

@@ -74,6 +74,8 @@ def test_the_sweep_of_others_does_the_work_of_ours(suite: Suite, tmp_path: Path)
     options.epochs, options.new_tokens, options.seed = 2, 3, 0
     options.min_pixels, options.max_pixels = pages.budget(12).min_pixels, pages.budget(12).max_pixels
     assert peer_sweep.page_tokens(options) == 12
+    options_for_less = Namespace(**vars(options) | {"max_pixels": pages.budget(6).max_pixels})
+    assert peer_sweep.page_tokens(options_for_less) <= 6, "the budget given counts, not the checkpoint's own"
     assert len(peer_sweep.train(options, rank=4)) == sweep.QUESTIONS
     saved = sorted((tmp_path / "trl" / "r4").glob("checkpoint-*/adapter_config.json"))
     assert [file.parent.name for file in saved] == ["checkpoint-2", "checkpoint-4"], "2 steps of 4 questions an epoch"
@@ -166,6 +168,8 @@ def test_some_cells_measured_again_leave_the_others(tmp_path: Path, suite: Suite
         ("c", "x", 2.0),
     ]
     assert main(["--size", "tiny", "--only", "metrics", "--cells", "one_metric", "--docs", str(tmp_path)]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["--only", "metrics", "--cells", "one_metrics"])
 
 
 def test_a_cell_that_fails_does_not_lose_the_others(
