@@ -11,10 +11,11 @@ import torch
 from runs import result, train
 from tiny import load
 from torch import Tensor
+from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
 from docvlm.data.generated import documents
 from docvlm.errors import DocvlmError
-from docvlm.training.files import read_json
+from docvlm.training.files import read_json, write_json
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Stored, as_tensor
 from docvlm.vlms.features import FeatureStore
@@ -158,7 +159,9 @@ def test_a_run_fills_the_store_and_the_next_one_reads_it(tmp_path: Path, monkeyp
     train(tmp_path / "outputs" / "one", *keys)
     sizes = {path: path.stat().st_size for path in Path("kept").rglob("*.safetensors")}
     assert sizes and read_json(tmp_path / "outputs" / "one" / "manifest.json")["features"] == "on"
-    train(tmp_path / "outputs" / "two", *keys, "lora.r=2")
+    with monkeypatch.context() as patched:
+        patched.setattr(Qwen2VLModel, "get_image_features", None)  # not one page of train, val or test is encoded again
+        train(tmp_path / "outputs" / "two", *keys, "lora.r=2")
     assert {path: path.stat().st_size for path in Path("kept").rglob("*.safetensors")} == sizes
     plain = tmp_path / "outputs" / "plain"
     train(plain, "features=off", "packing=off", "rerun=true")
@@ -188,6 +191,22 @@ def test_auto_says_what_it_chose_and_a_learning_tower_is_not_stored(
         train(tmp_path / "outputs" / "refused", "freeze=0", "features=on")
 
 
+def test_auto_believes_an_earlier_run_where_that_is_decisive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pages are few, and a cell of a sweep that encoded some only for their time would notice."""
+    monkeypatch.chdir(tmp_path)
+    train(tmp_path / "outputs" / "first", "features_folder=kept")
+    assert "to encode, " in capsys.readouterr().out
+    (costs,) = Path("kept").rglob("encoding.json")
+    (machine,) = read_json(costs)
+    for said, again in ((1000.0, False), (0.0, True)):
+        write_json(costs, {machine: said, "another machine": 2.0})
+        train(tmp_path / "outputs" / f"after {said}", "features_folder=kept", "rerun=true")
+        assert ("1000000.0 ms to encode (in an earlier run), " in capsys.readouterr().out) is not again
+        assert (read_json(costs)[machine] != said) is again and read_json(costs)["another machine"] == 2.0
+
+
 def test_a_feature_is_found_by_what_the_tower_computed_in(tmp_path: Path) -> None:
     """CUDA's autocast makes norms in float32, and Florence-2's tower ends with one."""
     stored = Stored(FeatureStore(tmp_path, 2**20), torch.bfloat16, torch.float32)
@@ -197,6 +216,15 @@ def test_a_feature_is_found_by_what_the_tower_computed_in(tmp_path: Path) -> Non
     found = stored.features([name], stored.training)
     assert found is not None and found[0].dtype == torch.float32
     assert stored.features([name], stored.evaluation) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_auto_measures_on_the_gpu_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(tmp_path / "outputs" / "auto", "features_folder=kept", "trainer.accelerator=gpu")
+    (costs,) = Path("kept").rglob("encoding.json")
+    assert list(read_json(costs)) == [torch.cuda.get_device_name()]
 
 
 @pytest.mark.gpu

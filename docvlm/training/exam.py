@@ -13,7 +13,7 @@ import torch
 
 from docvlm.evaluation import records
 from docvlm.evaluation.predict import answer
-from docvlm.training import ranks
+from docvlm.training import features, ranks
 from docvlm.training.epochs import table
 from docvlm.training.evaluation import Evaluation, judge
 from docvlm.training.fit import Learned, answering
@@ -37,11 +37,13 @@ def test(run: Run, learned: Learned) -> Evaluation:
         attn=cfg.model.attn,
         offline=cfg.offline,
     )
+    features.share(run, vlm)
     if learned.trainer.world_size > 1:
         return _with_all_devices(run, learned, vlm)
     began = time.perf_counter()
     vlm.to(learned.trainer.strategy.root_device)
     predictions = answer(vlm, run.data, run.data.test, run.folder.predictions, lambda done, all: run.stop.check())
+    features.flush(vlm.codec)
     seconds = time.perf_counter() - began
     return Evaluation(tuple(predictions), *judge(predictions, run.data.metrics), None, seconds)
 
@@ -50,6 +52,7 @@ def _with_all_devices(run: Run, learned: Learned, vlm: VLM) -> Evaluation:
     """Every device answers its share. Unlike the answers of one device, these are written at the end only."""
     module = answering(run, vlm, run.stop)
     learned.trainer.test(module, datamodule=run.data, verbose=False)
+    features.flush(vlm.codec)
     assert module.evaluation is not None
     if ranks.is_main():
         run.folder.predictions.unlink(missing_ok=True)

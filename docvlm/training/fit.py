@@ -70,7 +70,6 @@ def fit(run: Run) -> Learned:
     """Evaluate before training, learn, evaluate after every epoch; `best/` and `epochs.csv` are what stays."""
     _quiet()
     assert run.vlm is not None
-    features.attach(run)
     module = answering(run, run.vlm, run.stop)
     epochs, best = EpochTable(run.folder.epochs), BestCheckpoint(run.folder.best)
     last = LastCheckpoint(run.folder.last, run.identity.run, run.cfg.trainer.checkpoint_every_n_steps)
@@ -80,6 +79,7 @@ def fit(run: Run) -> Learned:
     trainer = _trainer(run, [*own, *build.callbacks(run.cfg.callbacks), last])
     if isinstance(trainer.strategy, FSDPStrategy):
         raise DocvlmError("trainer=fsdp: best/ cannot be saved from sharded weights yet; use trainer=ddp or one device")
+    features.attach(run, trainer.strategy.root_device)
     device = trainer.strategy.root_device.type
     if device != "cpu":  # where there is no choice
         entropy = losses.describe(device, features.training_dtype(run.cfg, run.vlm))

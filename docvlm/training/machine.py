@@ -56,6 +56,13 @@ def hardware(accelerator: str) -> dict[str, Any]:
     return found
 
 
+def name(accelerator: str) -> str:
+    """What a timing depends on, in words: the GPU, or the processor and its threads."""
+    if accelerator == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
 def git_commit() -> str | None:
     """Commit of the checkout this package lies in, with "+changes" where files differ; None outside a checkout."""
     here = Path(__file__).resolve().parent
