@@ -12,13 +12,14 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
 from transformers.utils import logging
 
 from bench import chart, evaluation, florence, growth, metrics, sweep, table, training
-from bench.suite import Row, Section, Suite
+from bench.suite import Cell, Row, Section, Suite
 
 SECTIONS = [module.SECTION for module in (training, evaluation, florence, sweep, growth, metrics)]
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -30,7 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--full", action="store_true", help="every cell, not only the central ones")
     parser.add_argument("--write", action="store_true", help="write benchmarks.json, .md and .svg")
     parser.add_argument("--only", nargs="+", choices=[section.name for section in SECTIONS], help="these sections")
-    parser.add_argument("--cells", metavar="NAME", help="of these, the cells that this function measures")
+    parser.add_argument(
+        "--cells",
+        nargs="+",
+        default=[],
+        metavar="WORD",
+        help="of these, the cells that a function measures, and with what: frozen_tower 2048 DocVQA",
+    )
     parser.add_argument("--steps", type=int, default=2, help="timed steps a variant (default 2)")
     parser.add_argument("--size", choices=("mid", "tiny"), default="mid", help="tiny: the path, not the figures")
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder that --write writes to")
@@ -40,9 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         suite = Suite(Path(folder), options.size, options.full, options.steps)
-        names = sorted({cell.func.__name__ for section in chosen for cell in section.cells(suite)})
-        if options.cells is not None and options.cells not in names:
-            parser.error(f"--cells {options.cells}: choose from {', '.join(names)} (and more with --full)")
+        known = [_words(cell) for section in chosen for cell in section.cells(suite)]
+        if options.cells and not any(words >= set(options.cells) for words in known):
+            said = " ".join(options.cells)
+            choices = ", ".join(sorted(set().union(*known)))
+            parser.error(f"--cells {said}: no cell has all of it; words are {choices} (and more with --full)")
         failed = 0
         for section in chosen:
             failed += _measured(section, suite, options.cells, options.docs if options.write else None)
@@ -50,9 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _measured(section: Section, suite: Suite, chosen: str | None, docs: Path | None) -> int:
+def _words(cell: Cell) -> set[str]:
+    """What a cell is chosen by: the function that measures it, and what that is called with."""
+    return {cell.func.__name__, *map(str, cell.args[1:])}
+
+
+def _measured(section: Section, suite: Suite, chosen: Sequence[str], docs: Path | None) -> int:
     """Print, and write to `docs`, the rows of a section as they come. Returns how many of its cells failed."""
-    cells = [cell for cell in section.cells(suite) if chosen in (None, cell.func.__name__)]
+    cells = [cell for cell in section.cells(suite) if _words(cell) >= set(chosen)]
     shown = f"{section.note}\n\n{table.head(section)}" if cells else "None of its cells: --full, or another --cells."
     print(f"\n## {section.title}\n\n{shown}", flush=True)
     rows: list[Row] = []
@@ -68,7 +82,7 @@ def _measured(section: Section, suite: Suite, chosen: str | None, docs: Path | N
         rows += measured
         print(*(table.line(section, row) for row in measured), sep="\n", flush=True)
         if docs is not None:
-            results = table.write({section.name: rows}, SECTIONS, suite, docs, keep=chosen is not None)
+            results = table.write({section.name: rows}, SECTIONS, suite, docs, keep=bool(chosen))
             chart.draw(results, SECTIONS, docs / "benchmarks.svg")
         print(f"({measured[0]['cell']}: {time.perf_counter() - began:.0f} s)", file=sys.stderr, flush=True)
     return failures

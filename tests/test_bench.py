@@ -134,6 +134,14 @@ def test_a_step_the_host_disturbed_is_taken_again(monkeypatch: pytest.MonkeyPatc
     assert calls == [0, 1, 1, 2, 3, 3, 3, 3]
 
 
+def test_a_sweep_is_taken_again_until_the_host_took_as_much_as_from_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([5.0, 6.0, 7.0, 8.0, 9.0])
+    shares = iter([0.3, 0.0, 0.12, 0.3, 0.2])
+    monkeypatch.setattr(clock, "watched", lambda run: (next(shares), run()))
+    assert clock.alike_disturbed(lambda: next(seconds), 0.07) == (0.12, 7.0), "neither less disturbed nor more"
+    assert clock.alike_disturbed(lambda: next(seconds), 0.9, tries=2) == (0.3, 8.0), "the nearest of all tries"
+
+
 def test_metrics(suite: Suite) -> None:
     (row,) = metrics.one_metric(suite, "anls", 50)
     assert 0 < float(row["score"] or 0) < 1 and metrics.pairs(9, "tiny") == metrics.pairs(9, "tiny")
@@ -157,7 +165,9 @@ def test_writing_twice_changes_nothing(tmp_path: Path, suite: Suite, capsys: pyt
         table.write({}, SECTIONS, suite, tmp_path)
 
 
-def test_some_cells_measured_again_leave_the_others(tmp_path: Path, suite: Suite) -> None:
+def test_some_cells_measured_again_leave_the_others(
+    tmp_path: Path, suite: Suite, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "benchmarks.md").write_text(f"{table.BEGIN}\n{table.END}\n", encoding="utf-8")
     first = [Row(cell=name, variant=way, ms=1.0) for name in ("a", "b") for way in ("x", "y")]
     table.write({"training": first}, SECTIONS, suite, tmp_path)
@@ -169,9 +179,12 @@ def test_some_cells_measured_again_leave_the_others(tmp_path: Path, suite: Suite
         ("b", "y", 1.0),
         ("c", "x", 2.0),
     ]
-    assert main(["--size", "tiny", "--only", "metrics", "--cells", "one_metric", "--docs", str(tmp_path)]) == 0
+    assert main(["--size", "tiny", "--only", "metrics", "--cells", "one_metric", "anls"]) == 0
+    shown = capsys.readouterr().out
+    assert "| anls |" in shown and "| f1 |" not in shown
     with pytest.raises(SystemExit, match="2"):
-        main(["--only", "metrics", "--cells", "one_metrics"])
+        main(["--only", "metrics", "--cells", "one_metric", "anlss"])
+    assert "no cell has all of it; words are anls, " in capsys.readouterr().err
 
 
 def test_a_cell_that_fails_does_not_lose_the_others(
