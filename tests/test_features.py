@@ -205,6 +205,19 @@ def test_auto_believes_an_earlier_run_where_that_is_decisive(
         train(tmp_path / "outputs" / f"after {said}", "features_folder=kept", "rerun=true")
         assert ("1000000.0 ms to encode (in an earlier run), " in capsys.readouterr().out) is not again
         assert (read_json(costs)[machine] != said) is again and read_json(costs)["another machine"] == 2.0
+    costs.write_text('{"a machine": []}', encoding="utf-8")
+    with pytest.raises(DocvlmError, match=r"encoding.json: no times of encoding .* delete it"):
+        train(tmp_path / "outputs" / "damaged", "features_folder=kept", "rerun=true")
+
+
+def test_a_gpu_too_small_for_the_trial_pages_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("docvlm.training.features._measure", full)
+    with pytest.raises(DocvlmError, match=r"out of memory: 8 pages encoded .* the budget"):
+        train(tmp_path / "outputs" / "small")
 
 
 def test_a_feature_is_found_by_what_the_tower_computed_in(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def _measure(run: Run, vlm: VLM, stored: Stored) -> None:
     _seconds(vlm, stored.training, stored, pages)
     reading = _seconds(vlm, stored.training, stored, pages) / len(pages)
     file, where = stored.store.folder / COSTS, machine.name(vlm.device.type)
-    known = read_json(file) if file.exists() else {}
+    known = _known(file)
     earlier = DECISIVE * reading < known.get(where, 0.0)
     if not earlier:
         few = pages[:ENCODED]
@@ -113,6 +113,16 @@ def _measure(run: Run, vlm: VLM, stored: Stored) -> None:
     run.console.print(
         f"features={run.features} (auto: a page takes {encoding}, {1000 * reading:.1f} ms to read)", highlight=False
     )
+
+
+def _known(file: Path) -> dict[str, float]:
+    """Seconds a page takes to encode, by machine. Raises `DocvlmError` where the file holds anything else."""
+    if not file.exists():
+        return {}
+    try:
+        return {name: float(seconds) for name, seconds in json.loads(file.read_text(encoding="utf-8")).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DocvlmError(f"{file}: no times of encoding ({error}); delete it, and they are taken again") from error
 
 
 def _seconds(vlm: VLM, training: str, kept: Stored | None, some: list[Example]) -> float:

@@ -79,7 +79,10 @@ def fit(run: Run) -> Learned:
     trainer = _trainer(run, [*own, *build.callbacks(run.cfg.callbacks), last])
     if isinstance(trainer.strategy, FSDPStrategy):
         raise DocvlmError("trainer=fsdp: best/ cannot be saved from sharded weights yet; use trainer=ddp or one device")
-    features.attach(run, trainer.strategy.root_device)
+    try:
+        features.attach(run, trainer.strategy.root_device)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(f"{features.TRIAL} pages encoded to see how long that takes: {error}") from error
     device = trainer.strategy.root_device.type
     if device != "cpu":  # where there is no choice
         entropy = losses.describe(device, features.training_dtype(run.cfg, run.vlm))
