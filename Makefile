@@ -70,7 +70,7 @@ base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
 bench: $(STAMP) ## speed and memory against others' trainers, central cells; 11 minutes on two cores
 	$(BIN)/python -m bench
 
-bench-full: $(STAMP) ## every cell of the benchmark suite, an hour and a half; `python -m bench --full --write` keeps the figures
+bench-full: $(STAMP) ## every cell of the benchmark suite, which takes hours; `python -m bench --full --write` keeps the figures
 	$(BIN)/python -m bench --full
 
 bench-gpu: $(STAMP) ## time, MFU and memory at full size on one CUDA GPU, in at most 9 minutes (figures in outputs/bench-gpu)
