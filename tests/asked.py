@@ -12,7 +12,7 @@ from PIL import Image
 from tiny import Paper, load
 
 from docvlm.serving import reader
-from docvlm.serving.pdf import DPI
+from docvlm.data.pdf import DPI
 from docvlm.vlms import embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget

@@ -165,5 +165,5 @@ def test_an_unreadable_question_file_is_named(tmp_path: Path, monkeypatch: pytes
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refused)  # root may read anything, so the mode bits cannot be used here
-    with pytest.raises(DocvlmError, match=r"qa\.jsonl: Permission denied"):
+    with pytest.raises(DocvlmError, match=r"qa\.jsonl: cannot be read \(Permission denied\)"):
         Folder(str(folder)).setup()

@@ -7,7 +7,7 @@ itself, so records are cheap to shuffle, split, hash and send to a worker, and a
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Example:
 
     `document` groups questions: splits, limits and intervals never cut a document in two. `benchmark` is the label a
     result carries (`docvqa`, or `docvqa-generated` where the pages were drawn). `instruction` is the benchmark's own
-    wording that follows the question for families that take one.
+    wording that follows the question for families that take one. `where` is the file and line it was read from, ""
+    for a drawn page; it is for messages and no part of what an example is.
     """
 
     question_id: str
@@ -46,6 +47,7 @@ class Example:
     instruction: str = ""
     question_types: tuple[str, ...] = ()
     document_type: str = ""
+    where: str = field(default="", compare=False)
 
     @property
     def target(self) -> str:

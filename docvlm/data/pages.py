@@ -1,4 +1,4 @@
-"""Pages that live in a file or in a row of an Arrow table: opened lazily, checked cheaply, decoded upright and RGB.
+"""Pages in a file, in memory or in a row of an Arrow table: opened lazily, checked cheaply, decoded upright and RGB.
 
 A page is a locator of a few dozen bytes, because it travels to data-loader workers and back with every batch; the
 pixels are read where they are used. `check` looks at the header and the last bytes only (about 0.5 ms a page): that
@@ -9,6 +9,7 @@ found when it is decoded, as a `DocvlmError` that names it. Pillow's decompressi
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,12 +31,16 @@ ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What the last bytes of a complete file hold. Other formats are decoded to be checked."""
 
 ORIENTATION_TAG = 0x0112
+_SUBFILE_TYPE, _REDUCED_OR_MASK = 0x00FE, 0b101  # TIFF 6.0, NewSubfileType: bit 0 a smaller copy, bit 2 a mask
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, Image.DecompressionBombError)
 """Everything Pillow's decoders raise on damaged bytes (a truncated PNG is a SyntaxError there)."""
 
 
 class StoredPage(Protocol):
-    """A page whose encoded bytes exist somewhere."""
+    """A page whose encoded bytes exist somewhere. `number` counts the pages of its file from 1; 0: it is the only one.
+
+    `size` is (width, height) in pixels, upright; it and `digest` are filled in by the loader.
+    """
 
     @property
     def name(self) -> str: ...
@@ -46,6 +51,9 @@ class StoredPage(Protocol):
     @property
     def digest(self) -> str: ...
 
+    @property
+    def number(self) -> int: ...
+
     def stream(self) -> BinaryIO: ...
 
     def open(self) -> Image.Image: ...
@@ -53,15 +61,17 @@ class StoredPage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FilePage:
-    """A page in an image file. `size` (width, height; upright) and `digest` are filled in by the loader."""
+    """A page in an image file, or one of the pages of a TIFF."""
 
     path: str
     size: tuple[int, int] | None = None
     digest: str = ""
+    number: int = 0
 
     @property
     def name(self) -> str:
-        return self.path
+        """The file; of several pages, with the fragment that PDF readers know."""
+        return f"{self.path}#page={self.number}" if self.number else self.path
 
     def stream(self) -> BinaryIO:
         """The encoded bytes. Raises `DocvlmError` if the file cannot be read."""
@@ -77,6 +87,24 @@ class FilePage:
 
 
 @dataclass(frozen=True, slots=True)
+class BytesPage:
+    """An image file that is in memory."""
+
+    name: str
+    data: bytes
+    size: tuple[int, int] | None = None
+    digest: str = ""
+    number: int = 0
+
+    def stream(self) -> BinaryIO:
+        """The encoded bytes."""
+        return io.BytesIO(self.data)
+
+    def open(self) -> Image.Image:
+        return decode(self)
+
+
+@dataclass(frozen=True, slots=True)
 class ArrowPage:
     """A page in an Arrow file (memory-mapped): a `datasets` image struct or plain bytes in `column` of `row`."""
 
@@ -86,6 +114,7 @@ class ArrowPage:
     column: str = "image"
     size: tuple[int, int] | None = None
     digest: str = ""
+    number: int = 0
 
     def stream(self) -> BinaryIO:
         """The encoded bytes, without a copy. Raises `DocvlmError` if the row holds none."""
@@ -124,6 +153,8 @@ def decode(page: StoredPage) -> Image.Image:
     with page.stream() as stream:
         image = _opened(page, stream)
         try:
+            if page.number:
+                image.seek(frames(image)[page.number - 1])
             return upright(image)
         except DECODING_ERRORS as error:
             raise _broken(page, error) from error
@@ -135,24 +166,64 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def check(page: StoredPage) -> tuple[int, int]:
-    """Upright (width, height) of a page after looking at its header and its last bytes. Raises as `decode` does."""
+    """Upright (width, height) of a page after looking at its header and its last bytes.
+
+    Raises as `decode` does, and where the file holds several pages.
+    """
+    (size,) = sizes(page, most=1)
+    return size
+
+
+def sizes(page: StoredPage, most: int | None = None) -> list[tuple[int, int]]:
+    """Upright (width, height) of every page of an image file, after looking at its headers and its last bytes.
+
+    A TIFF may hold several pages; its thumbnails and masks are none. Raises `DocvlmError` for an animation, which has
+    frames and no pages, for more than `most` pages, and as `decode` does.
+    """
     with page.stream() as stream:
         image = _opened(page, stream)
-        width, height = image.size
         try:
-            if _lies_on_its_side(image):
-                width, height = height, width
             if not _complete(stream, image.format or ""):
                 image.load()
+            pages = frames(image)
+            if most is not None and len(pages) > most:
+                raise DocvlmError(f"page {page.name}: a TIFF of {len(pages)} pages; save it as one image a page")
+            return [_size(image, frame) for frame in pages]
         except DECODING_ERRORS as error:
             raise _broken(page, error) from error
-    return width, height
+
+
+def frames(image: Image.Image) -> list[int]:
+    """Which frames of an opened file are its pages, counted from 0. Raises `ValueError` for an animation."""
+    count = int(getattr(image, "n_frames", 1))
+    if count == 1 or image.format == "MPO":  # a photograph with its preview
+        return [0]
+    if image.format != "TIFF":
+        raise ValueError(f"an animated {image.format} of {count} frames; save the frame you mean as an image")
+    pages = []
+    for frame in range(count):
+        image.seek(frame)
+        kind = image.tag_v2.get(_SUBFILE_TYPE, 0)  # type: ignore[attr-defined]  # a TIFF has tags
+        if not kind & _REDUCED_OR_MASK:
+            pages.append(frame)
+    image.seek(0)
+    return pages or [0]
+
+
+def _size(image: Image.Image, frame: int) -> tuple[int, int]:
+    if image.tell() != frame:
+        image.seek(frame)
+    width, height = _not_too_thin(image)
+    return (height, width) if _lies_on_its_side(image) else (width, height)
 
 
 def digest(page: StoredPage) -> str:
     """Hash of the encoded bytes: the identity of a page where no document id is given. Reads the whole file."""
     with page.stream() as stream:
-        return hashlib.blake2b(stream.read(), digest_size=16).hexdigest()
+        content = hashlib.blake2b(stream.read(), digest_size=16)
+    if page.number:
+        content.update(f"#page={page.number}".encode())
+    return content.hexdigest()
 
 
 def _opened(page: StoredPage, stream: BinaryIO) -> Image.Image:
@@ -161,14 +232,17 @@ def _opened(page: StoredPage, stream: BinaryIO) -> Image.Image:
     stream.seek(0)
     try:
         image = Image.open(stream)
+        _not_too_thin(image)
     except DECODING_ERRORS as error:
         raise _broken(page, error) from error
+    return image
+
+
+def _not_too_thin(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise DocvlmError(
-            f"page {page.name}: {width} x {height} px, sides differ more than {MAX_ASPECT} times; crop or split it"
-        )
-    return image
+        raise ValueError(f"{width} x {height} px, sides differ more than {MAX_ASPECT} times; crop or split it")
+    return width, height
 
 
 def _lies_on_its_side(image: Image.Image) -> bool:

@@ -1,79 +1,152 @@
 """Bad rows: named, counted and written to a report; never dropped silently, never fatal one by one.
 
-More bad rows than good ones mean a wrong file rather than a bad row, so that is an error. The report is one JSON
-object a line: `where`, `question_id`, `reason`; it is written in one piece, only if there is something to report.
+A row is bad if it has no text where text must be, its page is missing or broken, or the model that is to be asked
+cannot take it. More bad rows than good ones mean a wrong file rather than a bad row, so that is an error. The report is
+one JSON object a line: `where`, `question_id`, `reason`, `kind`; it is written in one piece, only if there is something
+to report.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from docvlm.data.example import Example, Page
-from docvlm.data.pages import ArrowPage, FilePage, StoredPage, check
+from docvlm.data.lines import dumps
+from docvlm.data.pages import StoredPage, check
 from docvlm.data.rows import BadRow, Row
+from docvlm.data.stored import STORED
 from docvlm.errors import DocvlmError
 
 log = logging.getLogger(__name__)
 
+Refusal = Callable[[Example], BadRow | None]
+KINDS = 4  # kinds of reasons that a line names
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One row that was left out, and why."""
+    """One row that was left out, and why. `kind` is the reason without what is of this row only."""
 
     where: str
     question_id: str
     reason: str
+    kind: str = ""
 
 
 class Quarantine:
-    """Collects rejected rows of one data set, over all its splits. `report` is the JSONL file to write, if any."""
+    """Collects rejected rows of one data set, over all its splits. `report` is the JSONL file to write, if any.
+
+    `refusal` is what the model that will be asked says of an example before anything of it is opened. `read` counts
+    rows, `merged` those that repeat another.
+    """
 
     def __init__(self, report: Path | None = None) -> None:
         self.report = report
-        self.rejected: list[Rejected] = []
+        self.refusal: Refusal | None = None
+        self.merged = 0
+        self._good = 0
+        self._rejected: dict[Rejected, None] = {}
 
-    def examples(self, rows: Iterable[Row], read: Callable[[Row], Example], source: str) -> list[Example]:
+    @property
+    def rejected(self) -> list[Rejected]:
+        return list(self._rejected)
+
+    @property
+    def read(self) -> int:
+        return self._good + self.merged + len(self._rejected)
+
+    def examples(
+        self, rows: Iterable[Row], read: Callable[[Row], Example], source: str, *, once: bool = False
+    ) -> list[Example]:
         """Good rows as examples, in order; bad ones are collected and reported.
 
-        A row is bad if `read` raises `BadRow`, its page is missing or broken, or its question id was used before.
-        Pages with one name become one object. Raises `DocvlmError` if nothing is left or more rows are bad than good.
+        A row is bad if `read` raises `BadRow`, its page is missing or broken, the model refuses it, or its question id
+        was used before. With `once`, rows equal in page, question and accepted answers are one question. Pages with one
+        name become one object. Raises `DocvlmError` if nothing is left or more rows are bad than good.
         """
         good: list[Example] = []
         bad: list[Rejected] = []
         ids: dict[str, str] = {}
+        repeats: dict[object, str] = {}
+        merged: list[str] = []
         pages = _Pages()
         for row in rows:
-            question_id = str(row.values.get("question_id", row.values.get("questionId", "")))
+            question_id = _id(row)
             try:
                 if row.fault:
-                    raise BadRow(row.fault)
+                    raise BadRow(row.fault, row.kind)
                 example = read(row)
                 question_id = example.question_id
+                content = _content(example)
+                if once and content in repeats:
+                    merged.append(f"{row.where} repeats {repeats[content]}")
+                    continue
                 if question_id in ids:
-                    raise BadRow(f"question id {question_id!r} was used before, in {ids[question_id]}")
-                good.append(replace(example, pages=tuple(pages.checked(page) for page in example.pages)))
-                ids[question_id] = row.where
+                    raise BadRow(
+                        f"question id {question_id!r} was used before, in {ids[question_id]}", "question id used"
+                    )
+                example = replace(example, pages=tuple(map(pages.checked, example.pages)), where=row.where)
+                if self.refusal is not None and (refused := self.refusal(example)) is not None:
+                    raise refused
+                good.append(example)
+                ids[question_id] = repeats[content] = row.where
             except BadRow as reason:
-                bad.append(Rejected(row.where, question_id, str(reason)))
-        self._settle(good, bad, source)
+                bad.append(Rejected(row.where, question_id, str(reason), reason.kind))
+        self._good += len(good)
+        self._merge(merged, source)
+        self._settle(len(good), bad, source)
         return good
 
-    def _settle(self, good: list[Example], bad: list[Rejected], source: str) -> None:
+    def reject(self, rows: Sequence[Row], of: int, source: str) -> None:
+        """Rows whose split nobody knows, out of `of` in all. Raises `DocvlmError` if they are more than half."""
+        self._settle(of - len(rows), [Rejected(row.where, _id(row), row.fault, row.kind) for row in rows], source)
+
+    def leave_out(self, examples: Sequence[Example], reasons: Mapping[Page, str], source: str) -> list[Example]:
+        """The examples whose pages have no reason to be left out; the others are rejected."""
+        kept, bad = [], []
+        for example in examples:
+            reason = next((reasons[page] for page in example.pages if page in reasons), None)
+            if reason is None:
+                kept.append(example)
+            else:
+                bad.append(Rejected(example.where, example.question_id, reason, "page cannot be decoded"))
+        self._good -= len(bad)
+        self._settle(len(kept), bad, source)
+        return kept
+
+    def __str__(self) -> str:
+        """How many rows there were, and what became of those that are not asked."""
+        kinds = Counter(entry.kind for entry in self._rejected).most_common()
+        named = ", ".join(f"{count} {kind}" for kind, count in kinds[:KINDS])
+        more = f", {sum(count for _, count in kinds[KINDS:])} for other reasons" if len(kinds) > KINDS else ""
+        left = f"{len(self._rejected)} left out ({named}{more})" if kinds else "none left out"
+        repeated = f"{self.merged} merged as repeats" if self.merged else "none repeated"
+        listed = f"; all in {self.report}" if kinds and self.report else ""
+        return f"rows: {self.read} read, {left}, {repeated}{listed}"
+
+    def _merge(self, merged: Sequence[str], source: str) -> None:
+        if merged:
+            self.merged += len(merged)
+            log.warning("%s: %d rows repeat another and are counted once; first: %s", source, len(merged), merged[0])
+
+    def _settle(self, good: int, bad: list[Rejected], source: str) -> None:
         if not good and not bad:
             raise DocvlmError(f"{source}: no questions in it; check that it is the file you mean")
-        if bad:
-            self.rejected.extend(entry for entry in bad if entry not in self.rejected)
-            self._write()
-            first = f"first: {bad[0].where}: {bad[0].reason}"
-            listed = f" (all in {self.report})" if self.report else ""
-            if len(bad) > len(good):
-                raise DocvlmError(f"{source}: {len(bad)} of {len(good) + len(bad)} rows are bad; {first}{listed}")
-            log.warning("quarantined %d of %d rows of %s; %s%s", len(bad), len(good) + len(bad), source, first, listed)
+        if not bad:
+            return
+        self._rejected.update(dict.fromkeys(bad))
+        self._write()
+        first = f"first: {bad[0].where}: {bad[0].reason}"
+        listed = f" (all in {self.report})" if self.report else ""
+        if len(bad) > good:
+            raise DocvlmError(f"{source}: {len(bad)} of {good + len(bad)} rows are bad; {first}{listed}")
+        log.warning("quarantined %d of %d rows of %s; %s%s", len(bad), good + len(bad), source, first, listed)
 
     def _write(self) -> None:
         """Replace the report in one step, so that a reader or a second process never sees half of it."""
@@ -82,11 +155,23 @@ class Quarantine:
         part = self.report.with_name(f"{self.report.name}.{os.getpid()}.part")
         try:
             self.report.parent.mkdir(parents=True, exist_ok=True)
-            lines = (json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in self.rejected)
-            part.write_text("".join(lines), encoding="utf-8")
+            part.write_text("".join(dumps(asdict(entry)) + "\n" for entry in self._rejected), encoding="utf-8")
             part.replace(self.report)
         except OSError as error:
             raise DocvlmError(f"cannot write the quarantine report {self.report}: {error.strerror}") from error
+
+
+def _id(row: Row) -> str:
+    """What a row that may be bad says its id is."""
+    for name in ("question_id", "questionId", "id"):
+        if name in row.values and row.values[name] is not None:
+            return str(row.values[name])
+    return ""
+
+
+def _content(example: Example) -> tuple[object, ...]:
+    """What makes two rows one question: page, question, accepted answers. A copy of a page's file is another page."""
+    return (*(page.name for page in example.pages), example.question, example.answers)
 
 
 class _Pages:
@@ -96,14 +181,14 @@ class _Pages:
         self.known: dict[str, StoredPage | str] = {}
 
     def checked(self, page: Page) -> StoredPage:
-        if not isinstance(page, (FilePage, ArrowPage)):
+        if not isinstance(page, STORED):
             raise TypeError(f"only stored pages can be checked, not {type(page).__name__}")
         if page.name not in self.known:
             try:
-                self.known[page.name] = replace(page, size=check(page))
+                self.known[page.name] = page if page.size is not None else replace(page, size=check(page))
             except DocvlmError as error:
                 self.known[page.name] = str(error)
         known = self.known[page.name]
         if isinstance(known, str):
-            raise BadRow(known)
-        return known
+            raise BadRow(known, "page cannot be read")
+        return cast("StoredPage", known)

@@ -1,9 +1,13 @@
-"""Examples from `data.source`: recognised once, each published split read once, bad rows quarantined, twins joined."""
+"""Examples from `data.source`: recognised once, each published split read once, bad rows quarantined, twins joined.
+
+Rows of own pages that are equal in page, question and accepted answers are one question; what a publisher numbered
+apart stays apart.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 
@@ -57,7 +61,25 @@ class Reader:
     @cached_property
     def has_splits(self) -> bool:
         """Whether the source says which questions are for what."""
-        return self.source.layout is not sources.Layout.FOLDER or records.has_splits(self.source.path)
+        if self.source.layout is not sources.Layout.FOLDER:
+            return True
+        return records.WHOLE not in self.own.files or self._whole.marked
+
+    @cached_property
+    def own(self) -> records.QuestionFiles:
+        """The question files of own pages, and those that are not read."""
+        return records.question_files(self.source.path)
+
+    @cached_property
+    def _whole(self) -> records.OwnRows:
+        """The file that holds all splits of own pages. Its rows that name no split are rejected, once."""
+        found = records.read(self.own.files[records.WHOLE], self.source.path)
+        if not found.marked:
+            return found
+        lost = [row for row in found.rows if not row.split]
+        if lost:
+            self.quarantine.reject(lost, len(found.rows), str(self.source))
+        return replace(found, rows=[row for row in found.rows if row.split])
 
     def examples(self, split: Public | None) -> list[Example]:
         """Examples of a published split (None: everything), empty if the source has no such split."""
@@ -66,18 +88,30 @@ class Reader:
         return self._read[split]
 
     def _examples(self, split: Public | None) -> list[Example]:
-        read: Callable[[Row], Example] = self.benchmark.example
-        if self.source.layout is sources.Layout.FOLDER:
-            rows, read = records.rows(self.source.path, split), records.example
-        elif split is None:
-            raise ValueError(f"a {self.source.layout.value} is read split by split")
-        else:
-            rows = sources.rows(self.source, self.benchmark, split, self.offline)
+        own = self.source.layout is sources.Layout.FOLDER
+        read: Callable[[Row], Example] = records.example if own else self.benchmark.example
+        rows = self._own_rows(split) if own else self._published(split)
         if rows is None:
             return []
         where = f"{self.source} ({split})" if split else str(self.source)
-        examples, joined = grouped(self.quarantine.examples(rows, read, where))
+        examples, joined = grouped(self.quarantine.examples(rows, read, where, once=own))
         if joined:
             one, other = next(iter(joined.items()))
             log.warning("%s: %d documents share a page and go together: %s = %s", where, len(joined), one, other)
         return [replace(e, benchmark=self.label, instruction=self.benchmark.instruction) for e in examples]
+
+    def _published(self, split: Public | None) -> Iterable[Row] | None:
+        if split is None:
+            raise ValueError(f"a {self.source.layout.value} is read split by split")
+        return sources.rows(self.source, self.benchmark, split, self.offline)
+
+    def _own_rows(self, split: Public | None) -> Iterable[Row] | None:
+        """Rows of one split, or of all; None where there are none."""
+        files = self.own.files
+        if records.WHOLE not in files:
+            wanted = [name for name in files if split in (None, name)]
+            found = [records.read(files[name], self.source.path, name).rows for name in wanted]
+            return [row for rows in found for row in rows] or None
+        if split is None:
+            return self._whole.rows
+        return [row for row in self._whole.rows if row.split == split] or None

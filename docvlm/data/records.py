@@ -1,175 +1,218 @@
-"""Own pages: a folder with `qa.jsonl` or `qa.csv` and images beside it, or one such folder a split.
+"""Own pages: a folder with question files and images beside them, or one such folder a split.
 
     qa.jsonl   {"image": "images/1.png", "question": "…", "answers": ["…"], "question_id": "…", "type": "…",
                 "doc_id": "…", "doc_type": "…", "split": "train"}          one object a line; the last five are optional
-    qa.csv     the same columns; `answers` is a JSON list or one plain answer
+    qa.csv     the same columns; `answers` is a list (as JSON, Python or numpy writes it) or one plain answer
+    train.jsonl  val.jsonl  test.jsonl        files named after splits are the splits (`.csv` too)
 
-`image` may be a list: one question over several pages. Paths are relative to the file. A line that is not UTF-8 or
-not JSON is quarantined like any other bad row; a CSV that is not UTF-8 cannot be cut into rows and is an error.
+`image` is what `locate.py` reads, or a list of it: one question over several pages. Paths are relative to the file. A
+line that is not UTF-8 or not JSON is quarantined like any other bad row; a CSV that is not UTF-8 cannot be cut into
+rows and is an error.
 """
 
 from __future__ import annotations
 
-import ast
-import csv
-import io
-import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
 
 from docvlm.data.benchmark import Public
 from docvlm.data.example import Example
-from docvlm.data.pages import FilePage
-from docvlm.data.rows import Row, answers, present, require, strings, text
+from docvlm.data.lines import SUFFIXES, Line, lines, listed
+from docvlm.data.locate import named, shown
+from docvlm.data.pages import BytesPage, FilePage, StoredPage
+from docvlm.data.pdf import PdfPage
+from docvlm.data.rows import BadRow, Row, answers, characters, identifier, missing, require, strings, text
 from docvlm.data.snapshots import ALIASES
-from docvlm.data.stored import identified
+from docvlm.data.stored import identified, with_digest
 from docvlm.errors import DocvlmError
 
-SUFFIXES = (".jsonl", ".csv")
 COLUMNS = (("image",), ("question",), ("answers", "answer"))
 
+WHOLE = ""
+"""The key of a file that holds all splits."""
 
-def question_files(path: Path) -> dict[str, Path]:
-    """Question files of a folder, by published split; the key is "" where one file holds all. Empty if there is none.
+
+@dataclass(frozen=True)
+class QuestionFiles:
+    """Question files of a source by published split (`WHOLE`: one for all), and those beside them that are not read."""
+
+    files: dict[str, Path]
+    unread: list[Path] = field(default_factory=list)
+
+
+def question_files(path: Path) -> QuestionFiles:
+    """What a file or a folder of own pages holds; no files where it holds none.
 
     Raises `DocvlmError` if several files could be meant.
     """
     if path.is_file():
-        return {"": path}
-    if (own := _question_file(path)) is not None:
-        return {"": own}
-    found: dict[str, Path] = {}
+        return QuestionFiles({WHOLE: path}, [file for file in _question_files(path.parent) if file != path])
+    own, folders = _question_files(path), _split_folders(path)
+    if not own:
+        return QuestionFiles({split: file for split, file in folders.items() if file is not None})
+    by_split: dict[str, list[Path]] = {}
+    for file in own:
+        by_split.setdefault(split_of(file.stem) or WHOLE, []).append(file)
+    whole = by_split.pop(WHOLE, [])
+    named_qa = [file for file in whole if file.stem == "qa"]
+    if by_split and named_qa:
+        raise _ambiguous(path, [*named_qa, *(file for files in by_split.values() for file in files)])
+    if by_split:
+        if twice := next((files for files in by_split.values() if len(files) > 1), None):
+            raise _ambiguous(path, twice)
+        return QuestionFiles({split: files[0] for split, files in by_split.items()}, whole)
+    meant = named_qa or whole
+    if len(meant) > 1:
+        raise _ambiguous(path, meant)
+    beside = [file for file in (*whole, *folders.values()) if file is not None and file != meant[0]]
+    return QuestionFiles({WHOLE: meant[0]}, beside)
+
+
+def split_of(name: str) -> Public | None:
+    """The split that a file's or a folder's name begins or ends with: `train-00000-of-00012`, `qa_val`; else None."""
+    words = re.split(r"[-_. ]", name.lower())
+    for word in (words[0], words[-1]):
+        for split, names in ALIASES.items():
+            if word in names:
+                return split
+    return None
+
+
+def _question_files(folder: Path) -> list[Path]:
+    """In order of name, without what file managers leave beside them (`._qa.jsonl`)."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def _split_folders(path: Path) -> dict[str, Path | None]:
+    """The question file of each sub-folder that is named after a split."""
+    found: dict[str, Path | None] = {}
     for split, names in ALIASES.items():
-        for name in names:
-            if (path / name).is_dir() and (file := _question_file(path / name)) is not None:
-                found[split] = file
+        files = {name: file for name in names if (path / name).is_dir() and (file := _only(path / name)) is not None}
+        if len(files) > 1:
+            raise DocvlmError(f"data.source={path}: {' and '.join(files)} are the same split; keep one of the folders")
+        found[split] = next(iter(files.values()), None)
     return found
 
 
-def _question_file(folder: Path) -> Path | None:
-    for name in ("qa.jsonl", "qa.csv"):
-        if (folder / name).is_file():
-            return folder / name
-    files = sorted(file for suffix in SUFFIXES for file in folder.glob(f"*{suffix}"))
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        raise DocvlmError(f"data.source={folder}: several question files ({names}); name the one to use in data.source")
-    return files[0] if files else None
+def _only(folder: Path) -> Path | None:
+    files = _question_files(folder)
+    meant = [file for file in files if file.stem == "qa"] or files
+    if len(meant) > 1:
+        raise _ambiguous(folder, meant)
+    return meant[0] if meant else None
 
 
-def has_splits(path: Path) -> bool:
-    """Whether the folder says itself which rows are for what: sub-folders a split, or a `split` column."""
-    files = question_files(path)
-    return "" not in files or any("split" in values for _, values, _ in _parsed(files[""]))
+def _ambiguous(folder: Path, files: Sequence[Path]) -> DocvlmError:
+    names = ", ".join(file.name for file in files)
+    return DocvlmError(f"data.source={folder}: several question files ({names}); name the one to use in data.source")
 
 
-def rows(path: Path, split: Public | None) -> Iterator[Row] | None:
-    """Rows of one split, or of all where `split` is None. None if the folder has no such split.
+@dataclass(frozen=True)
+class OwnRows:
+    """The rows of a question file. `marked`: they say themselves which split they are of, and `split` of each is it.
 
-    Raises `DocvlmError` if the file cannot be read, lacks a column, or its `split` column holds an unknown word.
+    Rows of a marked file that say no split have a `fault`, and no split.
     """
-    files = question_files(path)
-    if split is None:
-        return (row for file in files.values() for row in _rows(file, path))
-    if "" in files:
-        marked = list(_rows(files[""], path))
-        # Rows too broken to say where they belong are everyone's: they must be reported whatever is read.
-        chosen = [row for row in marked if row.split == split or not row.split]
-        return iter(chosen) if any(row.split for row in chosen) else None
-    return _rows(files[split], path) if split in files else None
+
+    rows: list[Row]
+    marked: bool
 
 
-def _rows(file: Path, root: Path) -> Iterator[Row]:
-    """Rows of one file. Images are named by their path from the source: train/1.png and test/1.png are two pages."""
+def read(file: Path, root: Path, split: str = WHOLE) -> OwnRows:
+    """All rows of a file, which is that of `split` where it is one split's.
+
+    Images are named by their path from `root`, the source: train/1.png and test/1.png are two pages. Raises
+    `DocvlmError` if the file cannot be read or lacks a column.
+    """
     home = root if root.is_dir() else root.parent
-    parsed = list(_parsed(file))
+    parsed = list(lines(file))
     if not parsed:
         raise DocvlmError(f"{file}: empty; it needs one question a line")
-    columns = {name for _, values, _ in parsed for name in values}
+    columns = {name for line in parsed for name in line.values}
     if columns:
         require(columns, COLUMNS, str(file))
     marked = "split" in columns
-    for number, (where, values, fault) in enumerate(parsed):
-        pages, missing = _pages(file.parent, values.get("image"))
-        split = _public(values["split"], where) if "split" in values else ""
-        if marked and not split:
-            fault = fault or "no split, where other rows have one"
-        named = [PurePath(os.path.relpath(page.path, home)).as_posix() for page in pages]
-        yield Row(where, number, split, {**values, "image": named}, pages, fault or missing)
+    pages = _Pages(file.parent)
+    rows = [_row(line, number, split, marked, pages, home) for number, line in enumerate(parsed)]
+    return OwnRows(rows, marked and split == WHOLE)
 
 
-def _public(word: object, where: str) -> Public:
-    for split, names in ALIASES.items():
-        if str(word).strip().lower() in names:
-            return split
-    raise DocvlmError(f"{where}: split={word!r}; use train, val or test")
+def _row(line: Line, number: int, split: str, marked: bool, pages: _Pages, home: Path) -> Row:
+    found: tuple[StoredPage, ...] = ()
+    own, fault, kind = split, line.fault, line.fault.split(" (")[0].split(":")[0]
+    try:
+        if not fault and marked:
+            own = _own_split(line, split)
+        if not fault:
+            found = pages.of(line)
+    except BadRow as reason:
+        fault, kind = str(reason), reason.kind
+    names = [
+        PurePath(os.path.relpath(page.path, home)).as_posix() for page in found if isinstance(page, FilePage | PdfPage)
+    ]
+    return Row(line.where, number, own, {**line.values, "image": names}, found, fault, kind)
 
 
-def _pages(folder: Path, image: object) -> tuple[tuple[FilePage, ...], str]:
-    """Pages of a row, and what is wrong with them if anything is."""
-    names = image if isinstance(image, list) else [image]
-    paths: list[FilePage] = []
-    for name in names:
+def _own_split(line: Line, split: str) -> str:
+    """The split a row says. Raises `BadRow` where it says none, an unknown one, or another than its file's."""
+    values = line.values
+    if "split" not in values:
+        raise BadRow("no split, where other rows have one")
+    if missing(values["split"]):
+        raise BadRow("split is null, where other rows have one")
+    word = str(values["split"]).strip().lower()
+    own = next((public for public, names in ALIASES.items() if word in names), None)
+    if own is None:
+        raise BadRow(f"split={values['split']!r}; use train, val or test", "split is none of train, val, test")
+    if split not in (WHOLE, own):
+        raise BadRow(f"split={values['split']!r} in the file of another split", "split of another file")
+    return own
+
+
+class _Pages:
+    """The pages of a file's rows, each file of them looked at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[str, tuple[StoredPage, ...] | DocvlmError] = {}
+
+    def of(self, line: Line) -> tuple[StoredPage, ...]:
+        """The pages of a row, in its order. Raises `BadRow` if it has none, or one cannot be read."""
+        if "image" not in line.values:
+            raise BadRow("no image")
+        given = line.values["image"]
+        names = given if isinstance(given, list) else [given]
+        if not names:
+            raise BadRow("image is an empty list")
+        return tuple(page for name in names for page in self._named(name, line.where))
+
+    def _named(self, name: object, where: str) -> tuple[StoredPage, ...]:
         if not isinstance(name, str) or not name.strip():
-            return (), f"image is {name!r}, not a file name"
-        path = folder / name.strip().replace("\\", "/")
-        if not path.is_file():
-            return (), f"image {name!r} not found in {folder}"
-        paths.append(FilePage(str(path)))
-    return tuple(paths), "" if paths else "image is an empty list"
+            raise BadRow(f"image is {shown(name) if isinstance(name, str) else repr(name)[:80]}, not a file name")
+        if name not in self._known:
+            try:
+                self._known[name] = tuple(map(with_digest, named(name, self.folder, f"{where} image")))
+            except DocvlmError as error:
+                self._known[name] = error
+        found = self._known[name]
+        if isinstance(found, DocvlmError):
+            raise BadRow(str(found), _kind(str(found), name)) from found
+        return found
 
 
-def _parsed(file: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """(where, values, fault) of each line or record."""
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise DocvlmError(f"{file}: {error.strerror}; check the path and its permissions") from error
-    raw = raw.removeprefix(b"\xef\xbb\xbf")
-    yield from _csv(raw, file) if file.suffix == ".csv" else _jsonl(raw, file)
-
-
-def _jsonl(raw: bytes, file: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
-    for number, line in enumerate(raw.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{file.name} line {number}"
-        try:
-            values = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            yield where, {}, f"not UTF-8 (byte {line[error.start]:#04x} at column {error.start + 1})"
-        except json.JSONDecodeError as error:
-            yield where, {}, f"not JSON: {error.msg} at column {error.colno}"
-        else:
-            fault = "" if isinstance(values, dict) else "not a JSON object"
-            yield where, values if isinstance(values, dict) else {}, fault
-
-
-def _csv(raw: bytes, file: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
-    try:
-        content = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise DocvlmError(f"{file} line {line}: not UTF-8 (byte {raw[error.start]:#04x}); save it as UTF-8") from error
-    reader = csv.DictReader(io.StringIO(content, newline=""))
-    for record in reader:
-        where = f"{file.name} line {reader.line_num}"
-        if None in record or None in record.values():
-            yield where, {}, f"{'more' if None in record else 'fewer'} cells than the header has columns"
-            continue
-        yield where, {name: _cell(name, value) for name, value in record.items()}, ""
-
-
-def _cell(name: str, value: str) -> Any:
-    """A cell as JSON rows would have it: lists of answers and images, `nan` (as data frames write it) as NaN."""
-    if name in ("answers", "answer", "image") and value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError:
-            return value  # an answer that starts with a bracket
-    return float("nan") if value.strip().lower() == "nan" else value
+def _kind(reason: str, name: str) -> str:
+    """What is wrong with an image, without which image it is."""
+    for words in ("not found", "is an address", "damaged", "not an image", "empty", "animated", "sides differ"):
+        if words in reason:
+            return f"image {words}"
+    return "image cannot be read"
 
 
 def example(row: Row) -> Example:
@@ -180,26 +223,29 @@ def example(row: Row) -> Example:
     c", as the multi-span answers of InfographicVQA are written.
     """
     given, pages = identified(row.pages)
-    first = PurePath(str(strings(row, "image")[0])).as_posix() if strings(row, "image") else given
+    names = strings(row, "image")
+    first = names[0] if names and not isinstance(pages[0], BytesPage) else given
     accepted = answers(row, "answers", "answer")
     if "List" in strings(row, "answer_format"):
         accepted = tuple(_joined(answer) for answer in accepted)
+    own_id, document = identifier(row, "question_id", "id"), identifier(row, "doc_id")
     return Example(
-        question_id=str(present(row, "question_id", "id") or f"{PurePath(first).stem}-{row.number}"),
+        question_id=f"{PurePath(first).stem}-{row.number}" if own_id is None else own_id,
         question=text(row, "question"),
         answers=accepted,
-        document=str(present(row, "doc_id") or first),
+        document=first if document is None else document,
         pages=pages,
         benchmark="folder",
         question_types=strings(row, "type"),
-        document_type=str(present(row, "doc_type") or ""),
+        document_type=", ".join(strings(row, "doc_type")),
+        where=row.where,
     )
 
 
 def _joined(answer: str) -> str:
     """The string `['a', 'b']` as `a, b`; anything else as it stands."""
     try:
-        values = ast.literal_eval(answer)
-    except (ValueError, SyntaxError):
+        values = listed(answer)
+    except ValueError:
         return answer
-    return ", ".join(str(value) for value in values) if isinstance(values, list) and values else answer
+    return ", ".join(characters("answers", value) for value in values) if values else answer

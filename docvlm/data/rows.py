@@ -2,37 +2,48 @@
 
 All layouts (parquet, JSON of the original downloads, JSONL, CSV) become `Row`s, so that a benchmark states its schema
 once. A value that cannot be used raises `BadRow` with the reason; the caller counts and quarantines it, never drops
-it.
+it. 0 and false are values; absent, null and empty are told apart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
-from docvlm.data.pages import StoredPage
 from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    from docvlm.data.pages import StoredPage
+
+Values = Mapping[str, Any]
 
 
 class BadRow(Exception):
-    """Why one row cannot become an example."""
+    """Why one row cannot become an example. `kind` is the reason without what is of this row only, to count by."""
+
+    def __init__(self, reason: str, kind: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind or reason
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One question as it stands in a file. `where` names file and line; `number` counts from 0 in its split.
 
-    `fault` is set by the reader when the row is already known to be unusable (not UTF-8, image not found).
+    `fault` is set by the reader when the row is already known to be unusable (not UTF-8, image not found), `kind` when
+    that holds what is of this row only.
     """
 
     where: str
     number: int
     split: str
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
     pages: tuple[StoredPage, ...] = ()
     fault: str = ""
+    kind: str = ""
 
 
 def require(columns: Iterable[str], needed: Iterable[tuple[str, ...]], where: str) -> None:
@@ -47,34 +58,59 @@ def require(columns: Iterable[str], needed: Iterable[tuple[str, ...]], where: st
 def present(row: Row, *columns: str) -> Any:
     """The value of the first column that the row has and that is not null or NaN; None if there is none."""
     for column in columns:
-        if column in row.values and not _missing(row.values[column]):
+        if column in row.values and not missing(row.values[column]):
             return row.values[column]
     return None
 
 
+def characters(name: str, value: Any) -> str:
+    """A single value of column `name` as text. Raises `BadRow` where it is none, or its characters are lost.
+
+    JSON's true and false are the words of the file. A float of a typed table is refused: 950.50 is 950.5 there.
+    """
+    if missing(value):
+        raise BadRow(f"{name} {'is null' if value is None else 'is NaN'}")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        raise BadRow(f"{name} is the number {value!r}, whose digits as written are lost; store it as text")
+    if not isinstance(value, str | int | Decimal):
+        raise BadRow(f"{name} is a {type(value).__name__}, not text")
+    found = str(value)
+    if (at := _half(found)) is not None:
+        raise BadRow(
+            f"{name} holds half a surrogate pair (\\u{ord(found[at]):04x} at character {at + 1}), no character",
+            f"{name} holds half a surrogate pair",
+        )
+    return found
+
+
 def text(row: Row, *columns: str) -> str:
-    """A value as stripped text. Raises `BadRow` if it is absent, null, NaN or blank."""
+    """A value as stripped text. Raises `BadRow` if it is absent, null, NaN, blank, a list, or has lost characters."""
     for column in columns:
-        if column not in row.values:
-            continue
-        value = row.values[column]
-        if _missing(value):
-            raise BadRow(f"{column} is {'null' if value is None else 'NaN'}")
-        if isinstance(value, (list, dict)):
-            raise BadRow(f"{column} is a {type(value).__name__}, not text")
-        if not str(value).strip():
-            raise BadRow(f"{column} is empty")
-        return str(value).strip()
+        if column in row.values:
+            found = characters(column, row.values[column]).strip()
+            if not found:
+                raise BadRow(f"{column} is empty")
+            return found
     raise BadRow(f"no {' or '.join(columns)}")
 
 
+def identifier(row: Row, *columns: str) -> str | None:
+    """An id of the first column that has one; None where it is absent or null. 0 is an id; raises as `text` does."""
+    for column in columns:
+        if column in row.values and not missing(row.values[column]):
+            return text(row, column)
+    return None
+
+
 def strings(row: Row, *columns: str) -> tuple[str, ...]:
-    """A value or list of values as texts without blanks; empty if the row has none."""
-    value = present(row, *columns)
-    if value is None:
+    """A value or list of values as texts without blanks; empty if the row has none. Raises `BadRow` for no text."""
+    name = next((column for column in columns if column in row.values and not missing(row.values[column])), None)
+    if name is None:
         return ()
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return tuple(str(v).strip() for v in values if not _missing(v) and str(v).strip())
+    found = (characters(name, value).strip() for value in _items(row.values[name]) if not missing(value))
+    return tuple(value for value in found if value)
 
 
 def answers(row: Row, *columns: str) -> tuple[str, ...]:
@@ -83,18 +119,34 @@ def answers(row: Row, *columns: str) -> tuple[str, ...]:
     value = row.values[name] if name in row.values else None
     if value is None:
         raise BadRow(f"no {' or '.join(columns)}")
-    values = value if isinstance(value, (list, tuple)) else [value]
-    if not values:
+    if not (values := _items(value)):
         raise BadRow(f"{name} is an empty list")
-    for answer in values:
-        if _missing(answer):
-            raise BadRow(f"{name} holds {'null' if answer is None else 'NaN'}")
-        if isinstance(answer, (list, dict)):
-            raise BadRow(f"{name} holds a {type(answer).__name__}, not text")
-        if not str(answer).strip():
-            raise BadRow(f"{name} holds an empty answer")
-    return tuple(str(answer).strip() for answer in values)
+    found = [_answer(name, answer) for answer in values]
+    return tuple(found)
 
 
-def _missing(value: Any) -> bool:
+def _answer(name: str, value: Any) -> str:
+    if missing(value):
+        raise BadRow(f"{name} holds {'null' if value is None else 'NaN'}")
+    if isinstance(value, list | tuple | dict):
+        raise BadRow(f"{name} holds a {type(value).__name__}, not text")
+    found = characters(name, value).strip()
+    if not found:
+        raise BadRow(f"{name} holds an empty answer")
+    return found
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def missing(value: Any) -> bool:
+    """Whether a value is null or NaN, which is how tables write null."""
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _half(text: str) -> int | None:
+    """Where a text holds half a surrogate pair, which no encoding can write."""
+    if text.isascii():
+        return None
+    return next((at for at, letter in enumerate(text) if "\ud800" <= letter <= "\udfff"), None)

@@ -66,12 +66,12 @@ def _layout(path: Path, benchmark: Benchmark) -> Layout:
     if path.is_file():
         if path.suffix == ".parquet":
             return Layout.PARQUET
-        if path.suffix in records.SUFFIXES:
+        if path.suffix.lower() in records.SUFFIXES:
             return Layout.FOLDER
         raise DocvlmError(f"data.source={path}: expected a folder, .jsonl, .csv or .parquet")
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return Layout.SAVED
-    if records.question_files(path):
+    if records.question_files(path).files:
         return Layout.FOLDER
     if originals.chartqa_root(path):
         return Layout.CHARTQA
@@ -87,7 +87,7 @@ def _layout(path: Path, benchmark: Benchmark) -> Layout:
 
 def rows(source: Source, benchmark: Benchmark, split: Public, offline: bool) -> Iterator[Row] | None:
     """The rows of one published split; None if the source has no such split."""
-    from docvlm.data import originals, records, snapshots
+    from docvlm.data import originals, snapshots
 
     match source.layout:
         case Layout.HUB:
@@ -101,4 +101,4 @@ def rows(source: Source, benchmark: Benchmark, split: Public, offline: bool) -> 
         case Layout.CHARTQA:
             return originals.chartqa_rows(source.path, benchmark, split)
         case Layout.FOLDER:
-            return records.rows(source.path, split)
+            raise ValueError("own pages are read by `reading.Reader`, which knows their splits")

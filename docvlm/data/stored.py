@@ -12,12 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from docvlm.data.example import Example
-from docvlm.data.pages import ArrowPage, FilePage, StoredPage, digest
+from docvlm.data.example import Example, Page
+from docvlm.data.pages import ArrowPage, BytesPage, FilePage, StoredPage, digest
+from docvlm.data.pdf import PdfPage
 from docvlm.data.rows import BadRow
 from docvlm.errors import DocvlmError
 
 SHORT_DIGEST = 12
+STORED = (FilePage, ArrowPage, BytesPage, PdfPage)
+"""Pages whose encoded bytes exist somewhere; drawn pages are none."""
 
 
 def renamed(pages: Sequence[StoredPage], name: str) -> tuple[StoredPage, ...]:
@@ -31,19 +34,26 @@ def identified(pages: Sequence[StoredPage]) -> tuple[str, tuple[StoredPage, ...]
     Reads every byte of the pages. Raises `BadRow` if a page cannot be read.
     """
     try:
-        known = tuple(_with_digest(page) for page in pages)
+        known = tuple(with_digest(page) for page in pages)
     except DocvlmError as error:
         raise BadRow(str(error)) from error
     document = known[0].digest[:SHORT_DIGEST] if known else ""
     return document, tuple(
-        replace(page, name=page.digest[:SHORT_DIGEST]) if isinstance(page, ArrowPage) else page for page in known
+        replace(page, name=page.digest[:SHORT_DIGEST]) if isinstance(page, ArrowPage | BytesPage) else page
+        for page in known
     )
 
 
-def _with_digest(page: StoredPage) -> StoredPage:
-    if not isinstance(page, (FilePage, ArrowPage)):
-        raise TypeError(f"not a stored page: {type(page).__name__}")
-    return replace(page, digest=digest(page))
+def with_digest(page: StoredPage) -> StoredPage:
+    """The page knowing the hash of its bytes. Raises `DocvlmError` if they cannot be read."""
+    if page.digest:
+        return page
+    return replace(page, digest=digest(page))  # type: ignore[type-var]  # every stored page is a dataclass
+
+
+def digest_of(page: Page) -> str:
+    """The hash of a page's bytes, "" where nobody has taken it."""
+    return str(getattr(page, "digest", ""))
 
 
 def grouped(examples: Iterable[Example]) -> tuple[list[Example], dict[str, str]]:
@@ -64,8 +74,8 @@ def grouped(examples: Iterable[Example]) -> tuple[list[Example], dict[str, str]]
     for example in listed:
         parent.setdefault(example.document, example.document)
         for page in example.pages:
-            if isinstance(page, (FilePage, ArrowPage)) and page.digest:
-                first = root(owner.setdefault(page.digest, example.document))
+            if content := digest_of(page):
+                first = root(owner.setdefault(content, example.document))
                 parent[root(example.document)] = first
     joined = {document: root(document) for document in parent if root(document) != document}
     return [replace(e, document=root(e.document)) if e.document in joined else e for e in listed], joined
@@ -74,7 +84,7 @@ def grouped(examples: Iterable[Example]) -> tuple[list[Example], dict[str, str]]
 def content_of(example: Example) -> tuple[Any, ...]:
     """What an example is, wherever its pages are stored: for fingerprints."""
     pages = tuple(
-        (Path(page.name).name, page.size, page.digest) if isinstance(page, (FilePage, ArrowPage)) else page.name
+        (Path(page.name).name, page.size, page.digest) if isinstance(page, STORED) else page.name
         for page in example.pages
     )
     fields = (example.question_id, example.question, example.answers, example.document, example.benchmark)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from docvlm.data.example import Page
 from docvlm.data.pages import FilePage, StoredPage, check, decode, upright
+from docvlm.data.pdf import is_pdf, pdf_pages
 from docvlm.errors import DocvlmError
-from docvlm.serving.pdf import is_pdf, pdf_pages
 
 PageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Page"
 """A path (`contract.pdf#page=2` is one page of a PDF), an encoded file, a Pillow image, or a page of docvlm's own."""

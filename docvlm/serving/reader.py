@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 
 from docvlm.data.example import Example, Page
+from docvlm.data.pdf import PdfPage
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import runs
 from docvlm.evaluation.predict import device as default_device
@@ -28,7 +29,6 @@ from docvlm.exporting import saved
 from docvlm.serving import BENCHMARKS
 from docvlm.serving.answers import Answer
 from docvlm.serving.pages import PageLike, as_pages
-from docvlm.serving.pdf import PdfPage
 from docvlm.vlms import FAMILIES, adapter, embedded, load_family
 from docvlm.vlms.codec import Budget
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from docvlm.data.pdf import PdfPage
 from docvlm.errors import DocvlmError
 from docvlm.evaluation.rows import text, texts
 from docvlm.serving.pages import STDIN, as_pages, pages_of_file
-from docvlm.serving.pdf import PdfPage
 
 if TYPE_CHECKING:
     from docvlm.data.example import Page

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from docvlm.data.generated.page import documents, kinds
+from docvlm.data.pdf import is_pdf
 from docvlm.errors import DocvlmError
 from docvlm.serving.pages import pages_of_file
-from docvlm.serving.pdf import is_pdf
 from docvlm.serving.sources import SUFFIXES
 
 if TYPE_CHECKING:

@@ -8,14 +8,16 @@ be a hundred metres wide costs no more memory than a poster, and every model's b
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from docvlm.data.lines import contents
 from docvlm.data.pages import MAX_ASPECT
 from docvlm.errors import DocvlmError
 
@@ -39,11 +41,16 @@ class PdfPage:
     number: int
     size: tuple[int, int] | None = None
     data: bytes | None = None
+    digest: str = ""
 
     @property
     def name(self) -> str:
         """The file with the fragment that PDF readers know (RFC 8118)."""
         return f"{self.path}#page={self.number}"
+
+    def stream(self) -> BinaryIO:
+        """The bytes of the file. Raises `DocvlmError` if it cannot be read."""
+        return io.BytesIO(contents(Path(self.path)) if self.data is None else self.data)
 
     def open(self) -> Image:
         """The page drawn in RGB. Raises `DocvlmError` naming it if it cannot be."""
