@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,6 @@ from docvlm.data import splits
 from docvlm.data.batching import page_groups
 from docvlm.data.benchmark import Benchmark, Role
 from docvlm.data.example import Example
-from docvlm.data.pages import ArrowPage, FilePage
 from docvlm.data.quarantine import Quarantine
 from docvlm.data.reading import Reader
 from docvlm.data.samplers import EvalBatches, PageLoader, ResumableLoader, TrainBatches
@@ -32,6 +31,7 @@ from docvlm.data.stored import content_of
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
+    from docvlm.data.example import Page
     from docvlm.vlms.codec import Codec, EvalBatch
 
 ROLES: dict[str | None, tuple[Role, ...]] = {
@@ -59,6 +59,7 @@ class DocumentDataModule(LightningDataModule):
     """
 
     benchmark: ClassVar[Benchmark]
+    max_new_tokens_key: ClassVar[str] = "data.max_new_tokens"
 
     def __init__(
         self,
@@ -134,6 +135,50 @@ class DocumentDataModule(LightningDataModule):
     @property
     def test(self) -> list[Example]:
         return self._split("test")
+
+    def gate(self, codec: Codec | None) -> None:
+        """Say which model will be asked, before a split is read: a row that it cannot take is quarantined then.
+
+        Without one (answers come from a server, or nothing is asked) rows are judged by what every model needs.
+        """
+        if self._splits:
+            raise RuntimeError("a split has been read already; call gate first")
+        self.codec = codec
+        self.quarantine.refusal = None if codec is None else partial(codec.refusal, longest_answer=self.max_new_tokens)
+
+    def account(self) -> list[str]:
+        """Lines on what was read: rows, what became of those that are not asked, answers beyond the limit."""
+        lines = [] if self.source == "generated" else [str(self.quarantine), *self.unread()]
+        return [*lines, *self._overlong()]
+
+    def unread(self) -> list[str]:
+        """Question files beside those that were read."""
+        if self.source == "generated" or not (files := self.reader.unread):
+            return []
+        names = ", ".join(path.name for path in files)
+        return [f"not read: {names} (data.source={self.source} means {self.reader.meant})"]
+
+    def _overlong(self) -> list[str]:
+        """How many questions have no accepted answer that fits `max_new_tokens`, and what would fit."""
+        if self.codec is None:
+            return []
+        asked = [example for role in self._splits for example in self._splits[role]]
+        # an answer is at most as many tokens as it has bytes: few have to be counted
+        most = self.max_new_tokens
+        long = [e for e in asked if min(len(answer.encode()) for answer in e.answers) > most]
+        counts = iter(self.codec.answer_lengths([answer for example in long for answer in example.answers]))
+        shortest = [min(next(counts) for _ in example.answers) for example in long]
+        if not (beyond := [count for count in shortest if count > most]):
+            return [f"answers: all of {len(asked)} questions have one within max_new_tokens={most}"]
+        return [
+            f"answers: {len(beyond)} of {len(asked)} questions have none within max_new_tokens={most}, so no answer to"
+            f" them can be right; the longest needs {max(beyond)}: set {self.max_new_tokens_key}={max(beyond)}"
+        ]
+
+    def leave_out_pages(self, reasons: Mapping[Page, str]) -> None:
+        """Quarantine the questions about pages that turned out to be unreadable when they were decoded."""
+        for role, examples in self._splits.items():
+            self._splits[role] = self.quarantine.leave_out(examples, reasons, f"{self.source} ({role})")
 
     def setup(self, stage: str | None = None) -> None:
         """Read the splits a stage needs; all of them without a stage. Reading twice costs nothing."""
@@ -293,5 +338,5 @@ class _Batches(Dataset[Any]):
 
 def _length(example: Example, group: int) -> tuple[int, ...]:
     """Sorts examples by what a batch with them costs: pages, their pixels, then the questions of one page together."""
-    sizes = [page.size for page in example.pages if isinstance(page, (FilePage, ArrowPage)) and page.size]
+    sizes = [size for page in example.pages if (size := getattr(page, "size", None))]
     return len(example.pages), sum(width * height for width, height in sizes), group, len(example.question)

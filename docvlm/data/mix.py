@@ -7,13 +7,17 @@ question twice. Evaluation splits are simply one after the other; their examples
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docvlm.data import docvqa
 from docvlm.data.benchmark import Role
 from docvlm.data.datamodule import DocumentDataModule
 from docvlm.data.example import Example
 from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    from docvlm.data.example import Page
+    from docvlm.vlms.codec import Codec
 
 
 class Mix(DocumentDataModule):
@@ -50,6 +54,27 @@ class Mix(DocumentDataModule):
     @property
     def metrics(self) -> dict[str, str]:
         return {part.label: part.metric for part in self.parts.values()}
+
+    def gate(self, codec: Codec | None) -> None:
+        """The same for every part; an answer may be as long as that of the part with the longest."""
+        super().gate(codec)
+        for part in self.parts.values():
+            part.codec = codec
+
+    def unread(self) -> list[str]:
+        """Those of every part."""
+        return [line for part in self.parts.values() for line in part.unread()]
+
+    def account(self) -> list[str]:
+        """All parts share one quarantine; drawn parts have no rows."""
+        drawn = all(part.source == "generated" for part in self.parts.values())
+        return [*([] if drawn else [str(self.quarantine)]), *self.unread(), *self._overlong()]
+
+    def leave_out_pages(self, reasons: Mapping[Page, str]) -> None:
+        """Out of every split of every part."""
+        for part in self.parts.values():
+            part.leave_out_pages(reasons)
+        self._splits = {role: [e for part in self.parts.values() for e in part._split(role)] for role in self._splits}
 
     def leave_out(self, documents: Collection[tuple[str, str]]) -> None:
         """Out of train of every part: `weights` count what is left of it."""

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 from docvlm.data import records, sources
 from docvlm.data.benchmark import Benchmark, Public
@@ -69,6 +70,16 @@ class Reader:
     def own(self) -> records.QuestionFiles:
         """The question files of own pages, and those that are not read."""
         return records.question_files(self.source.path)
+
+    @property
+    def unread(self) -> list[Path]:
+        """Question files that lie beside those that are read, and are not."""
+        return self.own.unread if self.source.layout is sources.Layout.FOLDER else []
+
+    @property
+    def meant(self) -> str:
+        """The names of the question files that are read."""
+        return ", ".join(file.name for file in self.own.files.values())
 
     @cached_property
     def _whole(self) -> records.OwnRows:

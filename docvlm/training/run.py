@@ -70,13 +70,15 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     machine.reset_peak_memory()
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
+    family = load_family(cfg.model.family)
+    data.gate(family.codec_of(base_checkpoint(cfg), Budget(**vars(cfg.budget)), offline=cfg.offline))
     data.setup()
     for role in ("train", "val", "test"):
         data.filled(role)  # a run without one of them would fail hours later
     guard(cfg, job, data)
     if ranks.is_main():
         counts = " / ".join(f"{len(split)} {name}" for name, split in _splits(data).items())
-        print(f"data: {data.label}, {counts} questions", flush=True)
+        print("\n".join([f"data: {data.label}, {counts} questions", *data.account()]), flush=True)
     return data
 
 

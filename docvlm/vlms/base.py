@@ -115,6 +115,11 @@ class VLM(nn.Module, ABC):
         Raises `DocvlmError` if they are another family's, or cannot be packed here (`docvlm.vlms.quant`).
         """
 
+    @classmethod
+    @abstractmethod
+    def codec_of(cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False) -> Codec:
+        """The codec of a folder or a hub id, without its weights: seconds, not minutes. Raises as `load`."""
+
     @abstractmethod
     def set_budget(self, budget: Budget) -> None:
         """Read pages at another budget from now on. Raises `DocvlmError` if the checkpoint cannot."""

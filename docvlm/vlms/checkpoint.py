@@ -15,13 +15,21 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoProcessor, PreTrainedConfig, PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 from transformers.utils import cached_file, logging
 
 from docvlm.errors import DocvlmError
 
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 _BROKEN = (OSError, ValueError, KeyError, SafetensorError, ImportError)
+GENERATION = "generation_config.json"
 _SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
@@ -84,6 +92,29 @@ def load_weights(
         names = sorted(info["missing_keys"])
         raise DocvlmError(f"model.checkpoint={checkpoint}: {len(names)} weights are missing, the first is {names[0]}")
     return net
+
+
+def load_config(checkpoint: str | Path, *, offline: bool) -> PreTrainedConfig:
+    """The checkpoint's `config.json`, without its weights."""
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            str(checkpoint), trust_remote_code=False, local_files_only=offline
+        )
+    except _BROKEN as error:
+        raise _unreadable(checkpoint, error, offline) from error
+    return config
+
+
+def load_generation_config(checkpoint: str | Path, config: PreTrainedConfig, *, offline: bool) -> GenerationConfig:
+    """How the checkpoint begins and ends an answer: `generation_config.json`, in old checkpoints `config.json`."""
+    try:
+        if cached_file(
+            str(checkpoint), GENERATION, local_files_only=offline, _raise_exceptions_for_missing_entries=False
+        ):
+            return GenerationConfig.from_pretrained(str(checkpoint), local_files_only=offline)
+    except _BROKEN as error:
+        raise _unreadable(checkpoint, error, offline) from error
+    return GenerationConfig.from_model_config(config)
 
 
 def load_processor(checkpoint: str | Path, kind: type[ProcessorMixin], *, offline: bool) -> ProcessorMixin:

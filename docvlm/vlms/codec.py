@@ -6,8 +6,10 @@ here. Packed or not, a batch asks the same questions: packed, it holds each page
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from docvlm.data.rows import BadRow
 from docvlm.vlms.features import FeatureStore, digest
 from docvlm.vlms.pages import open_page
 
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
     from docvlm.data.batching import Lengths
     from docvlm.data.example import Example, Page
+
+
+_TEMPLATE = 256  # more tokens than a chat template puts around a question
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,64 @@ class Codec(ABC):
     end: int  # the token that ends an answer
     stored: Stored | None = None  # features of pages a frozen tower has seen; packed batches hold them, not pixels
     prompt: ClassVar[str]  # how a prompt is put together, for the record
+    most_pages: ClassVar[int | None] = None  # that a question may be about; None: as many as there are positions for
+    longest: int  # tokens the model has positions for
+
+    def refusal(self, example: Example, longest_answer: int) -> BadRow | None:
+        """Why a question cannot be asked of this model, or not learned; None where it can. Nothing is opened.
+
+        `longest_answer`: tokens that are generated at most. Pages are judged by their size where it is known.
+        """
+        if reason := self._too_many(example):
+            return BadRow(reason, f"more than {self.most_pages} page" if example.pages else "no page")
+        for what, text in (("question", example.question), *(("answer", answer) for answer in example.answers)):
+            if (found := self._special.search(text)) is not None:
+                reason = f"{what} holds {found[0]}"
+                return BadRow(f"the {reason}, a special token of this model; remove it", reason)
+        if reason := next(filter(None, map(self._too_small, example.pages)), ""):
+            return BadRow(reason, "page too thin for the budget")
+        if self._at_most(example, longest_answer) <= self.longest:
+            return None
+        reason = self._too_long(example, longest_answer)
+        return BadRow(reason, "more tokens than positions") if reason else None
+
+    def answer_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each answer, without its end."""
+        return [int(count) for count in self._counts(texts)] if texts else []
+
+    def _too_many(self, example: Example) -> str:
+        count = len(example.pages)
+        if count and (self.most_pages is None or count <= self.most_pages):
+            return ""
+        return (
+            f"{count} pages, but this model reads {self.most_pages or 'one or more'}; use model=qwen2vl, or one page an"
+            " example"
+        )
+
+    def _too_small(self, page: Page) -> str:
+        """Why the budget leaves nothing of a page; "" where it does not."""
+        return ""
+
+    @abstractmethod
+    def _too_long(self, example: Example, longest_answer: int) -> str:
+        """Why the model has not enough positions for an example; "" where it has."""
+
+    def _at_most(self, example: Example, longest_answer: int) -> int:
+        """More tokens than an example has, without its tokenizer: a byte is at most one."""
+        text = example.question + example.instruction + max(example.answers, key=len, default="")
+        pages = sum(int(count) for count in map(self._page_tokens, example.pages))
+        return pages + len(text.encode()) * 2 + longest_answer + _TEMPLATE
+
+    @abstractmethod
+    def _page_tokens(self, page: Page) -> int:
+        """Tokens of a page from its size; of one whose size is not known, as many as the budget allows."""
+
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        """The tokens that a text cannot hold: read, they are no letters; written, they are skipped."""
+        known = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        names = sorted(known | set(self.tokenizer.all_special_tokens), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, names)) or r"(?!)")
 
     def train_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Inputs and `labels` (B x T); labels are -100 everywhere but on the answer and its end token."""

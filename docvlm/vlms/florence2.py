@@ -19,7 +19,7 @@ from docvlm.data.batching import Lengths
 from docvlm.data.packing import by_pages
 from docvlm.errors import DocvlmError
 from docvlm.vlms.base import IGNORED, VLM, Block
-from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
+from docvlm.vlms.checkpoint import load_config, load_generation_config, load_processor, load_weights, model_type
 from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
 from docvlm.vlms.decoding import Probabilities
 from docvlm.vlms.pages import open_page, open_pages
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from transformers import Florence2Config, GenerationConfig
 
-    from docvlm.data.example import Example
+    from docvlm.data.example import Example, Page
 
 TASK = "<DocVQA>"
 
@@ -40,6 +40,7 @@ class Florence2Codec(Codec):
     """Prompt `page, <DocVQA>question`; budget `height` x `width` pixels, default the processor's own."""
 
     prompt = f"page, then {TASK} + question"
+    most_pages = 1
 
     def __init__(
         self, processor: Florence2Processor, config: Florence2Config, generation: GenerationConfig, budget: Budget
@@ -86,11 +87,21 @@ class Florence2Codec(Codec):
 
     def _single(self, examples: Sequence[Example]) -> None:
         for example in examples:
-            if len(example.pages) != 1:
-                raise DocvlmError(
-                    f"question {example.question_id}: {len(example.pages)} pages, but Florence-2 reads exactly one;"
-                    " use model=qwen2vl, or one page an example"
-                )
+            if refused := self._too_many(example):
+                raise DocvlmError(f"question {example.question_id}: {refused}")
+
+    def _page_tokens(self, page: Page) -> int:
+        return len(self.page)
+
+    def _too_long(self, example: Example, longest_answer: int) -> str:
+        """Encoder and decoder have positions of their own."""
+        asked = len(self.page) + 2 + len(self._tokens(TASK + example.question))
+        if asked > self.longest:
+            return f"page and question are {asked} tokens, but this checkpoint has positions for {self.longest}"
+        learned = len(self.start) + 1 + (len(self._tokens(example.target)) if example.answers else 0)
+        if learned > self.longest:
+            return f"the answer is {learned} tokens, but this checkpoint has positions for {self.longest}"
+        return ""
 
     def _shared(self, examples: Sequence[Example], dtype: str | None = None) -> SharedPrompts:
         """Page and question meet in the encoder, so the tower's output is all that questions can share."""
@@ -164,13 +175,19 @@ class Florence2(VLM):
         quant: str = NONE,
     ) -> Florence2:
         """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
-        model_type(checkpoint, cls.family, ("florence2",), offline=offline)
-        processor = load_processor(checkpoint, Florence2Processor, offline=offline)
+        codec = cls.codec_of(checkpoint, budget, offline=offline)
         how = options(quant, dtype, cls.kept)
         kind = Florence2ForConditionalGeneration
         net = load_weights(kind, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how)
-        codec = Florence2Codec(processor, net.config, net.generation_config, budget)
         return cls(net, codec, checkpoint, dtype)
+
+    @classmethod
+    def codec_of(cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False) -> Florence2Codec:
+        """The processor with this budget, and how an answer begins."""
+        model_type(checkpoint, cls.family, ("florence2",), offline=offline)
+        processor = load_processor(checkpoint, Florence2Processor, offline=offline)
+        config = load_config(checkpoint, offline=offline)
+        return Florence2Codec(processor, config, load_generation_config(checkpoint, config, offline=offline), budget)
 
     def set_budget(self, budget: Budget) -> None:
         """Pixels of a page, `height` x `width`."""

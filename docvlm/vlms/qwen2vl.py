@@ -22,7 +22,7 @@ from docvlm.data.packing import positions, split_of
 from docvlm.vlms.attention import use_fast_paths
 from docvlm.vlms.base import VLM, Block
 from docvlm.vlms.branches import branch_mask, use_branches
-from docvlm.vlms.checkpoint import load_processor, load_weights, model_type
+from docvlm.vlms.checkpoint import load_config, load_processor, load_weights, model_type
 from docvlm.vlms.decoding import Probabilities, greedy_on_pages
 from docvlm.vlms.prefix import entered, observed
 from docvlm.vlms.quant import NONE, options
@@ -61,8 +61,8 @@ class Qwen2VL(VLM):
         quant: str = NONE,
     ) -> Qwen2VL:
         """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
-        net_class, processor_class = _CLASSES[model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline)]
-        codec = Qwen2VLCodec(load_processor(checkpoint, processor_class, offline=offline), budget)
+        codec = cls.codec_of(checkpoint, budget, offline=offline)
+        net_class, _ = _CLASSES[model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline)]
         how = options(quant, dtype, cls.kept)
         net = load_weights(net_class, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how)
         use_fast_paths(net)
@@ -70,9 +70,17 @@ class Qwen2VL(VLM):
         use_recompute(net)
         return cls(net, codec, checkpoint, dtype)
 
+    @classmethod
+    def codec_of(cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False) -> Qwen2VLCodec:
+        """The processor with this budget, and how many positions the language side has."""
+        _, processor_class = _CLASSES[model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline)]
+        processor = load_processor(checkpoint, processor_class, offline=offline)
+        longest = load_config(checkpoint, offline=offline).get_text_config().max_position_embeddings
+        return Qwen2VLCodec(processor, budget, longest)
+
     def set_budget(self, budget: Budget) -> None:
         """Pixels of a page, `min_pixels` to `max_pixels`."""
-        self.codec = Qwen2VLCodec(self.codec.processor, budget)
+        self.codec = Qwen2VLCodec(self.codec.processor, budget, self.codec.longest)
 
     def vision_blocks(self) -> list[Block]:
         """One a transformer block of the tower; the patch embedding belongs to the first, the merger to the last."""

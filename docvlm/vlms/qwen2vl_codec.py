@@ -37,8 +37,9 @@ class Qwen2VLCodec(Codec):
 
     prompt = "chat template: pages, then question + instruction"
 
-    def __init__(self, processor: Qwen2VLProcessor, budget: Budget) -> None:
+    def __init__(self, processor: Qwen2VLProcessor, budget: Budget, longest: int) -> None:
         self.processor = processor
+        self.longest = longest
         self.tokenizer = processor.tokenizer
         images = processor.image_processor
         if processor.chat_template is None:
@@ -73,6 +74,23 @@ class Qwen2VLCodec(Codec):
             return self.budget.max_pixels // (self.patch * self.merge) ** 2
         height, width = _sides(size[1], size[0], self.budget, self.patch)
         return height * width // (self.patch * self.merge) ** 2
+
+    def _too_small(self, page: Page) -> str:
+        size = getattr(page, "size", None)
+        if size is None or all(_sides(size[1], size[0], self.budget, self.patch)):
+            return ""
+        return _no_room(page, size, self.budget)
+
+    def _too_long(self, example: Example, longest_answer: int) -> str:
+        lengths = self.lengths([example if example.answers else replace(example, answers=("",))])
+        needed = int((lengths.pages + lengths.own).max()) + longest_answer
+        if needed <= self.longest:
+            return ""
+        count = len(example.pages)
+        return (
+            f"{count} {'page' if count == 1 else 'pages'} and a question are up to {needed} tokens, but this model has"
+            f" positions for {self.longest}; lower budget.max_pixels or give fewer pages"
+        )
 
     def _prompts(self, examples: Sequence[Example]) -> Prompts:
         """Pages: `pixel_values` (patches x values) and `image_grid_thw` (pages x 3)."""
@@ -202,13 +220,17 @@ def resized(page: Page, budget: Budget, patch: int) -> Image:
     image = open_page(page)
     height, width = _sides(image.height, image.width, budget, patch)
     if not height or not width:
-        raise DocvlmError(
-            f"page {page.name}: {image.width} x {image.height} pixels do not fit"
-            f" budget.max_pixels={budget.max_pixels} at this aspect ratio; raise it or cut the page"
-        )
+        raise DocvlmError(_no_room(page, image.size, budget))
     limits = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
     seen: Image = fetch_image({"image": image, **limits}, image_patch_size=patch)
     return seen
+
+
+def _no_room(page: Page, size: tuple[int, int], budget: Budget) -> str:
+    return (
+        f"page {page.name}: {size[0]} x {size[1]} pixels do not fit budget.max_pixels={budget.max_pixels} at this"
+        " aspect ratio; raise it or cut the page"
+    )
 
 
 def _sides(height: int, width: int, budget: Budget, patch: int) -> tuple[int, int]:
