@@ -25,7 +25,10 @@ from docvlm.serving.flags import add_model, check_model
 
 if TYPE_CHECKING:
     from docvlm.serving.reader import Reader
+    from docvlm.serving.sources import Source
+    from docvlm.vlms.codec import Codec
 
+LONGEST = 64  # tokens of an answer that room is kept for where no flag says how long one may be
 _BROKEN_PIPE = 141  # what a shell says of a command whose reader went away: 128 + SIGPIPE
 
 
@@ -42,6 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if source.passed_over:
         names = ", ".join(source.passed_over[:3]) + (" …" if len(source.passed_over) > 3 else "")
         print(f"passed over {len(source.passed_over)}, neither image nor PDF: {names}", file=sys.stderr)
+    named = _name_bad_lines(source, 0)
+    source = sources.gate(source, *_asked(flags))
+    _name_bad_lines(source, named)
+    if source.quarantine is not None:
+        print(source.quarantine, file=sys.stderr)
     reader = _reader(flags)
 
     from docvlm.serving.batch import Batch
@@ -57,6 +65,25 @@ def main(argv: Sequence[str] | None = None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(_BROKEN_PIPE) from None
     print("\n".join(batch.summary()), file=sys.stderr)
+    if source.quarantine is not None and source.quarantine.rejected:
+        raise SystemExit(1)  # everything that could be answered was
+
+
+def _name_bad_lines(source: Source, known: int) -> int:
+    """Say which lines are left out, beyond those that were `known`; how many are now."""
+    rejected = [] if source.quarantine is None else source.quarantine.rejected
+    for one in rejected[known:]:
+        print(f"left out: {one.where}: {one.reason}", file=sys.stderr)
+    return len(rejected)
+
+
+def _asked(flags: argparse.Namespace) -> tuple[Codec, int]:
+    """What judges questions before weights load: the model's codec, and how long an answer may be."""
+    from docvlm.serving.reader import load_codec
+
+    source = flags.run if flags.run is not None else flags.checkpoint
+    codec = load_codec(source, family=flags.family, base=flags.base, offline=flags.offline)
+    return codec, flags.max_new_tokens or LONGEST
 
 
 def _reader(flags: argparse.Namespace) -> Reader:

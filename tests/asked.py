@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from tiny import Paper, load
 
-from docvlm.serving import reader
 from docvlm.data.pdf import DPI
+from docvlm.serving import reader
 from docvlm.vlms import embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.records import Prediction, PredictionLog, append, document_of, read
+from docvlm.evaluation.records import Prediction, PredictionLog, append, document_of, given, read
 
 GOOD = '{"question_id": 1, "question": "q", "image": "a.png", "prediction": "x", "answers": ["x"]}'
 
@@ -71,19 +72,27 @@ def test_torn_in_the_middle_of_a_letter(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ('{"question_id": 1, "prediction": "x", "answers"', r":2: not JSON"),
-        ('["x"]', r":2: holds list"),
+        ('["x"]', r":2: not a JSON object but a list"),
         (GOOD, r":2: question_id '1' is also at .*:1;"),
-        ('{"question_id": 2, "prediction": NaN, "answers": ["x"]}', r":2: holds NaN"),
-        ('{"question_id": 2, "prediction": null, "answers": ["x"]}', r":2: 'prediction' is None, expected text"),
-        ('{"question_id": 2, "prediction": 3, "answers": ["x"]}', r":2: 'prediction' is 3, expected text"),
-        ('{"question_id": 2, "pred": "x", "answers": ["x"]}', r":2: no column 'prediction'; it has 'question_id'"),
-        ('{"question_id": 2, "prediction": "x"}', r":2: no column 'answers' or 'answer'"),
-        ('{"question_id": 2, "prediction": "x", "answers": []}', r":2: 'answers' is empty"),
-        ('{"question_id": 2, "prediction": "x", "answers": [1]}', r":2: 'answers' is \[1\]"),
+        ('{"question_id": 2, "prediction": NaN, "answers": ["x"]}', r":2: 'prediction' is null"),
+        ('{"question_id": 2, "prediction": null, "answers": ["x"]}', r":2: 'prediction' is null"),
+        ('{"question_id": 2, "prediction": ["x"], "answers": ["x"]}', r":2: prediction is a list, not text"),
+        ('{"question_id": 2, "pred": "x", "answers": ["x"]}', r":2: 'prediction' is no column; it has 'question_id'"),
+        ('{"question_id": 2, "prediction": "x"}', r":2: no 'answers' or 'answer'"),
+        ('{"question_id": 2, "prediction": "x", "answers": []}', r":2: no 'answers' or 'answer'"),
+        ('{"question_id": 2, "prediction": "x", "answers": [null]}', r":2: answers is null"),
         ('{"prediction": "x", "answers": ["x"]}', r":2: no 'question_id'"),
-        ('{"question_id": 2.5, "prediction": "x", "answers": ["x"]}', r":2: 'question_id' is 2.5"),
-        ('{"question_id": 2, "prediction": "x", "answers": ["x"], "latency_s": "1"}', r":2: 'latency_s' is '1'"),
-        ('{"question_id": 2, "prediction": "x", "answers": ["x"], "scores": 1}', r":2: 'scores' is 1"),
+        ('{"question_id": [2], "prediction": "x", "answers": ["x"]}', r":2: question_id is a list"),
+        ('{"question_id": 2, "prediction": "x", "answers": ["x"], "latency_s": "soon"}', r":2: latency_s is 'soon'"),
+        ('{"question_id": 2, "prediction": "x", "answers": ["x"], "scores": 1}', r":2: scores is '1'"),
+        (
+            '{"question_id": 2, "prediction": "\\ud83d", "answers": ["x"]}',
+            r":2: prediction holds half a surrogate pair",
+        ),
+        (
+            '{"question_id": 2, "prediction": "x", "prediction": "y", "answers": ["x"]}',
+            r":2: the key 'prediction' stands",
+        ),
     ],
 )
 def test_damage_names_file_line_and_column(tmp_path: Path, line: str, message: str) -> None:
@@ -97,7 +106,7 @@ def test_damage_names_file_line_and_column(tmp_path: Path, line: str, message: s
 def test_other_encodings_are_refused_with_the_line(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes(GOOD.encode() + b"\n" + GOOD.replace("q", "\xe9").encode("latin-1") + b"\n")
-    with pytest.raises(DocvlmError, match=r":2: not UTF-8 at byte"):
+    with pytest.raises(DocvlmError, match=r":2: not UTF-8 \(byte 0xe9"):
         read(path)
 
 
@@ -126,3 +135,55 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(DocvlmError, match=r"predictions\.jsonl: cannot be"):
         append(path, [prediction(1)])
+
+
+def line(**changed: object) -> str:
+    row = {"image": "a.png", "question": "Total?", "answers": ["950.50"], "prediction": "950.5"}
+    return json.dumps({key: value for key, value in (row | changed).items() if value != "drop"}, ensure_ascii=True)
+
+
+def test_a_line_that_stands_there_again_counts_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = write(tmp_path / "p.jsonl", line(), line(image="b.png"), line(), line(question_id=7), line(answers=["1"]))
+    records, quarantine = given(file)
+    assert [(one.document, one.answers) for one in records] == [
+        ("a.png", ("950.50",)), ("b.png", ("950.50",)), ("a.png", ("1",)),
+    ]  # fmt: skip
+    assert str(quarantine) == "rows: 5 read, none left out, 2 merged as repeats"
+    assert "p.jsonl:3 repeats" in caplog.text
+
+
+def test_what_a_publisher_numbered_apart_stays_apart(tmp_path: Path) -> None:
+    """ChartQA's test split asks ten questions twice, and every published score counts them twice."""
+    rows = [line(benchmark="chartqa", question_id=-1)] * 2 + [line(benchmark="folder-x", question_id=n) for n in (0, 1)]
+    records, quarantine = given(write(tmp_path / "p.jsonl", *rows))
+    assert [one.benchmark for one in records] == ["chartqa", "chartqa", "folder-x"] and quarantine.merged == 1
+
+
+def test_one_question_with_two_predictions_is_nobodys_guess(tmp_path: Path) -> None:
+    for second in (line(prediction="x"), line(question_id="0", answers=["1"], prediction="x")):
+        file = write(tmp_path / "p.jsonl", line(question_id="0"), second)
+        with pytest.raises(DocvlmError, match=r"p\.jsonl:2: the question of .*p\.jsonl:1 again"):
+            given(file)
+
+
+def test_bad_lines_of_others_are_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [line(question_id=0), line(question_id=False, prediction=True), line(question_id="é", answers=[950.50])]
+    bad = [line(question_id=1, prediction=None), line(question_id=2, answers=["\ud83d"]), '{"question_id": 3']
+    records, quarantine = given(write(tmp_path / "p.jsonl", *rows, line(question_id=4, prediction=""), *bad))
+    assert [(one.question_id, one.prediction) for one in records] == [
+        ("0", "950.5"), ("false", "true"), ("é", "950.5"), ("4", ""),
+    ]  # fmt: skip
+    assert [entry.where.rpartition(":")[2] for entry in quarantine.rejected] == ["5", "6", "7"]
+    assert "3 left out" in str(quarantine) and "quarantined 3 of 7" in caplog.text
+    with pytest.raises(DocvlmError, match="3 of 4 rows are bad"):
+        given(write(tmp_path / "p.jsonl", line(), *bad))
+
+
+def test_numbers_keep_their_characters_also_in_csv(tmp_path: Path) -> None:
+    text = "image,question,answers,prediction,latency_s\na.png,Total?,\"[950.50, 'x']\",1200.00,0.5\nb.png,Total?,7,,\n"
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8")
+    first, second = given(tmp_path / "p.csv")[0]
+    assert (first.answers, first.prediction, first.latency_s) == (("950.50", "x"), "1200.00", 0.5)
+    assert (second.answers, second.prediction, second.latency_s) == (("7",), "", None)
+    (one,) = given(write(tmp_path / "p.jsonl", '{"question_id": 1, "answers": [950.50, 1E2], "prediction": 0.10}'))[0]
+    assert (one.answers, one.prediction) == (("950.50", "1E2"), "0.10")

@@ -153,12 +153,15 @@ def test_pages_that_cannot_be_read(page: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("no image")
     refused(r"notes.png: not an image Pillow can read", as_pages, tmp_path / "notes.png")
     refused(r"empty \(0 bytes\)", as_pages, b"")
-    refused(r"absent.png: no such file", as_pages, tmp_path / "absent.png")
+    refused(r"absent.png' not found", as_pages, tmp_path / "absent.png")
     refused(r"a folder; give an image file or a PDF", as_pages, tmp_path)
     refused(r"int is no page", as_pages, 3)
     two = asked.image("a"), asked.image("b")
     two[0].save(tmp_path / "scan.tif", save_all=True, append_images=two[1:])
-    refused(r"scan.tif: a TIFF of 2 pages; save it as a PDF", as_pages, tmp_path / "scan.tif")
+    assert [page.name[-6:] for page in as_pages(tmp_path / "scan.tif")] == ["page=1", "page=2"]
+    refused(r"scan.tif: has pages 1 to 2, so there is no page 3", as_pages, tmp_path / "scan.tif", [3])
+    two[0].save(tmp_path / "film.gif", save_all=True, append_images=two[1:])
+    refused(r"film.gif: an animated GIF of 2 frames; save the frame", as_pages, tmp_path / "film.gif")
     Image.new("1", (15_000, 15_000)).save(tmp_path / "huge.png")
     refused(r"huge.png: more pixels than Pillow's decompression-bomb limit", as_pages, tmp_path / "huge.png")
 

@@ -104,7 +104,8 @@ def qwen(device: torch.device, dtype: torch.dtype, *, tiny: bool, attn: str = "s
     use_fast_paths(net)
     use_branches(net)
     use_recompute(net)
-    codec = _SpokenIds(processor, Budget(min_pixels=CELL**2, max_pixels=4096 * CELL**2))
+    longest = config.get_text_config().max_position_embeddings
+    codec = _SpokenIds(processor, Budget(min_pixels=CELL**2, max_pixels=4096 * CELL**2), longest)
     vlm = Qwen2VL(net, codec, "random", dtype)
     _prepared(vlm, 100, RANK)
     return vlm

@@ -59,7 +59,8 @@ def named(name: str, folder: Path, place: str, numbers: Sequence[int] | None = N
         return of_file(found, numbers)
     if (data := _plain_base64(bare)) is not None:
         return of_bytes(place, data, numbers)
-    raise DocvlmError(f"image {shown(name)} not found in {folder}{_advice(bare)}")
+    place = "" if folder == Path() else f" in {folder}"
+    raise DocvlmError(f"image {shown(name)} not found{place}{_advice(bare)}")
 
 
 def of_file(path: Path, numbers: Sequence[int] | None = None) -> tuple[StoredPage, ...]:
@@ -107,8 +108,8 @@ def _file(name: str, folder: Path) -> Path | None:
             path = folder / Path(form).expanduser()
             if path.is_file():
                 return path
-            if (path := _other_form(path)) is not None:
-                return path
+            if (other := _other_form(path)) is not None:
+                return other
         except (OSError, RuntimeError):  # a name longer than the system has, or a home that is nobody's: no file
             continue
     return None

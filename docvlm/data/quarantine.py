@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from docvlm.data.example import Example, Page
 from docvlm.data.lines import dumps
@@ -43,11 +42,12 @@ class Quarantine:
     """Collects rejected rows of one data set, over all its splits. `report` is the JSONL file to write, if any.
 
     `refusal` is what the model that will be asked says of an example before anything of it is opened. `read` counts
-    rows, `merged` those that repeat another.
+    rows, `merged` those that repeat another. `warn`: bad rows are logged, a line a source; else the caller says them.
     """
 
-    def __init__(self, report: Path | None = None) -> None:
+    def __init__(self, report: Path | None = None, *, warn: bool = True) -> None:
         self.report = report
+        self.warn = warn
         self.refusal: Refusal | None = None
         self.merged = 0
         self._good = 0
@@ -98,14 +98,13 @@ class Quarantine:
                 ids[question_id] = repeats[content] = row.where
             except BadRow as reason:
                 bad.append(Rejected(row.where, question_id, str(reason), reason.kind))
-        self._good += len(good)
-        self._merge(merged, source)
-        self._settle(len(good), bad, source)
+        self.settle(len(good), bad, source, merged)
         return good
 
     def reject(self, rows: Sequence[Row], of: int, source: str) -> None:
         """Rows whose split nobody knows, out of `of` in all. Raises `DocvlmError` if they are more than half."""
-        self._settle(of - len(rows), [Rejected(row.where, _id(row), row.fault, row.kind) for row in rows], source)
+        bad = [Rejected(row.where, _id(row), row.fault, row.kind) for row in rows]
+        self._judge(of - len(rows), bad, source)
 
     def leave_out(self, examples: Sequence[Example], reasons: Mapping[Page, str], source: str) -> list[Example]:
         """The examples whose pages have no reason to be left out; the others are rejected."""
@@ -116,9 +115,13 @@ class Quarantine:
                 kept.append(example)
             else:
                 bad.append(Rejected(example.where, example.question_id, reason, "page cannot be decoded"))
-        self._good -= len(bad)
-        self._settle(len(kept), bad, source)
+        self.leave(bad, len(kept), source)
         return kept
+
+    def leave(self, bad: Sequence[Rejected], kept: int, source: str) -> None:
+        """Reject rows that had been counted as good; `kept` of their source are. Raises `DocvlmError` as `settle`."""
+        self._good -= len(bad)
+        self._judge(kept, bad, source)
 
     def __str__(self) -> str:
         """How many rows there were, and what became of those that are not asked."""
@@ -130,14 +133,20 @@ class Quarantine:
         listed = f"; all in {self.report}" if kinds and self.report else ""
         return f"rows: {self.read} read, {left}, {repeated}{listed}"
 
-    def _merge(self, merged: Sequence[str], source: str) -> None:
+    def settle(self, good: int, bad: Sequence[Rejected], source: str, merged: Sequence[str] = ()) -> None:
+        """Count the rows of a source; `merged` says of each that repeats another which one it repeats.
+
+        Writes the report. Raises `DocvlmError` if there are no rows, or more are bad than good.
+        """
+        if not good and not bad:
+            raise DocvlmError(f"{source}: no questions in it; check that it is the file you mean")
+        self._good += good
         if merged:
             self.merged += len(merged)
             log.warning("%s: %d rows repeat another and are counted once; first: %s", source, len(merged), merged[0])
+        self._judge(good, bad, source)
 
-    def _settle(self, good: int, bad: list[Rejected], source: str) -> None:
-        if not good and not bad:
-            raise DocvlmError(f"{source}: no questions in it; check that it is the file you mean")
+    def _judge(self, good: int, bad: Sequence[Rejected], source: str) -> None:
         if not bad:
             return
         self._rejected.update(dict.fromkeys(bad))
@@ -146,7 +155,8 @@ class Quarantine:
         listed = f" (all in {self.report})" if self.report else ""
         if len(bad) > good:
             raise DocvlmError(f"{source}: {len(bad)} of {good + len(bad)} rows are bad; {first}{listed}")
-        log.warning("quarantined %d of %d rows of %s; %s%s", len(bad), good + len(bad), source, first, listed)
+        if self.warn:
+            log.warning("quarantined %d of %d rows of %s; %s%s", len(bad), good + len(bad), source, first, listed)
 
     def _write(self) -> None:
         """Replace the report in one step, so that a reader or a second process never sees half of it."""
@@ -191,4 +201,4 @@ class _Pages:
         known = self.known[page.name]
         if isinstance(known, str):
             raise BadRow(known, "page cannot be read")
-        return cast("StoredPage", known)
+        return known

@@ -1,27 +1,35 @@
 """`predictions.jsonl`: one line a question, appended while a model answers and read by everything that scores.
 
 The file can be resumed: a process killed in the middle of a line leaves a torn last line, which reading skips (with a
-warning) and appending cuts off. Any other damage is an error with file and line, because a dropped line would change a
-score without a word. Predictions of other tools are read too: `answer` beside `answers`, an `image` in place of a
-document id (with or without the folders of whatever system wrote it), numeric ids.
+warning) and appending cuts off. Any other damage of docvlm's own file is an error with file and line. Predictions of
+other tools are read too (`given`): `answer` beside `answers`, an `image` in place of a document id (with or without the
+folders of whatever system wrote it), ids that are numbers, CSV. Their bad lines are quarantined by the rules of own
+pages, and a line that stands there again is counted once; both are said.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import math
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PureWindowsPath
 
+from docvlm.data.lines import Line, contents, objects
+from docvlm.data.lines import records as csv_records
+from docvlm.data.quarantine import Quarantine, Rejected
+from docvlm.data.rows import BadRow, Values, characters, missing
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.rows import Row, TornLine, identifier, number, rows, text, texts
 
 log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
+PUBLIC = ("docvqa", "chartqa", "infovqa")
+LONGEST_NAME = 1024  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +59,10 @@ class Prediction:
 
 
 def read(path: Path) -> list[Prediction]:
-    """All predictions of a file, in its order.
+    """All predictions of a file that docvlm wrote, in its order.
 
-    Raises `DocvlmError` naming file and line for text that is not UTF-8 or not JSON, NaN, a missing column, a
-    wrong type, an empty list of answers, or a question that occurs twice. A torn last line is skipped with a warning.
+    Raises `DocvlmError` naming file and line for text that is not UTF-8 or not JSON, a missing column, a value that is
+    no text, an empty list of answers, or a question that occurs twice. A torn last line is skipped with a warning.
     """
     records, torn = _parse(path)
     if torn:
@@ -62,6 +70,41 @@ def read(path: Path) -> list[Prediction]:
     if not records:
         raise DocvlmError(f"{path}: holds no predictions; is it the right file?")
     return records
+
+
+def given(path: Path) -> tuple[list[Prediction], Quarantine]:
+    """The predictions of anybody's file, JSON lines or CSV, and what became of its other lines.
+
+    Lines that are equal in page, question, accepted answers and prediction are one, except under the name of a public
+    benchmark: ChartQA's test split asks ten questions twice. Raises `DocvlmError` if more lines are bad than good, and
+    for one question with two predictions, since nobody can tell which is meant.
+    """
+    quarantine = Quarantine()
+    seen: dict[object, tuple[str, Prediction]] = {}
+    records: list[Prediction] = []
+    bad: list[Rejected] = []
+    merged: list[str] = []
+    unnamed: Counter[str] = Counter()
+    for line in rows(path):
+        try:
+            record = _record(line, unnamed)
+        except BadRow as reason:
+            bad.append(Rejected(line.where, _id(line.values), str(reason), reason.kind))
+            continue
+        names = (record.key,) if record.benchmark in PUBLIC else (record.key, _content(record, line.values))
+        where, earlier = next((seen[one] for one in names if one in seen), ("", None))
+        if earlier is None:
+            records.append(record)
+            seen |= dict.fromkeys(names, (line.where, record))
+        elif _said(record) == _said(earlier):
+            merged.append(f"{line.where} repeats {where}")
+        else:
+            raise DocvlmError(
+                f"{line.where}: the question of {where} again, with another prediction or other answers; a question"
+                " counts once: remove one of the two lines"
+            )
+    quarantine.settle(len(records), bad, str(path), merged)
+    return records, quarantine
 
 
 class PredictionLog:
@@ -117,8 +160,19 @@ def append(path: Path, records: Iterable[Prediction]) -> int:
 
 
 def document_of(image: str) -> str:
-    """A page's name without the folders of the system that wrote it: `data\\x\\p_1.png` and `p_1.png` are one page."""
+    """A page's name without the folders of the system that wrote it: `data\\x\\p_1.png` and `p_1.png` are one page.
+
+    An image that stands in the line itself is called after its content.
+    """
+    if image[:5].lower() == "data:" or len(image) > LONGEST_NAME:
+        return hashlib.blake2b(image.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     return PureWindowsPath(image).name  # a Windows path also splits at "/"
+
+
+def rows(path: Path) -> Iterator[Line]:
+    """The lines of a predictions file, each with its place as "file:line"."""
+    raw = contents(path)
+    return csv_records(raw, path) if path.suffix.lower() == ".csv" else objects(raw, str(path), ":")
 
 
 def _parse(path: Path) -> tuple[list[Prediction], int]:
@@ -126,57 +180,113 @@ def _parse(path: Path) -> tuple[list[Prediction], int]:
     records: list[Prediction] = []
     places: dict[Key, str] = {}
     unnamed: Counter[str] = Counter()
-    try:
-        for where, row in rows(path):
-            record = _record(row, where, unnamed)
-            if record.key in places:
-                raise DocvlmError(
-                    f"{where}: question_id {record.question_id!r} is also at {places[record.key]}; "
-                    "a question counts once: remove one of the two lines"
-                )
-            places[record.key] = where
-            records.append(record)
-    except TornLine as torn:
-        return records, torn.size
+    for line in rows(path):
+        if line.torn:
+            return records, line.torn
+        try:
+            record = _record(line, unnamed)
+        except BadRow as reason:
+            raise DocvlmError(f"{line.where}: {reason}; mend or remove the line") from reason
+        if record.key in places:
+            raise DocvlmError(
+                f"{line.where}: question_id {record.question_id!r} is also at {places[record.key]}; "
+                "a question counts once: remove one of the two lines"
+            )
+        places[record.key] = line.where
+        records.append(record)
     return records, 0
 
 
-def _record(row: Row, where: str, unnamed: Counter[str]) -> Prediction:
-    question = text(row, ("question",), where, default="")
-    images = texts(row, ("image",), where, default=())
-    document = identifier(row, ("document", "doc_id", "docId"), where) or (document_of(images[0]) if images else "")
-    question_id = identifier(row, ("question_id", "questionId"), where)
+def _record(line: Line, unnamed: Counter[str]) -> Prediction:
+    """A line as a prediction. Raises `BadRow`."""
+    if line.fault:
+        raise BadRow(line.fault, line.fault.split(":")[0].split(" (")[0])
+    row = line.values
+    images = _texts(row, "image")
+    question = _text(row, "question") or ""
+    document = _text(row, "document", "doc_id", "docId") or (document_of(images[0]) if images else "")
+    question_id = _text(row, "question_id", "questionId") or ""
     if question_id in ("", "-1"):  # ChartQA's published annotations have -1 everywhere
-        question_id = _derived_id(document, question, where, unnamed)
-    answers = texts(row, ("answers", "answer"), where)
+        question_id = _derived_id(document, question, unnamed)
+    answers = _texts(row, "answers", "answer")
     if not answers:
-        raise DocvlmError(f"{where}: 'answers' is empty; a question needs at least one accepted answer")
+        raise BadRow("no 'answers' or 'answer'; a question needs at least one accepted answer", "no answers")
+    prediction = _text(row, "prediction")
+    if prediction is None:
+        why = "is null" if "prediction" in row else f"is no column; it has {', '.join(map(repr, row))}"
+        raise BadRow(f"'prediction' {why}", "no prediction")
     return Prediction(
         question_id=question_id,
         document=document or question_id,
-        benchmark=text(row, ("benchmark",), where, default=""),
-        document_type=text(row, ("document_type", "doc_type"), where, default=""),
-        question_types=texts(row, ("question_types", "type"), where, default=()),
+        benchmark=_text(row, "benchmark") or "",
+        document_type=_text(row, "document_type", "doc_type") or "",
+        question_types=_texts(row, "question_types", "type"),
         question=question,
-        prediction=text(row, ("prediction",), where),
+        prediction=prediction,
         answers=answers,
-        scores=_scores(row, where),
-        latency_s=number(row, "latency_s", where),
-        truncated=row["truncated"] is True if "truncated" in row else False,
+        scores=_scores(row),
+        latency_s=_number(row, "latency_s"),
+        truncated=(_text(row, "truncated") or "").lower() == "true",
     )
 
 
-def _derived_id(document: str, question: str, where: str, unnamed: Counter[str]) -> str:
+def _text(row: Values, *names: str) -> str | None:
+    """A value's characters, outer white space included; None where no column has one."""
+    for name in names:
+        if name in row and not missing(row[name]):
+            return characters(name, row[name])
+    return None
+
+
+def _texts(row: Values, *names: str) -> tuple[str, ...]:
+    """A list of texts, or one text standing for a list of one; empty where no column has any."""
+    name = next((name for name in names if name in row and not missing(row[name])), None)
+    if name is None:
+        return ()
+    items = row[name] if isinstance(row[name], list) else [row[name]]
+    return tuple(characters(name, item) for item in items)
+
+
+def _number(row: Values, name: str) -> float | None:
+    found = _text(row, name)
+    if not found:
+        return None
+    try:
+        value = float(found)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise BadRow(f"{name} is {found!r}, expected a number", f"{name} is no number")
+    return value
+
+
+def _derived_id(document: str, question: str, unnamed: Counter[str]) -> str:
     """Page and question stand for a missing id; the same question asked twice of a page is numbered."""
     if not (document and question):
-        raise DocvlmError(f"{where}: no 'question_id', and no 'image' with 'question' to stand for it; add one")
+        raise BadRow("no 'question_id', and no 'image' with 'question' to stand for it; add one", "no question_id")
     name = f"{document}: {question}"
     unnamed[name] += 1
     return name if unnamed[name] == 1 else f"{name} #{unnamed[name]}"
 
 
-def _scores(row: Row, where: str) -> dict[str, float]:
-    scores = row["scores"] if "scores" in row else {}
+def _scores(row: Values) -> dict[str, float]:
+    scores = row["scores"] if "scores" in row and row["scores"] is not None else {}
     if not isinstance(scores, dict):
-        raise DocvlmError(f"{where}: 'scores' is {scores!r}, expected an object of numbers")
-    return {name: value for name in scores if (value := number(scores, name, where)) is not None}
+        raise BadRow(f"scores is {scores!r}, expected an object of numbers", "scores is no object")
+    return {name: value for name in scores if (value := _number(scores, name)) is not None}
+
+
+def _id(row: Values) -> str:
+    found = next((row[name] for name in ("question_id", "questionId") if name in row), "")
+    return str(found)
+
+
+def _content(record: Prediction, row: Values) -> object:
+    """What makes two lines one question: page, question and accepted answers; the id where those are not there."""
+    images = _texts(row, "image") or (record.document,)
+    return (record.benchmark, images, record.question, record.answers) if record.question else record.key
+
+
+def _said(record: Prediction) -> tuple[object, ...]:
+    """What a line says of its question."""
+    return record.question, record.answers, record.prediction

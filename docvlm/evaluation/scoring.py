@@ -6,7 +6,7 @@ from elsewhere can be told apart by protocol, and taken apart by failure; with `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +36,17 @@ class Scored:
     analysis: Analysis
 
 
-def score_file(path: Path, metric: str | None, against: Path | None = None) -> list[Scored]:
+def score_file(
+    path: Path, metric: str | None, against: Path | None = None, say: Callable[[str], None] = print
+) -> list[Scored]:
     """Scores of each benchmark in `path`. Without `metric`: relaxed accuracy for ChartQA, ANLS for all others.
+
+    `say` is told what became of the lines of each file.
 
     Raises `DocvlmError` unless `against`, where given, answers the same questions.
     """
-    ours = _by_label(path)
-    before = None if against is None else _by_label(against)
+    ours = _by_label(path, say)
+    before = None if against is None else _by_label(against, say)
     if before is not None and before.keys() != ours.keys():
         odd = sorted(before.keys() ^ ours.keys())[0]
         raise DocvlmError(f"against={against}: benchmark {odd!r} is in only one of the two files; give the same ones")
@@ -52,9 +56,11 @@ def score_file(path: Path, metric: str | None, against: Path | None = None) -> l
     ]
 
 
-def _by_label(path: Path) -> dict[str, list[Prediction]]:
+def _by_label(path: Path, say: Callable[[str], None]) -> dict[str, list[Prediction]]:
     by_label: dict[str, list[Prediction]] = {}
-    for record in records.read(path):
+    found, quarantine = records.given(path)
+    say(f"{path}: {quarantine}")
+    for record in found:
         by_label.setdefault(record.benchmark, []).append(record)
     return by_label
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.evaluation.records import Prediction, read
+from docvlm.evaluation.records import given as given_file
 from docvlm.evaluation.runs import Run
 from docvlm.evaluation.scoring import default_metric
 from docvlm.reporting.naming import name, shown
@@ -166,7 +167,7 @@ def _of_file(file: Path, against: Path | None) -> list[Answers]:
 
 def _by_label(file: Path) -> dict[str, list[Prediction]]:
     parts: dict[str, list[Prediction]] = {}
-    for record in read(file):
+    for record in given_file(file)[0]:
         parts.setdefault(record.benchmark, []).append(record)
     return parts
 

@@ -5,44 +5,23 @@ Headers are looked at here, so that a wrong file is refused before weights load;
 
 from __future__ import annotations
 
-import io
 import os
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
 from PIL import Image
 
 from docvlm.data.example import Page
-from docvlm.data.pages import FilePage, StoredPage, check, decode, upright
-from docvlm.data.pdf import is_pdf, pdf_pages
+from docvlm.data.locate import named, of_bytes
+from docvlm.data.pages import upright
 from docvlm.errors import DocvlmError
 
 PageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Page"
-"""A path (`contract.pdf#page=2` is one page of a PDF), an encoded file, a Pillow image, or a page of docvlm's own."""
+"""What `docvlm.data.locate` reads, an encoded file, a Pillow image, or a page of docvlm's own."""
 
 STDIN = "-"
-_FRAGMENT = re.compile(r"(?P<path>.+\.pdf)#page=(?P<number>\d+)", re.IGNORECASE)
-_HEAD = 1024  # bytes
-
-
-@dataclass(frozen=True, slots=True)
-class BytesPage:
-    """An image file that is in memory. `size` is (width, height) in pixels, upright."""
-
-    name: str
-    data: bytes
-    size: tuple[int, int] | None = None
-    digest: str = ""
-
-    def stream(self) -> BinaryIO:
-        """The encoded bytes."""
-        return io.BytesIO(self.data)
-
-    def open(self) -> Image.Image:
-        return decode(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,21 +53,11 @@ def as_pages(page: PageLike | Sequence[PageLike], numbers: Sequence[int] | None 
     return tuple(one for each in given for one in _pages(each, chosen))
 
 
-def pages_of_file(name: str, data: bytes, numbers: tuple[int, ...] | None) -> tuple[Page, ...]:
-    """The pages of an encoded file in memory, called `name` in messages."""
-    if not data:
-        raise DocvlmError(f"{name}: empty (0 bytes); give an image or a PDF")
-    if is_pdf(data):
-        return pdf_pages(name, numbers, data)
-    found = BytesPage(name, data)
-    return (replace(found, size=_checked(found)),)
-
-
 def _pages(page: PageLike, numbers: tuple[int, ...] | None) -> tuple[Page, ...]:
     if isinstance(page, Image.Image):
         return (ImagePage(getattr(page, "filename", "") or "image", page),)
     if isinstance(page, bytes):
-        return pages_of_file("bytes", page, numbers)
+        return of_bytes("bytes", page, numbers)
     if isinstance(page, str | os.PathLike):
         return _pages_at(os.fspath(page), numbers)
     if isinstance(page, Page):
@@ -97,28 +66,6 @@ def _pages(page: PageLike, numbers: tuple[int, ...] | None) -> tuple[Page, ...]:
 
 
 def _pages_at(name: str, numbers: tuple[int, ...] | None) -> tuple[Page, ...]:
-    fragment = _FRAGMENT.fullmatch(name)
-    if fragment is not None and not Path(name).exists():
-        name, numbers = fragment["path"], (int(fragment["number"]),)
-    path = Path(name)
-    if not path.is_file():
-        raise DocvlmError(f"{name}: {'a folder' if path.is_dir() else 'no such file'}; give an image file or a PDF")
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD)
-    except OSError as error:
-        raise DocvlmError(f"{name}: {error.strerror}; check its permissions") from error
-    if is_pdf(head):
-        return pdf_pages(name, numbers)
-    found = FilePage(name)
-    return (replace(found, size=_checked(found)),)
-
-
-def _checked(page: StoredPage) -> tuple[int, int]:
-    """Size of an image file that opens, and that holds one page."""
-    size = check(page)
-    with page.stream() as stream, Image.open(stream) as image:
-        frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-    if frames > 1:
-        raise DocvlmError(f"page {page.name}: a TIFF of {frames} pages; save it as a PDF, or one image a page")
-    return size
+    if os.path.isdir(name):
+        raise DocvlmError(f"{name}: a folder; give an image file or a PDF")
+    return named(name, Path(), "image", numbers)

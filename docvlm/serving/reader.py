@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 
 from docvlm.data.example import Example, Page
-from docvlm.data.pdf import PdfPage
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import runs
 from docvlm.evaluation.predict import device as default_device
@@ -35,6 +34,7 @@ from docvlm.vlms.codec import Budget
 if TYPE_CHECKING:
     from docvlm.data.benchmark import Benchmark
     from docvlm.vlms.base import VLM
+    from docvlm.vlms.codec import Codec
 
 PHRASE = "docvqa"  # whose wording a question gets where nothing says otherwise
 TOGETHER = 32  # questions that share one prefill; each holds a copy of its pages' cache
@@ -88,10 +88,12 @@ class Reader:
         if longest < 1:
             raise DocvlmError(f"max_new_tokens={longest}: an answer has at least one token; give 1 or more")
         document = as_pages(page, pages)
-        if pages is not None and not any(isinstance(one, PdfPage) for one in document):
-            raise DocvlmError(f"{document[0].name}: pages= chooses pages of a PDF, which this is not; leave it out")
+        if pages is not None and not any(getattr(one, "number", 0) for one in document):
+            raise DocvlmError(
+                f"{document[0].name}: pages= chooses pages of a PDF or TIFF, which this is not; leave it out"
+            )
         examples = self._examples(document, asked)
-        self._check_room(examples, longest)
+        self._check(examples, longest)
         answers: list[Answer] = []
         for start in range(0, len(examples), TOGETHER):
             answers += self._read(examples[start : start + TOGETHER], longest)
@@ -101,19 +103,11 @@ class Reader:
         name, instruction = self.benchmark.name, self.benchmark.instruction
         return [Example(repr(q), q, (), document[0].name, document, name, instruction) for q in asked]
 
-    def _check_room(self, examples: Sequence[Example], longest: int) -> None:
-        """Refuse what would take hours or all memory to find out: more tokens than the model was made for."""
-        lengths = self.vlm.codec.lengths([replace(example, answers=("",)) for example in examples])
-        if not lengths.shared:  # an encoder-decoder's codec counts its encoder's tokens itself
-            return
-        most = self.vlm.bare.config.get_text_config().max_position_embeddings
-        needed = int((lengths.pages + lengths.own).max()) + longest
-        if needed > most:
-            count, first = len(examples[0].pages), examples[0].document
-            raise DocvlmError(
-                f"{first}: {count} {'page' if count == 1 else 'pages'} and a question are up to {needed} tokens, but"
-                f" this model has positions for {most}; read fewer pages at a time"
-            )
+    def _check(self, examples: Sequence[Example], longest: int) -> None:
+        """Refuse what the model cannot take, or would take hours or all memory to find out."""
+        for example in examples:
+            if (refused := self.vlm.codec.refusal(example, longest)) is not None:
+                raise DocvlmError(f"{example.document}: {refused}")
 
     def _read(self, examples: Sequence[Example], longest: int) -> list[Answer]:
         """Answers to questions about the same pages, from one reading of them."""
@@ -165,6 +159,22 @@ def load(
             _check_base(folder, record)
         vlm = saved.load(folder, checkpoint=base, attn=attn, offline=offline)
     return _reader(vlm, place, benchmark or phrase)
+
+
+def load_codec(
+    source: str | Path, *, family: str | None = None, base: str | Path | None = None, offline: bool = False
+) -> Codec:
+    """The codec of the model that `load` gives for these arguments, without its weights. Raises as `load` does."""
+    if family is not None:
+        checkpoint = str(embedded.checkpoint(family)) if str(source) == "embedded" else str(source)
+        return load_family(family).codec_of(checkpoint, Budget(), offline=offline)
+    folder, _, _ = _saved(source)
+    record = adapter.read(folder)
+    whole = not record["lora"]["r"] or saved.form(record) in saved.WHOLE
+    if base is None and not whole:
+        _check_base(folder, record)
+    place = folder if whole else adapter.base_of(record) if base is None else base
+    return load_family(record["family"]).codec_of(place, Budget(**record["budget"]), offline=offline)
 
 
 def load_base(

@@ -5,48 +5,58 @@
     scans/                         a folder: every image and PDF in it is a document
     questions.jsonl                {"image": "invoice.png", "question": "What is the total?"} a line; `image` may be a
                                    list, its paths are relative to the file, other columns are handed through
-    -                              any of the three kinds of file, through a pipe
+    questions.csv                  the same columns
+    -                              an image, a PDF or JSON lines, through a pipe
 
-All of it is read and every page's header looked at before anything is answered: a wrong line 7 000 costs no hour.
+All of it is read and every page's header looked at before anything is answered: a wrong line 7 000 costs no hour. A
+line is judged as own pages are in training: a bad one is named and left out, the others are answered.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from docvlm.data.pdf import PdfPage
+from docvlm.data.example import Example
+from docvlm.data.lines import SUFFIXES as LINES
+from docvlm.data.lines import Line, lines, objects
+from docvlm.data.locate import named, of_bytes
+from docvlm.data.quarantine import Quarantine, Rejected
+from docvlm.data.rows import BadRow, Row, answers, missing, text
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.rows import text, texts
-from docvlm.serving.pages import STDIN, as_pages, pages_of_file
+from docvlm.serving.pages import STDIN, as_pages
 
 if TYPE_CHECKING:
     from docvlm.data.example import Page
+    from docvlm.vlms.codec import Codec
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pdf")
-LINES = ".jsonl"
 _BOM = b"\xef\xbb\xbf"  # Windows editors begin UTF-8 files with it
 
 
 @dataclass(frozen=True)
 class Task:
-    """One question about the pages of one document; `columns` is what its line of a JSONL file holds."""
+    """One question about the pages of one document; `columns` is what its line of a file holds, `where` which it is."""
 
     pages: tuple[Page, ...]
     question: str
     columns: Mapping[str, Any] = field(default_factory=dict)
+    where: str = ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The tasks of a command, and the names of files in its folder that are neither image nor PDF."""
+    """The tasks of a command, the names of files in its folder that are neither image nor PDF, and its bad lines.
+
+    `quarantine` is None where the questions stand on the command line, which then has to be mended.
+    """
 
     tasks: list[Task]
     passed_over: list[str] = field(default_factory=list)
+    quarantine: Quarantine | None = None
 
 
 def read(
@@ -65,12 +75,13 @@ def read(
     kinds = {name: _kind(name) for name in inputs}
     alone = [name for name, kind in kinds.items() if kind in ("folder", "lines")]
     if len(inputs) > 1 and (alone or STDIN in inputs):
-        raise DocvlmError(f"{(alone or [STDIN])[0]}: give a folder, a {LINES} file or - alone, or image files and PDFs")
+        one = (alone or [STDIN])[0]
+        raise DocvlmError(f"{one}: give a folder, a {' or '.join(LINES)} file or - alone, or image files and PDFs")
     data = sys.stdin.buffer.read() if STDIN in inputs else b""
     if kinds[inputs[0]] == "lines" or data.removeprefix(_BOM).lstrip().startswith(b"{"):
         if questions:
             raise DocvlmError(f"{inputs[0]}: its lines bring their own questions; leave out --question")
-        source = Source(_lines(inputs[0], data, numbers))
+        source = _of_lines(inputs[0], data, numbers)
     elif not questions:
         raise DocvlmError('--question is missing: give --question "…", once for each question, or a .jsonl file')
     else:
@@ -83,7 +94,7 @@ def read(
 def _kind(name: str) -> str:
     if name == STDIN:
         return "file"
-    return "folder" if Path(name).is_dir() else "lines" if Path(name).suffix.lower() == LINES else "file"
+    return "folder" if Path(name).is_dir() else "lines" if Path(name).suffix.lower() in LINES else "file"
 
 
 def _documents(
@@ -91,7 +102,7 @@ def _documents(
 ) -> tuple[list[tuple[Page, ...]], list[str]]:
     """Pages of each document, and the names of what a folder holds beside them."""
     if inputs[0] == STDIN:
-        return [pages_of_file(STDIN, data, numbers)], []
+        return [of_bytes(STDIN, data, numbers)], []
     folder = Path(inputs[0])
     if not folder.is_dir():
         return [as_pages(list(inputs), numbers)], []
@@ -111,61 +122,76 @@ def _apart(source: Source) -> Source:
     for task in source.tasks:
         grouped.setdefault(task.pages, []).append(task)
     tasks = [
-        Task((page,), task.question, {**task.columns, "image": page.name} if task.columns else {})
+        Task((page,), task.question, {**task.columns, "image": page.name} if task.columns else {}, task.where)
         for pages, tasks in grouped.items()
         for page in pages
         for task in tasks
     ]
-    return Source(tasks, source.passed_over)
+    return replace(source, tasks=tasks)
 
 
 def _check_numbers(source: Source, numbers: tuple[int, ...] | None) -> None:
-    if numbers is not None and not any(isinstance(page, PdfPage) for task in source.tasks for page in task.pages):
-        raise DocvlmError("--pages chooses pages of PDFs, and none is given; leave it out")
+    several = any(getattr(page, "number", 0) for task in source.tasks for page in task.pages)
+    if numbers is not None and not several:
+        raise DocvlmError("--pages chooses pages of PDFs and TIFFs, and none of several is given; leave it out")
 
 
-def _lines(name: str, data: bytes, numbers: tuple[int, ...] | None) -> list[Task]:
+def _of_lines(name: str, data: bytes, numbers: tuple[int, ...] | None) -> Source:
+    """The questions of a file; bad lines are named and left out. Raises `DocvlmError` if they are more than half."""
     folder = Path() if name == STDIN else Path(name).parent
-    if name != STDIN:
+    quarantine = Quarantine(warn=False)
+    seen: dict[str, tuple[Page, ...]] = {}
+    tasks, bad = [], []
+    for line in objects(data, name) if name == STDIN else lines(Path(name)):
         try:
-            data = Path(name).read_bytes()
-        except OSError as error:
-            raise DocvlmError(f"{name}: cannot be read ({error.strerror}); check the path") from error
-    seen: dict[tuple[str, ...], tuple[Page, ...]] = {}
-    tasks = []
-    for where, row in _rows(name, data):
-        question = text(row, ("question",), where)
-        if not question.strip():
-            raise DocvlmError(f"{where}: 'question' is empty; write one or remove the line")
-        images = texts(row, ("image",), where)
-        if images not in seen:
-            try:
-                seen[images] = as_pages([folder / image.replace("\\", "/") for image in images], numbers)
-            except DocvlmError as error:
-                raise DocvlmError(f"{where}: {error}") from error
-        tasks.append(Task(seen[images], question, row))
-    if not tasks:
+            tasks.append(_task(line, folder, numbers, seen))
+        except BadRow as reason:
+            said = line.values["question_id"] if "question_id" in line.values else ""
+            bad.append(Rejected(line.where, str(said), str(reason), reason.kind))
+    if not tasks and not bad:
         raise DocvlmError(f'{name}: no questions in it; write {{"image": "…", "question": "…"}} a line')
-    return tasks
+    quarantine.settle(len(tasks), bad, name)
+    return Source(tasks, quarantine=quarantine)
 
 
-def _rows(name: str, data: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, object) of every line that is not blank."""
-    for number, line in enumerate(data.removeprefix(_BOM).split(b"\n"), 1):
-        where = f"{name}:{number}"
+def _task(line: Line, folder: Path, numbers: tuple[int, ...] | None, seen: dict[str, tuple[Page, ...]]) -> Task:
+    if line.fault:
+        raise BadRow(line.fault)
+    row = Row(line.where, 0, "", line.values)
+    question = text(row, "question")
+    for name in ("answers", "answer"):
+        if name in line.values and not missing(line.values[name]):
+            answers(row, name)
+    given = line.values["image"] if "image" in line.values else None
+    images: list[Any] = given if isinstance(given, list) else [given]
+    if not images or not all(isinstance(image, str) for image in images):
+        raise BadRow(f"image is {given!r}, not a file name" if "image" in line.values else "no image")
+    pages: list[Page] = []
+    for image in images:
+        if image not in seen:
+            try:
+                seen[image] = named(image, folder, f"{line.where} image", numbers)
+            except DocvlmError as error:
+                raise BadRow(str(error)) from error
+        pages += seen[image]
+    return Task(tuple(pages), question, line.values, line.where)
 
-        def refuse(constant: str, where: str = where) -> NoReturn:
-            raise DocvlmError(f"{where}: holds {constant}, which is not JSON; write a number, or text in quotes")
 
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8"), parse_constant=refuse)
-        except UnicodeDecodeError as error:
-            raise DocvlmError(f"{where}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
-        except json.JSONDecodeError as error:
-            what = f"not JSON ({error.msg} at column {error.colno})"
-            raise DocvlmError(f"{where}: {what}; mend or remove the line") from None
-        if not isinstance(row, dict):
-            raise DocvlmError(f"{where}: holds {type(row).__name__}, expected an object with 'image' and 'question'")
-        yield where, row
+def gate(source: Source, codec: Codec, longest_answer: int) -> Source:
+    """The tasks that a model can take; questions of a file that it cannot are left out like its other bad lines.
+
+    Raises `DocvlmError` for a question of the command line, and if more lines are bad than good.
+    """
+    kept, bad = [], []
+    for task in source.tasks:
+        example = Example(task.where, task.question, (), task.pages[0].name, task.pages, "")
+        refused = codec.refusal(example, longest_answer)
+        if refused is None:
+            kept.append(task)
+        elif source.quarantine is None:
+            raise DocvlmError(f"{task.pages[0].name}: {refused}")
+        else:
+            bad.append(Rejected(task.where, "", str(refused), refused.kind))
+    if source.quarantine is not None:
+        source.quarantine.leave(bad, len(kept), "the questions")
+    return replace(source, tasks=kept)

@@ -73,7 +73,7 @@ def load(
         # float32 first: what learned was saved in it, and `apply` puts the frozen part back into `dtype`
         family, budget = load_family(record["family"]), Budget(**record["budget"])
         vlm = family.load(folder, budget, dtype=torch.float32, attn=attn, offline=True)
-        vlm.dtype, vlm.checkpoint = dtype, _base(record)
+        vlm.dtype, vlm.checkpoint = dtype, base_of(record)
         apply(vlm, record["freeze"], lora)
         return vlm.eval()
     vlm = load_base(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline, quant=quant)
@@ -96,7 +96,7 @@ def load_base(
     Raises `DocvlmError` where it is not there or is another one than `folder` was trained on.
     """
     record = read(folder)
-    base = _base(record) if checkpoint is None else checkpoint
+    base = base_of(record) if checkpoint is None else checkpoint
     budget, held = Budget(**record["budget"]), record["quant"] if quant is None else quant
     family = load_family(record["family"])
     vlm = family.load(base, budget, dtype=dtype, attn=attn, offline=offline, quant=held)
@@ -163,7 +163,8 @@ def _record(vlm: VLM) -> dict[str, Any]:
     }
 
 
-def _base(record: dict[str, Any]) -> str:
+def base_of(record: dict[str, Any]) -> str:
+    """Folder or hub id of the checkpoint that what is saved was trained on."""
     if record["checkpoint"] == "embedded":
         return str(embedded.checkpoint(record["family"]))
     return str(record["checkpoint"])

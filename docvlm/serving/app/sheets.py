@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from docvlm.data.generated.page import documents, kinds
+from docvlm.data.locate import of_bytes
 from docvlm.data.pdf import is_pdf
 from docvlm.errors import DocvlmError
-from docvlm.serving.pages import pages_of_file
 from docvlm.serving.sources import SUFFIXES
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Upload:
     def page(self, number: int) -> Page:
         """Page `number`, from 1. Raises `DocvlmError` where there is none, or the file is gone."""
         data = _read(self.path)
-        return pages_of_file(self.name, data, (number,) if is_pdf(data) else None)[0]
+        return of_bytes(self.name, data)[number - 1]
 
 
 Sheet = Sample | Upload
@@ -88,7 +88,7 @@ def opened(path: str, most_mb: float) -> Upload:
     if len(data) > most_mb * MEGABYTE:
         size = len(data) / MEGABYTE
         raise DocvlmError(f"{name}: {size:.1f} MB, and at most {most_mb:g} MB are taken; save it smaller")
-    pages = pages_of_file(name, data, None)
+    pages = of_bytes(name, data)
     if not is_pdf(data):
         _check_pixels(name, pages[0])
     return Upload(path, len(pages))
