@@ -167,9 +167,9 @@ def test_one_question_with_two_predictions_is_nobodys_guess(tmp_path: Path) -> N
 
 
 def test_bad_lines_of_others_are_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rows = [line(question_id=0), line(question_id=False, prediction=True), line(question_id="é", answers=[950.50])]
+    rows = [line(question_id=0), line(question_id=False, image="b", prediction=True), line(question_id="é", image="c")]
     bad = [line(question_id=1, prediction=None), line(question_id=2, answers=["\ud83d"]), '{"question_id": 3']
-    records, quarantine = given(write(tmp_path / "p.jsonl", *rows, line(question_id=4, prediction=""), *bad))
+    records, quarantine = given(write(tmp_path / "p.jsonl", *rows, line(question_id=4, image="d", prediction=""), *bad))
     assert [(one.question_id, one.prediction) for one in records] == [
         ("0", "950.5"), ("false", "true"), ("é", "950.5"), ("4", ""),
     ]  # fmt: skip
