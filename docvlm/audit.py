@@ -10,8 +10,13 @@ side by side. Exits 1 where there is an overlap. A training run does the same be
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from docvlm.config import AuditConfig, Job, verb
+from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    from docvlm.vlms.codec import Codec
 
 
 @verb("audit", AuditConfig)
@@ -25,17 +30,32 @@ def main(cfg: AuditConfig, job: Job) -> None:
 
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
+    data.gate(_codec(cfg))
     data.setup()
+    print(*data.account(), sep="\n", flush=True)
     found = audit(data.train, {"val": data.val, "test": data.test}, PrintStore(Path(cfg.features_folder) / "prints"))
     console().print(audit_page.table(found))
     for bad in found.unreadable:
         print(f"unreadable ({bad.split}, {bad.questions} questions): {bad.reason}")
-    if data.quarantine.rejected:
-        print(f"{len(data.quarantine.rejected)} rows left out: {data.quarantine.report}")
     files = audit_page.write(job.folder, data.label, found, data.quarantine.rejected)
     print(*("written: " + str(file) for file in files), sep="\n")
     if found.overlaps:
         raise SystemExit(1)
+
+
+def _codec(cfg: AuditConfig) -> Codec | None:
+    """What judges rows as a training of this model would; None where the checkpoint cannot be had, which is said."""
+    from docvlm.vlms import embedded, load_family
+    from docvlm.vlms.codec import Budget
+
+    name, scaled = cfg.model.checkpoint, cfg.model.by_scale[cfg.scale.name]
+    budget = Budget(scaled.min_pixels, scaled.max_pixels, scaled.height, scaled.width)
+    checkpoint = str(embedded.checkpoint(cfg.model.family)) if name == "embedded" else name
+    try:
+        return load_family(cfg.model.family).codec_of(checkpoint, budget, offline=cfg.offline)
+    except DocvlmError as error:
+        print(f"rows are not judged for model={cfg.model.family}: {error}", flush=True)
+        return None
 
 
 if __name__ == "__main__":

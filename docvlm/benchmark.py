@@ -12,12 +12,13 @@ Costs come from measured latencies and `conf/prices.yaml`, which is yours to edi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from docvlm.config import BenchmarkConfig, Job, verb
 from docvlm.training.files import remove_unused
 
 if TYPE_CHECKING:
+    from docvlm.data.benchmark import Role
     from docvlm.evaluation.prices import Prices
     from docvlm.evaluation.subjects import Subject
 
@@ -36,9 +37,11 @@ def main(cfg: BenchmarkConfig, job: Job) -> None:
 def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, listed: Prices) -> None:
     from docvlm.evaluation import contenders, frontier, predict
     from docvlm.evaluation.printing import console
+    from docvlm.evaluation.questions import prepare
     from docvlm.reporting import benchmark, benchmark_tables
 
     data = contenders.data(cfg, name)
+    prepare(subject, [data], cast("Role", cfg.split), lambda line: print(line, flush=True))
     vlm = subject.load().to(predict.device())
     base, who = contenders.base(cfg, subject, vlm), benchmark.identity(subject, vlm, data.label)
     others = benchmark.elsewhere(base, who, cfg.measured)

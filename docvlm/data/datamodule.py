@@ -31,7 +31,6 @@ from docvlm.data.stored import content_of
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
-    from docvlm.data.example import Page
     from docvlm.vlms.codec import Codec, EvalBatch
 
 ROLES: dict[str | None, tuple[Role, ...]] = {
@@ -175,8 +174,8 @@ class DocumentDataModule(LightningDataModule):
             f" them can be right; the longest needs {max(beyond)}: set {self.max_new_tokens_key}={max(beyond)}"
         ]
 
-    def leave_out_pages(self, reasons: Mapping[Page, str]) -> None:
-        """Quarantine the questions about pages that turned out to be unreadable when they were decoded."""
+    def leave_out_pages(self, reasons: Mapping[str, str]) -> None:
+        """Quarantine the questions about pages, by name, that turned out to be unreadable when they were decoded."""
         for role, examples in self._splits.items():
             self._splits[role] = self.quarantine.leave_out(examples, reasons, f"{self.source} ({role})")
 

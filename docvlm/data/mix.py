@@ -16,7 +16,6 @@ from docvlm.data.example import Example
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
-    from docvlm.data.example import Page
     from docvlm.vlms.codec import Codec
 
 
@@ -70,7 +69,7 @@ class Mix(DocumentDataModule):
         drawn = all(part.source == "generated" for part in self.parts.values())
         return [*([] if drawn else [str(self.quarantine)]), *self.unread(), *self._overlong()]
 
-    def leave_out_pages(self, reasons: Mapping[Page, str]) -> None:
+    def leave_out_pages(self, reasons: Mapping[str, str]) -> None:
         """Out of every split of every part."""
         for part in self.parts.values():
             part.leave_out_pages(reasons)

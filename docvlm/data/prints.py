@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,11 +25,12 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from docvlm.data.example import Page
+from docvlm.data.example import Example, Page
 from docvlm.data.generated import DrawnPage
 from docvlm.data.glance import WHOLE, Margins, resized
 from docvlm.data.pages import ArrowPage, FilePage
 from docvlm.data.spread import spread
+from docvlm.data.stored import digest_of
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
@@ -110,6 +111,20 @@ def prints(pages: Sequence[Page], store: PrintStore | None = None, say: Callable
     return found
 
 
+def unreadable(
+    examples: Iterable[Example], store: PrintStore | None = None, say: Callable[[str], None] = print
+) -> dict[str, str]:
+    """Pages of these examples that cannot be decoded, by name, with the line that says why; drawn pages always can.
+
+    Each page is opened once, and not again where `store` knows it. `store` is saved.
+    """
+    pages = list(dict.fromkeys(page for e in examples for page in e.pages if not isinstance(page, DrawnPage)))
+    found = prints(pages, store, say)
+    if store is not None:
+        store.save()
+    return {page.name: one.error for page, one in zip(pages, found, strict=True) if one.error}
+
+
 def distances(some: Sequence[Print], others: Sequence[Print]) -> Iterator[tuple[int, np.ndarray]]:
     """Bits by which every one of `some` differs from every one of `others`, at its best window: (first row, block).
 
@@ -145,16 +160,16 @@ def key(page: Page) -> str | None:
     """What a page's content is known by without decoding it; None where nothing is known."""
     if isinstance(page, DrawnPage):
         return f"drawn:{_drawing_code()}:{page.name}"
-    if isinstance(page, (FilePage, ArrowPage)):
-        if page.digest:
-            return f"bytes:{page.digest}"
+    if content := digest_of(page):
+        return f"bytes:{content}"
+    if isinstance(page, FilePage | ArrowPage):
         path = Path(page.path if isinstance(page, FilePage) else page.file)
         try:
             state = path.stat()
         except OSError:
             return None  # opening it says what is wrong
-        row = "" if isinstance(page, FilePage) else f":{page.column}:{page.row}"
-        return f"file:{path.resolve()}:{state.st_size}:{state.st_mtime_ns}{row}"
+        which = f":{page.number}" * bool(page.number) if isinstance(page, FilePage) else f":{page.column}:{page.row}"
+        return f"file:{path.resolve()}:{state.st_size}:{state.st_mtime_ns}{which}"
     return None
 
 

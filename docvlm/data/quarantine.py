@@ -106,11 +106,11 @@ class Quarantine:
         bad = [Rejected(row.where, _id(row), row.fault, row.kind) for row in rows]
         self._judge(of - len(rows), bad, source)
 
-    def leave_out(self, examples: Sequence[Example], reasons: Mapping[Page, str], source: str) -> list[Example]:
-        """The examples whose pages have no reason to be left out; the others are rejected."""
+    def leave_out(self, examples: Sequence[Example], reasons: Mapping[str, str], source: str) -> list[Example]:
+        """The examples whose pages (by name) have no reason to be left out; the others are rejected."""
         kept, bad = [], []
         for example in examples:
-            reason = next((reasons[page] for page in example.pages if page in reasons), None)
+            reason = next((reasons[page.name] for page in example.pages if page.name in reasons), None)
             if reason is None:
                 kept.append(example)
             else:

@@ -21,6 +21,7 @@ from docvlm.config import EvaluateConfig, Job
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import benchmark, controls, predict, robustness, runs, subjects
 from docvlm.evaluation.benchmark import Outcome
+from docvlm.evaluation.questions import prepare
 from docvlm.evaluation.runs import Run
 from docvlm.evaluation.subjects import Subject
 from docvlm.evaluation.table import Row
@@ -60,6 +61,7 @@ def chosen(cfg: EvaluateConfig, job: Job) -> list[Pair]:
 def rows(cfg: EvaluateConfig, pair: Pair) -> list[Row]:
     """Both sides of a pair on every benchmark, in the order they were named."""
     data = {name: _data(cfg, name) for name in cfg.benchmarks}
+    prepare(pair.ours, data.values(), cast("Role", cfg.split), lambda line: print(line, flush=True))
     before = _outcomes(cfg, pair.baseline, data) if pair.baseline is not None else {}
     ours = _outcomes(cfg, pair.ours, data)
     return [Row(ours[name], before[name] if before else None) for name in cfg.benchmarks]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from docvlm.config import BenchmarkConfig, EvaluateConfig
     from docvlm.evaluation.endpoint import Endpoint
     from docvlm.vlms.base import VLM
+    from docvlm.vlms.codec import Codec
 
 ZERO_SHOT = Path("outputs") / "zero-shot"
 _CHUNK = 1 << 24  # bytes
@@ -34,7 +35,8 @@ class Subject:
 
     `weights` is the folder of what was learned, where there is one beside the checkpoint. `checkpoint` is what results
     call the checkpoint where that is not what it is loaded from. `endpoint` is where weights are served that are not
-    to be loaded here; then `family` is their name there, since what they are made of nobody says.
+    to be loaded here; then `family` is their name there, since what they are made of nobody says. `codec` gives what
+    reads questions for them before they are loaded, where they are.
     """
 
     title: str
@@ -45,6 +47,7 @@ class Subject:
     weights: Path | None = None
     checkpoint: str | None = None
     endpoint: Endpoint | None = None
+    codec: Callable[[], Codec] | None = None
 
     def ready(self) -> VLM | Endpoint:
         """What answers: the weights, on the device where answers are generated, or the endpoint."""
@@ -53,6 +56,7 @@ class Subject:
 
 def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
     """The weights a run reports."""
+    from docvlm.exporting import saved
     from docvlm.vlms import adapter
 
     attn = run.manifest["config"]["model"]["attn"]
@@ -61,9 +65,12 @@ def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
         dtype = _dtype(adapter.read(run.folder.best)["dtype"])
         return adapter.load(run.folder.best, dtype=dtype, attn=attn, offline=offline)
 
+    def codec() -> Codec:
+        return saved.codec(run.folder.best, offline=offline)
+
     described = {"run": str(run.folder.root), "trained_on": run.trained_on, "status": run.status}
     place = output or run.folder.root / "eval"
-    return Subject("ours", run.family, load, lambda vlm: place, described, run.folder.best)
+    return Subject("ours", run.family, load, lambda vlm: place, described, run.folder.best, codec=codec)
 
 
 def of_saved(
@@ -84,9 +91,12 @@ def of_saved(
     def load() -> VLM:
         return saved.load(folder, attn=attn, offline=offline)
 
+    def codec() -> Codec:
+        return saved.codec(folder, offline=offline)
+
     place = output or named.parent / "eval"
     name = str(named) if whole else None
-    return Subject(word or "saved", record["family"], load, lambda vlm: place, described, folder, name)
+    return Subject(word or "saved", record["family"], load, lambda vlm: place, described, folder, name, codec=codec)
 
 
 def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
@@ -131,15 +141,18 @@ def of_checkpoint(
     from docvlm.vlms import embedded, load_family
     from docvlm.vlms.checkpoint import fingerprint
 
+    kind, source = load_family(family), str(embedded.checkpoint(family)) if checkpoint == "embedded" else checkpoint
+
     def load() -> VLM:
-        source = str(embedded.checkpoint(family)) if checkpoint == "embedded" else checkpoint
-        kind = load_family(family)
         return kind.load(source, budget, dtype=_dtype(dtype), attn=attn, offline=offline, quant=quant)
+
+    def codec() -> Codec:
+        return kind.codec_of(source, budget, offline=offline)
 
     def place(vlm: VLM) -> Path:
         return (output or ZERO_SHOT) / f"{family}-{fingerprint(vlm.checkpoint)[:8]}"
 
-    return Subject("zero-shot", family, load, place, {"run": None, "trained_on": None, "status": None})
+    return Subject("zero-shot", family, load, place, {"run": None, "trained_on": None, "status": None}, codec=codec)
 
 
 def served(cfg: EvaluateConfig, output: Path | None) -> Subject:

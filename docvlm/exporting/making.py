@@ -59,8 +59,9 @@ def make(cfg: ExportConfig, source: Source, names: Sequence[str], output: Path, 
         say(f"{word}: left out, {why}")
     output.mkdir(parents=True, exist_ok=True)
     with _alone(output), TemporaryDirectory(prefix="docvlm-pages-") as pages:
-        asked = measuring.exam(cfg, names, Path(pages))
-        run = measuring.measure(cfg, subjects.of_run(source.run, None, cfg.offline), asked, rerun=False)
+        subject = subjects.of_run(source.run, None, cfg.offline)
+        asked = measuring.exam(cfg, names, Path(pages), subject)
+        run = measuring.measure(cfg, subject, asked, rerun=False)
         rows = [records.row(records.RUN, source.best, run)]
         for word in words:
             rows.append(_one(cfg, source, asked, run, word, output, say))

@@ -17,6 +17,7 @@ import torch
 from peft import PeftModel
 
 from docvlm.evaluation import benchmark, contenders, latency, predict, timed_pages
+from docvlm.evaluation.questions import prepare
 from docvlm.exporting import canary, saved
 
 if TYPE_CHECKING:
@@ -54,9 +55,13 @@ class Found:
     device: str
 
 
-def exam(cfg: ExportConfig, names: Sequence[str], folder: Path) -> Exam:
-    """The questions of an export, from the first of `names` but for the scores; drawn pages are written to `folder`."""
+def exam(cfg: ExportConfig, names: Sequence[str], folder: Path, subject: Subject) -> Exam:
+    """The questions of an export, from the first of `names` but for the scores; drawn pages are written to `folder`.
+
+    Rows are judged for `subject`, the run that is exported.
+    """
     data = {name: contenders.data(cfg, name) for name in names}
+    prepare(subject, data.values(), cast("Role", cfg.split), lambda line: print(line, flush=True))
     first = data[names[0]]
     questions = first.filled(cast("Role", cfg.split))
     timed = timed_pages.alone(questions, cfg.pages, folder)

@@ -21,6 +21,7 @@ from docvlm.vlms.codec import Budget
 
 if TYPE_CHECKING:
     from docvlm.vlms.base import VLM
+    from docvlm.vlms.codec import Codec
 
 WHOLE = ("merged", "int8", "int4")
 """Formats that need no checkpoint beside them."""
@@ -41,6 +42,15 @@ def load(folder: Path, *, checkpoint: str | Path | None = None, attn: str = "sdp
         raise DocvlmError(f"{folder}: a whole model ({form(record)}), so {checkpoint} is of no use; leave base out")
     budget = Budget(**record["budget"])
     return load_family(record["family"]).load(folder, budget, dtype=dtype, attn=attn, offline=True).eval()
+
+
+def codec(folder: Path, *, checkpoint: str | Path | None = None, offline: bool = False) -> Codec:
+    """The codec of the model that `load` gives, without its weights. Raises as `load` does."""
+    record = adapter.read(folder)
+    whole = not record["lora"]["r"] or form(record) in WHOLE
+    place = folder if whole else adapter.base_of(record) if checkpoint is None else checkpoint
+    kind, budget = load_family(record["family"]), Budget(**record["budget"])
+    return kind.codec_of(place, budget, offline=offline or whole)
 
 
 def form(record: dict[str, Any]) -> str:

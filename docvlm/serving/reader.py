@@ -170,11 +170,9 @@ def load_codec(
         return load_family(family).codec_of(checkpoint, Budget(), offline=offline)
     folder, _, _ = _saved(source)
     record = adapter.read(folder)
-    whole = not record["lora"]["r"] or saved.form(record) in saved.WHOLE
-    if base is None and not whole:
+    if base is None and record["lora"]["r"] and saved.form(record) not in saved.WHOLE:
         _check_base(folder, record)
-    place = folder if whole else adapter.base_of(record) if base is None else base
-    return load_family(record["family"]).codec_of(place, Budget(**record["budget"]), offline=offline)
+    return saved.codec(folder, checkpoint=base, offline=offline)
 
 
 def load_base(

@@ -3,7 +3,8 @@
 It stands between reading data and loading weights: hours of training on a leak are worth nothing, and what is taken out
 must be known before the run has its identity. `audit=auto` stops, except where the splits are as their publisher made
 them: DocVQA's were dealt out by page, so documents stand in two of them and every run would stop; these documents are
-left out of train, which is said and recorded. Process 0 audits, the others wait for what it found.
+left out of train, which is said and recorded. A page that cannot be decoded is a bad row like any other: quarantined
+and counted, in every split, also with `audit=off`. Process 0 audits, the others wait for what it found.
 
 Cost: prints of pages are kept, so from the second run on it is that of reading a small file (docs/benchmarks.md).
 """
@@ -19,6 +20,7 @@ from docvlm.data.audit import Audit, audit
 from docvlm.data.datamodule import DocumentDataModule
 from docvlm.data.mix import Mix
 from docvlm.data.print_store import PrintStore
+from docvlm.data.prints import unreadable
 from docvlm.errors import DocvlmError
 from docvlm.training import ranks
 from docvlm.training.files import read_json
@@ -27,7 +29,7 @@ NAMED = 3  # pairs that the message names
 
 
 def guard(cfg: TrainConfig, job: Job, data: DocumentDataModule) -> None:
-    """Audit as `audit` says. Raises `DocvlmError` for an overlap under `stop`, and for pages that cannot be decoded.
+    """Audit as `audit` says. Raises `DocvlmError` for an overlap under `stop`, and if more rows are bad than good.
 
     `data.audited` is what `manifest.json` and `result.json` record: `mode` (stop, drop or off, never auto), and unless
     it is off `overlaps` (split → kind → pairs), `documents_of_train` and `questions_of_train` that overlap, the same
@@ -38,9 +40,6 @@ def guard(cfg: TrainConfig, job: Job, data: DocumentDataModule) -> None:
     if mode == "auto":
         parts = data.parts.values() if isinstance(data, Mix) else [data]
         mode = "drop" if all(part.reader.published for part in parts) else "stop"
-    if mode == "off":
-        data.audited = {"mode": "off"}
-        return
     if ranks.is_main():
         outcome = _outcome(cfg, mode, job, data)
         ranks.tell("AUDIT", outcome)
@@ -49,29 +48,42 @@ def guard(cfg: TrainConfig, job: Job, data: DocumentDataModule) -> None:
     if outcome["error"]:
         raise DocvlmError(outcome["error"]) if ranks.is_main() else SystemExit(1)  # one of them says why
     data.audited = outcome["audited"]
+    if outcome["unreadable"]:
+        data.leave_out_pages(outcome["unreadable"])
     if outcome["left_out"]:
         pairs = read_json(Path(outcome["left_out"]))["pairs"]
         data.leave_out({(pair["benchmark"], pair["train_document"]) for pair in pairs})
-        data.filled("train")
+    for role in ("train", "val", "test"):
+        data.filled(role)  # a run without one of them would fail hours later
 
 
 def _outcome(cfg: TrainConfig, mode: str, job: Job, data: DocumentDataModule) -> dict[str, Any]:
     """What process 0 tells the others: why to stop, what to record, and the file that names what to leave out."""
     try:
         store = PrintStore(Path(cfg.features_folder) / "prints")
+        if mode == "off":
+            everything = [*data.train, *data.val, *data.test]
+            return _told({"mode": "off"}, unreadable(everything, store, _say))
         found = audit(data.train, {"val": data.val, "test": data.test}, store, _say)
-        if not found.overlaps and not found.unreadable:
-            return {"error": None, "audited": _recorded(mode, found), "left_out": None}
+        bad = {one.page: one.reason for one in found.unreadable}
+        if not found.overlaps and not bad:
+            return _told(_recorded(mode, found), {})
         page, listed = audit_page.write(job.folder, data.label, found, data.quarantine.rejected)
     except DocvlmError as error:  # the others must not wait for what will not come
-        return {"error": str(error), "audited": {}, "left_out": None}
-    if found.unreadable:
-        return {"error": _unreadable(found, page), "audited": {}, "left_out": None}
+        return _told({}, {}, error=str(error))
+    if not found.overlaps:
+        return _told(_recorded(mode, found), bad)
     if mode == "stop":
-        return {"error": _overlap(found, page), "audited": {}, "left_out": None}
+        return _told({}, {}, error=_overlap(found, page))
     why = f" (auto: the splits of data.source={data.source} are its publisher's)" if cfg.audit == "auto" else ""
     _say(f"audit=drop{why}: {_counted(found)} are also evaluated and left out of train: {page}")
-    return {"error": None, "audited": _recorded(mode, found), "left_out": str(listed.resolve())}
+    return _told(_recorded(mode, found), bad, left_out=str(listed.resolve()))
+
+
+def _told(
+    audited: dict[str, Any], bad: dict[str, str], *, error: str | None = None, left_out: str | None = None
+) -> dict[str, Any]:
+    return {"error": error, "audited": audited, "unreadable": bad, "left_out": left_out}
 
 
 def _recorded(mode: str, found: Audit) -> dict[str, Any]:
@@ -96,9 +108,3 @@ def _overlap(found: Audit, where: Path) -> str:
         + (f"; and {more} more pairs" if more > 0 else "")
         + f" (all in {where}). Take them out of the source, or give audit=drop to leave them out of train"
     )
-
-
-def _unreadable(found: Audit, where: Path) -> str:
-    first = found.unreadable[0]
-    count = len(found.unreadable)
-    return f"audit: {count} pages cannot be decoded; first, in {first.split}: {first.reason} (all in {where})"

@@ -74,7 +74,7 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     data.gate(family.codec_of(base_checkpoint(cfg), Budget(**vars(cfg.budget)), offline=cfg.offline))
     data.setup()
     for role in ("train", "val", "test"):
-        data.filled(role)  # a run without one of them would fail hours later
+        data.filled(role)  # before pages are opened to compare them
     guard(cfg, job, data)
     if ranks.is_main():
         counts = " / ".join(f"{len(split)} {name}" for name, split in _splits(data).items())

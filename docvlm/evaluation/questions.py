@@ -1,0 +1,39 @@
+"""The questions of an evaluation, read and judged before the weights that answer them are loaded.
+
+A row that the model cannot take, or whose page cannot be decoded, is quarantined and counted here: nothing of one row
+may end an evaluation later. Each page is opened once for it, and not again where an audit or an evaluation did before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docvlm.data.print_store import PrintStore
+from docvlm.data.prints import unreadable
+
+if TYPE_CHECKING:
+    from docvlm.data.benchmark import Role
+    from docvlm.data.datamodule import DocumentDataModule
+    from docvlm.evaluation.subjects import Subject
+
+PRINTS = Path(".features") / "prints"
+"""Where training keeps what it saw of pages, unless told otherwise; may be deleted at any time."""
+
+
+def prepare(subject: Subject, data: Iterable[DocumentDataModule], split: Role, say: Callable[[str], None]) -> None:
+    """Read `split` of each module for this subject. `say` is told what became of its rows.
+
+    Raises `DocvlmError` if nothing is left, or more rows are bad than good.
+    """
+    codec = None if subject.codec is None else subject.codec()
+    store = PrintStore(PRINTS)
+    for module in data:
+        module.gate(codec)
+        examples = module.filled(split)
+        if bad := unreadable(examples, store):
+            module.leave_out_pages(bad)
+            module.filled(split)
+        for line in module.account():
+            say(f"{module.label} {split}: {line}")
