@@ -191,7 +191,7 @@ def answered(file: Path, *said: str) -> None:
     rows = [
         {
             "question_id": f"{page}-{number}", "image": f"{page}.png", "doc_type": ("memo", "form")[page % 2],
-            "question": "Total?", "prediction": said[(2 * page + number) % len(said)], "answer": "17",
+            "question": f"Total {number}?", "prediction": said[(2 * page + number) % len(said)], "answer": "17",
         }
         for page in range(30)
         for number in range(2)
@@ -237,10 +237,14 @@ def test_mistakes_in_files_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("p.jsonl").write_text('{"question_id": 1, "prediction": "x", "answers": ["x"]}\n{"prediction": NaN}\n')
-    assert "p.jsonl:2: holds NaN" in refused(capsys, "predictions=p.jsonl")
+    good, bad = '{"question_id": 1, "prediction": "x", "answers": ["x"]}\n', '{"question_id": 2, "prediction": NaN}\n'
+    Path("p.jsonl").write_text(good + bad)
+    main(["predictions=p.jsonl"])
+    assert "p.jsonl: rows: 2 read, 1 left out (1 no answers), none repeated" in capsys.readouterr().out
+    Path("p.jsonl").write_text(good + bad * 2)
+    assert "p.jsonl: 2 of 3 rows are bad; first: p.jsonl:2: no 'answers'" in refused(capsys, "predictions=p.jsonl")
     Path("q.jsonl").write_text('{"question_id": 1, "prediction": "x", "answers": []}\n')
-    assert "q.jsonl:1: 'answers' is empty" in refused(capsys, "predictions=q.jsonl")
+    assert "q.jsonl:1: no 'answers' or 'answer'" in refused(capsys, "predictions=q.jsonl")
     assert "metric=bleu: choose from anls" in refused(capsys, "predictions=q.jsonl", "metric=bleu")
     assert "absent.jsonl" in refused(capsys, "predictions=absent.jsonl")
 
