@@ -15,9 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from docvlm.data.pixels import upright, upright_size
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ MAX_ASPECT = 200
 ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What the last bytes of a complete file hold. Other formats are decoded to be checked."""
 
-ORIENTATION_TAG = 0x0112
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, Image.DecompressionBombError)
 """Everything Pillow's decoders raise on damaged bytes (a truncated PNG is a SyntaxError there)."""
 
@@ -129,24 +128,17 @@ def decode(page: StoredPage) -> Image.Image:
             raise _broken(page, error) from error
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """An image turned as its EXIF data say, transparency on white, mode RGB."""
-    return _rgb(ImageOps.exif_transpose(image))
-
-
 def check(page: StoredPage) -> tuple[int, int]:
     """Upright (width, height) of a page after looking at its header and its last bytes. Raises as `decode` does."""
     with page.stream() as stream:
         image = _opened(page, stream)
-        width, height = image.size
         try:
-            if _lies_on_its_side(image):
-                width, height = height, width
+            size = upright_size(image)
             if not _complete(stream, image.format or ""):
                 image.load()
         except DECODING_ERRORS as error:
             raise _broken(page, error) from error
-    return width, height
+    return size
 
 
 def digest(page: StoredPage) -> str:
@@ -171,13 +163,6 @@ def _opened(page: StoredPage, stream: BinaryIO) -> Image.Image:
     return image
 
 
-def _lies_on_its_side(image: Image.Image) -> bool:
-    """Whether EXIF turns the page by 90 degrees. Pillow decodes a whole PNG to look for it; few PNGs have any."""
-    if image.format == "PNG" and "exif" not in image.info:
-        return False
-    return bool(image.getexif().get(ORIENTATION_TAG, 1) >= 5)
-
-
 def _complete(stream: BinaryIO, kind: str) -> bool:
     """Whether the file ends as its format says. False means: decode it to know (a trailer may follow the end mark)."""
     if kind not in ENDINGS:
@@ -188,24 +173,6 @@ def _complete(stream: BinaryIO, kind: str) -> bool:
     tail = stream.read()
     stream.seek(here)
     return ENDINGS[kind] in tail
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        # Dark text on a transparent ground would become black on black.
-        ink = image.convert("RGBA")
-        paper = Image.new("RGBA", ink.size, "white")
-        return Image.alpha_composite(paper, ink).convert("RGB")
-    image.load()
-    return image.convert("RGB")
-
-
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """Scans with 16 bits a pixel: Pillow's own conversion clips them to white."""
-    scale = 257.0 if pixels.max(initial=0) > 255 else 1.0
-    return np.clip(pixels / scale, 0, 255).astype(np.uint8)
 
 
 def _broken(page: StoredPage, error: Exception) -> DocvlmError:

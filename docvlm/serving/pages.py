@@ -16,7 +16,8 @@ from typing import BinaryIO, TypeAlias
 from PIL import Image
 
 from docvlm.data.example import Page
-from docvlm.data.pages import FilePage, StoredPage, check, decode, upright
+from docvlm.data.pages import FilePage, StoredPage, check, decode
+from docvlm.data.pixels import upright
 from docvlm.errors import DocvlmError
 from docvlm.serving.pdf import is_pdf, pdf_pages
 
