@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from docvlm.data.pages import FilePage, check
-from docvlm.data.pixels import upright
+from docvlm.data.pixels import TURNS, upright, upright_size
 from docvlm.errors import DocvlmError
 
 GREY = np.tile(np.arange(0, 255, 5, dtype=np.uint8)[:, None], (1, 40))
@@ -176,6 +176,7 @@ REFUSED = {
     "signed 8": (tiff((GREY.astype(np.int16) - 128).astype(np.int8)), "from -128 to 127"),
     "signed 16": (tiff(GREY.astype(np.int16) - 128), "integer values from -128 to 127"),
     "12 in 16, premultiplied": (tiff(RGBA.astype(np.uint16) * 16, t338=1), "of which not all are used"),
+    "raw YCbCr": (tiff(COLOUR, t262=6) + bytes(9000), "YCbCr that is not compressed"),
     "planes of 16 bits": (tiff(COLOUR.astype(np.uint16), t284=2), "planes of 16 bits"),
 }
 
@@ -291,3 +292,167 @@ def test_transparency_is_white() -> None:
     stream = io.BytesIO()
     palette.save(stream, "GIF", transparency=0)
     assert seen(stream.getvalue())[0, 0].tolist() == [255] * 3
+
+
+def saved(image: Image.Image, kind: str, **how: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **how)
+    return stream.getvalue()
+
+
+TEXT = Image.fromarray(np.where(GREY > 100, 255, 0).astype(np.uint8)).convert("1")
+SMOOTH = Image.fromarray(GREY).convert("RGB")
+P3 = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+FILES = {
+    "jpeg, grey": (saved(Image.fromarray(GREY), "JPEG", quality=100), GREY, 3),
+    "jpeg, cmyk, inverted by Adobe": (saved(SMOOTH.convert("CMYK"), "JPEG", quality=100), GREY, 8),
+    "jpeg with a profile": (saved(SMOOTH, "JPEG", quality=100, icc_profile=P3), GREY, 4),
+    "tiff, JPEG inside": (saved(SMOOTH, "TIFF", compression="jpeg", quality=100), GREY, 4),
+    "tiff, grey JPEG inside": (saved(Image.fromarray(GREY), "TIFF", compression="jpeg", quality=100), GREY, 3),
+    "tiff, LZW with a predictor": (saved(SMOOTH, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}), GREY, 0),
+    "tiff, palette": (saved(Image.fromarray(GREY).convert("P"), "TIFF"), GREY, 0),
+    "tiff, LAB": (saved(held("LAB"), "TIFF"), GREY, 2),
+    "tiff, LAB packed": (saved(held("LAB"), "TIFF", compression="tiff_lzw"), GREY, 2),
+    "fax, group 3": (saved(TEXT, "TIFF", compression="group3"), np.asarray(TEXT) * 255, 0),
+    "fax, group 4": (saved(TEXT, "TIFF", compression="group4"), np.asarray(TEXT) * 255, 0),
+    "fax, white is zero": (saved(TEXT, "TIFF", compression="group4", tiffinfo={262: 0}), np.asarray(TEXT) * 255, 0),
+    "jpeg 2000, 16 bits": (saved(Image.fromarray(SIXTEEN), "JPEG2000"), GREY, 1),
+    "bmp": (saved(SMOOTH, "BMP"), GREY, 0),
+    "pgm, 16 bits": (b"P5 40 51 65535\n" + SIXTEEN.astype(">u2").tobytes(), GREY, 1),
+    "pgm, 12 bits": (b"P5 40 51 4095\n" + TWELVE.astype(">u2").tobytes(), GREY, 1),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_any_kind_is_the_page_of_8_bits(name: str) -> None:
+    data, wanted, tolerated = FILES[name]
+    assert off(data, wanted.astype(np.uint8)) <= tolerated
+
+
+ARROW = np.full((24, 40), 255, np.uint8)  # no two of its eight positions are alike
+ARROW[2:10, 4:8] = 0
+ARROW[2:6, 4:30] = 0
+MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F", "HSV", "LAB"]
+
+
+def exif(orientation: object) -> bytes:
+    found = Image.Exif()
+    found[274] = orientation
+    return found.tobytes()
+
+
+def xmp(orientation: int) -> bytes:
+    packet = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="{}"/></x:xmpmeta>'
+    return packet.format(orientation).encode()
+
+
+def laid(orientation: int) -> np.ndarray:
+    """The arrow as a camera lays it down that says how to turn it."""
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    image = Image.fromarray(ARROW)
+    return np.asarray(image if orientation == 1 else image.transpose(TURNS[inverse]))
+
+
+def size_and_pixels(data: bytes) -> np.ndarray:
+    """Pixels, once the size from the header is seen to be theirs."""
+    size = upright_size(Image.open(io.BytesIO(data)))
+    image = Image.open(io.BytesIO(data))
+    picture = upright(image)
+    assert size == picture.size == upright_size(image), "before and after loading"
+    return np.asarray(picture.convert("L"))
+
+
+def test_every_format_orientation_and_mode_agrees_with_its_header() -> None:
+    tried = 0
+    for kind in ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "AVIF", "JPEG2000", "GIF", "BMP", "PPM", "TGA"):
+        for mode in MODES:
+            for orientation in range(1, 9):
+                stream = io.BytesIO()
+                image = held(mode) if mode in ("LAB", "I;16") else Image.fromarray(GREY).convert("RGB")
+                if mode not in ("LAB", "I;16"):
+                    image = image.convert("L").convert(mode) if mode in ("I", "F") else image.convert(mode)
+                try:
+                    image.save(stream, kind, exif=exif(orientation))
+                except (OSError, KeyError, ValueError):
+                    break  # Pillow has no such file
+                if (kind, mode) == ("TIFF", "YCbCr"):
+                    break  # refused
+                found = size_and_pixels(stream.getvalue())
+                turned = orientation >= 5 and kind not in ("JPEG2000", "GIF", "BMP", "PPM", "TGA")
+                assert found.shape == (GREY.T.shape if turned else GREY.shape), (kind, mode, orientation)
+                tried += 1
+    assert tried > 200
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pages_are_turned_upright_wherever_it_is_said(orientation: int) -> None:
+    lying, says = laid(orientation), exif(orientation)
+    bare = says.removeprefix(b"Exif\0\0")
+    text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp(orientation))
+    said = {
+        "eXIf before": png(lying, [chunk(b"eXIf", bare)]),
+        "eXIf behind": png(lying, behind=[chunk(b"eXIf", bare)]),
+        "XMP before": png(lying, [text]),
+        "XMP behind": png(lying, behind=[text]),
+        "16 bits": png(lying.astype(np.uint16) * 16, behind=[chunk(b"eXIf", bare)]),
+        "TIFF": tiff(lying, t274=orientation),
+        "TIFF packed": tiff(lying, packed=True, t274=orientation),
+        "TIFF of 12 bits in 16": tiff(lying.astype(np.uint16) * 16, t274=orientation),
+        "TIFF of 12 bits a colour": tiff(np.dstack([lying.astype(np.uint16) * 16] * 3), t274=orientation),
+    }
+    for kind, more in (
+        ("JPEG", {"quality": 100}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {}),
+        ("MPO", {"quality": 100}),
+    ):
+        for name, how in (("EXIF", {"exif": says}), ("XMP", {"xmp": xmp(orientation)})):
+            stream = io.BytesIO()
+            how = {"tiffinfo": {700: how["xmp"]}} if kind == "TIFF" and name == "XMP" else how
+            Image.fromarray(lying).convert("RGB").save(stream, kind, **how, **more)
+            said[f"{kind} {name}"] = stream.getvalue()
+    for name, data in said.items():
+        found = size_and_pixels(data).astype(int)
+        if name == "MPO XMP" and found.shape != ARROW.shape:
+            continue  # Pillow writes none
+        assert found.shape == ARROW.shape, name
+        assert np.abs(found - ARROW).max() <= 8, name
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"",
+        b"Exif\0\0",
+        b"Exif\0\0garbage",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"II*\0\x08\0\0\0\xff\xff",
+        exif(0),
+        exif(9),
+    ],
+    ids=["empty", "head only", "garbage", "no directory", "torn", "0", "9"],
+)
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_exif_that_is_garbage_turns_nothing(says: bytes) -> None:
+    assert np.array_equal(size_and_pixels(png(ARROW, [chunk(b"eXIf", says.removeprefix(b"Exif\0\0"))])), ARROW)
+    for kind, more in (("JPEG", {"quality": 100}), ("WEBP", {"lossless": True})):
+        stream = io.BytesIO()
+        Image.fromarray(ARROW).convert("RGB").save(stream, kind, exif=says, **more)
+        assert np.abs(size_and_pixels(stream.getvalue()).astype(int) - ARROW).max() <= 8
+
+
+def test_an_orientation_of_another_type_is_read_alike_from_header_and_pixels() -> None:
+    assert size_and_pixels(tiff(ARROW, t274=("d", 6.5))).shape == ARROW.shape
+    assert size_and_pixels(tiff(ARROW, t274=("f", 6.0))).shape == ARROW.T.shape
+
+
+def test_looking_at_the_header_decodes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_decoding(_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", no_decoding)
+    assert upright_size(Image.open(io.BytesIO(png(ARROW)))) == (40, 24)
+    assert upright_size(Image.open(io.BytesIO(tiff(ARROW, t274=6)))) == (24, 40)
+    stream = io.BytesIO()
+    Image.fromarray(ARROW).save(stream, "JPEG", exif=exif(6))
+    assert upright_size(Image.open(stream)) == (24, 40)

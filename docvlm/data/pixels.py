@@ -37,9 +37,9 @@ TURNS = {
 """What brings an image upright, by the value of EXIF's (TIFF's) Orientation."""
 
 ORIENTATION = 0x0112
-WIDTH, LENGTH, BITS, PHOTOMETRIC, PLANES, FORMAT = 256, 257, 258, 262, 284, 339
+WIDTH, LENGTH, BITS, PHOTOMETRIC, FORMAT = 256, 257, 258, 262, 339
 LEAST, MOST, S_LEAST, S_MOST = 280, 281, 340, 341
-SIGNED = 2  # a SampleFormat
+SIGNED, YCBCR = 2, 6  # a SampleFormat, a PhotometricInterpretation
 SLACK = 1 / 255  # of white: how far a resize may overshoot a float image's range
 DARKEST = 1 / 16  # of white: the brightest pixel of a float image whose range is believed
 DIM = 64  # a quarter of 256
@@ -111,7 +111,7 @@ def _orientation(image: Image.Image) -> int:
     except BAD_EXIF:
         return 1
     found = exif.get(ORIENTATION, 1)
-    return found if isinstance(found, int) and found in TURNS else 1
+    return int(found) if found in TURNS else 1
 
 
 def _turned(picture: Image.Image, image: Image.Image) -> Image.Image:
@@ -163,8 +163,8 @@ def _stated(image: Image.Image) -> Stated:
     file, tags = _unread(image), getattr(image, "tag_v2", None)
     if tags is not None:
         stated = _stated_by_tags(tags)
-        if stated.most > 8 and file is not None and len(_raw_mode(file)) == 1 and len(image.getbands()) > 1:
-            raise ValueError(f"planes of {stated.most} bits apart, which Pillow reads wrongly; save it with 8 bits")
+        if file is not None and file.tile[0].codec_name == "raw" and len(image.getbands()) > 1:
+            _refuse_what_is_misread(_raw_mode(file), stated, tags)
         return stated
     if not image.mode.startswith("I;16"):
         return Stated(signed=image.mode == "I", most=31)
@@ -175,6 +175,14 @@ def _stated(image: Image.Image) -> Stated:
             if name == b"IDAT":
                 break
     return Stated(most=16)
+
+
+def _refuse_what_is_misread(raw: str, stated: Stated, tags: Any) -> None:
+    """Pillow takes planes of 16 bits for planes of 8, and YCbCr for RGB and a byte, where they are not compressed."""
+    if stated.most > 8 and len(raw) == 1:
+        raise ValueError(f"planes of {stated.most} bits apart, which Pillow reads wrongly; save it with 8 bits")
+    if tags.get(PHOTOMETRIC) == YCBCR:
+        raise ValueError("YCbCr that is not compressed, which Pillow reads wrongly; save it as RGB")
 
 
 def _stated_by_tags(tags: Any) -> Stated:
