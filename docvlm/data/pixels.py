@@ -249,7 +249,7 @@ def _range(values: np.ndarray, stated: Stated) -> tuple[float, float]:
 def _believed(stated: Stated, least: float, most: float) -> bool:
     """Whether SMinSampleValue and SMaxSampleValue are about these values; some writers put the type's range there."""
     low, high = stated.low, stated.high
-    if low is None or high is None or (low < 0 <= least):
+    if low is None or high is None:
         return False
     return low <= least and most <= high and most - least >= DARKEST * (high - low)
 
@@ -328,7 +328,7 @@ def _read_again(image: Image.Image, raw: str, source: IO[bytes] | str) -> np.nda
 
 def _read_as(image: ImageFile.ImageFile, raw: str) -> list[Any]:
     """The tiles of an image that was not loaded, with another raw mode."""
-    return [tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:])) for tile in image.tile]
+    return [tile._replace(args=(raw, *tile.args[1:]) if isinstance(tile.args, tuple) else raw) for tile in image.tile]
 
 
 def _rgb(image: Image.Image, step: int = 1) -> Image.Image:
