@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from pathlib import Path
 
@@ -120,6 +121,15 @@ def test_an_unchanged_data_set_is_not_opened_again(
     drawn(51).save(copied)
     assert pages.audited(PrintStore(tmp_path / "store")).overlaps == []
     assert set(names) == {str(copied)}
+
+
+def test_prints_of_another_decoder_are_not_read(pages: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages.add("train", "a.png", drawn(50))
+    pages.audited(PrintStore(tmp_path / "store"))
+    names, real = opened(monkeypatch), importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99.0" if name == "pillow" else real(name))
+    pages.audited(PrintStore(tmp_path / "store"))
+    assert names, "what an older Pillow decoded was believed"
 
 
 def test_a_page_without_a_hash_of_its_bytes_is_known_by_its_file(tmp_path: Path) -> None:

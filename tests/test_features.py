@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
 from docvlm.data.generated import documents
 from docvlm.errors import DocvlmError
+from docvlm.training import machine
 from docvlm.training.files import read_json, write_json
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Stored, as_tensor
@@ -163,6 +165,12 @@ def test_a_run_fills_the_store_and_the_next_one_reads_it(tmp_path: Path, monkeyp
         patched.setattr(Qwen2VLModel, "get_image_features", None)  # not one page of train, val or test is encoded again
         train(tmp_path / "outputs" / "two", *keys, "lora.r=2")
     assert {path: path.stat().st_size for path in Path("kept").rglob("*.safetensors")} == sizes
+    with monkeypatch.context() as patched:  # Pillow 13 resizes pages of odd width otherwise than 12
+        patched.setattr(machine, "version", lambda name: "99.0" if name == "pillow" else version(name))
+        train(tmp_path / "outputs" / "later", *keys, "rerun=true")
+    assert read_json(tmp_path / "outputs" / "later" / "manifest.json")["versions"]["pillow"] == "99.0"
+    stores = {path.parent for path in Path("kept").rglob("*.safetensors")}
+    assert len(stores) == 2, "what another version resized was read"
     plain = tmp_path / "outputs" / "plain"
     train(plain, "features=off", "packing=off", "rerun=true")
     assert result(plain)["fingerprint"] == result(tmp_path / "outputs" / "one")["fingerprint"]

@@ -16,9 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from docvlm.data.pixels import upright, upright_size
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ MAX_ASPECT = 200
 ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What the last bytes of a complete file hold. Other formats are decoded to be checked."""
 
-ORIENTATION_TAG = 0x0112
 _SUBFILE_TYPE, _REDUCED_OR_MASK = 0x00FE, 0b101  # TIFF 6.0, NewSubfileType: bit 0 a smaller copy, bit 2 a mask
+_EIGHT_BITS = frozenset(
+    {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+)  # modes whose values have one range
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, Image.DecompressionBombError)
 """Everything Pillow's decoders raise on damaged bytes (a truncated PNG is a SyntaxError there)."""
 
@@ -160,11 +162,6 @@ def decode(page: StoredPage) -> Image.Image:
             raise _broken(page, error) from error
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """An image turned as its EXIF data say, transparency on white, mode RGB."""
-    return _rgb(ImageOps.exif_transpose(image))
-
-
 def check(page: StoredPage) -> tuple[int, int]:
     """Upright (width, height) of a page after looking at its header and its last bytes.
 
@@ -183,14 +180,17 @@ def sizes(page: StoredPage, most: int | None = None) -> list[tuple[int, int]]:
     with page.stream() as stream:
         image = _opened(page, stream)
         try:
-            if not _complete(stream, image.format or ""):
-                image.load()
             pages = frames(image)
             if most is not None and len(pages) > most:
                 raise DocvlmError(f"page {page.name}: a TIFF of {len(pages)} pages; save it as one image a page")
-            return [_size(image, frame) for frame in pages]
+            found = [_size(image, frame) for frame in pages]
+            if not _complete(stream, image.format or "") or image.mode not in _EIGHT_BITS:
+                for frame in pages:  # whatever has to be decoded to be known, the range of its values too
+                    _at(image, frame)
+                    upright(image)
         except DECODING_ERRORS as error:
             raise _broken(page, error) from error
+    return found
 
 
 def frames(image: Image.Image) -> list[int]:
@@ -211,10 +211,14 @@ def frames(image: Image.Image) -> list[int]:
 
 
 def _size(image: Image.Image, frame: int) -> tuple[int, int]:
+    _at(image, frame)
+    _not_too_thin(image)
+    return upright_size(image)
+
+
+def _at(image: Image.Image, frame: int) -> None:
     if image.tell() != frame:
         image.seek(frame)
-    width, height = _not_too_thin(image)
-    return (height, width) if _lies_on_its_side(image) else (width, height)
 
 
 def digest(page: StoredPage) -> str:
@@ -238,18 +242,10 @@ def _opened(page: StoredPage, stream: BinaryIO) -> Image.Image:
     return image
 
 
-def _not_too_thin(image: Image.Image) -> tuple[int, int]:
+def _not_too_thin(image: Image.Image) -> None:
     width, height = image.size
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ValueError(f"{width} x {height} px, sides differ more than {MAX_ASPECT} times; crop or split it")
-    return width, height
-
-
-def _lies_on_its_side(image: Image.Image) -> bool:
-    """Whether EXIF turns the page by 90 degrees. Pillow decodes a whole PNG to look for it; few PNGs have any."""
-    if image.format == "PNG" and "exif" not in image.info:
-        return False
-    return bool(image.getexif().get(ORIENTATION_TAG, 1) >= 5)
 
 
 def _complete(stream: BinaryIO, kind: str) -> bool:
@@ -262,24 +258,6 @@ def _complete(stream: BinaryIO, kind: str) -> bool:
     tail = stream.read()
     stream.seek(here)
     return ENDINGS[kind] in tail
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        # Dark text on a transparent ground would become black on black.
-        ink = image.convert("RGBA")
-        paper = Image.new("RGBA", ink.size, "white")
-        return Image.alpha_composite(paper, ink).convert("RGB")
-    image.load()
-    return image.convert("RGB")
-
-
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """Scans with 16 bits a pixel: Pillow's own conversion clips them to white."""
-    scale = 257.0 if pixels.max(initial=0) > 255 else 1.0
-    return np.clip(pixels / scale, 0, 255).astype(np.uint8)
 
 
 def _broken(page: StoredPage, error: Exception) -> DocvlmError:

@@ -9,6 +9,7 @@ any time. About 350 bytes a page; over `LIMIT` entries the oldest go.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import warnings
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from docvlm.data import glance, near, prints
+from docvlm.data import glance, near, pages, pixels, prints
 from docvlm.data.prints import Print
 from docvlm.errors import DocvlmError
 
@@ -25,8 +26,9 @@ LIMIT = 200_000
 
 def recipe() -> str:
     """What the entries depend on beside the pages: another recipe begins another file."""
-    sources = (Path(str(module.__file__)).read_bytes() for module in (prints, glance, near))
-    return hashlib.blake2b(b"".join(sources), digest_size=8).hexdigest()
+    sources = [Path(str(module.__file__)).read_bytes() for module in (prints, glance, near, pages, pixels)]
+    decoders = [importlib.metadata.version(package).encode() for package in ("pillow", "imagehash")]
+    return hashlib.blake2b(b"".join(sources + decoders), digest_size=8).hexdigest()
 
 
 class PrintStore:

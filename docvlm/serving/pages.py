@@ -15,7 +15,7 @@ from PIL import Image
 
 from docvlm.data.example import Page
 from docvlm.data.locate import named, of_bytes
-from docvlm.data.pages import upright
+from docvlm.data.pixels import upright, upright_size
 from docvlm.errors import DocvlmError
 
 PageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Page"
@@ -33,11 +33,15 @@ class ImagePage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels."""
-        return self.image.size
+        """(width, height) in pixels, upright."""
+        return upright_size(self.image)
 
     def open(self) -> Image.Image:
-        return upright(self.image)
+        """The image upright and RGB. Raises `DocvlmError` for one whose values have no range that is known."""
+        try:
+            return upright(self.image)
+        except ValueError as error:
+            raise DocvlmError(f"page {self.name}: {error}") from error
 
 
 def as_pages(page: PageLike | Sequence[PageLike], numbers: Sequence[int] | None = None) -> tuple[Page, ...]:

@@ -69,13 +69,17 @@ def share(run: Run, vlm: VLM) -> None:
 
 
 def _stored(cfg: TrainConfig, vlm: VLM) -> Stored:
-    """The store of these frozen blocks, budget and processor, and the dtypes this run computes in."""
+    """The store of these frozen blocks, budget, processor and packages, and the dtypes this run computes in.
+
+    A page's digest is that of its pixels before they are resized, so what resizes them is in the folder's name.
+    """
     assert vlm.trainable is not None
     blocks, frozen = vlm.trainable.blocks, vlm.trainable.frozen_blocks
     names = {name for block in blocks[:frozen] for name in block.parameters}
     weights = fingerprint((plain_name(name), p) for name, p in vlm.net.named_parameters() if plain_name(name) in names)
     images = vlm.codec.processor.image_processor.to_dict()
-    text = json.dumps([weights, str(vlm.codec.budget), images], sort_keys=True, default=str)
+    packages = {name: found for name, found in machine.versions().items() if name in machine.PIXELS}
+    text = json.dumps([weights, str(vlm.codec.budget), images, packages], sort_keys=True, default=str)
     folder = Path(cfg.features_folder) / hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
         store = FeatureStore(folder, int(cfg.features_limit_gb * GIB))

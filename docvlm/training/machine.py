@@ -21,8 +21,10 @@ import torch
 
 PACKAGES = (
     "torch", "transformers", "peft", "lightning", "datasets", "tokenizers", "safetensors", "hydra-core", "omegaconf",
-    "numpy", "pillow", "rapidfuzz", "qwen-vl-utils", "liger-kernel", "bitsandbytes",
+    "numpy", "pillow", "torchvision", "pypdfium2", "rapidfuzz", "qwen-vl-utils", "liger-kernel", "bitsandbytes",
 )  # fmt: skip
+PIXELS = ("pillow", "qwen-vl-utils", "torchvision", "transformers")
+"""What decodes, resizes and normalises a page: another version may move its pixels by some grey levels."""
 _MB = 1 << 20
 _STATUS = Path("/proc/self/status")
 
