@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 PER_PAGE = 4
 SIZE = (850, 1100)  # a letter page at 100 dpi
 LINES = 40
+BLOCKS = 12
 
 
 def made(folder: Path, questions: int) -> Path:
@@ -33,6 +34,9 @@ def made(folder: Path, questions: int) -> Path:
         words = ["".join(draw.choices("abcdefghij 0123456789", k=60)) for _ in range(LINES)]
         image = Image.new("L", SIZE, 255)
         pen = ImageDraw.Draw(image)
+        for _ in range(BLOCKS):  # or all pages would look alike, and the audit would compare every pair of them
+            x, y = draw.randrange(SIZE[0] - 200), draw.randrange(SIZE[1] - 200)
+            pen.rectangle((x, y, x + draw.randrange(50, 200), y + draw.randrange(50, 200)), fill=draw.randrange(200))
         for number, text in enumerate(words):
             pen.text((40, 30 + 26 * number), text, fill=0)
         image.save(folder / "images" / f"{page}.png")
