@@ -133,6 +133,8 @@ REFUSED = [
     ("budget.height=96", "budget.height=96", "takes budget.min_pixels"),
     ("model=florence2 budget.width=0", "budget.width=0", "above 0"),
     ("model=florence2 budget.max_pixels=9", "budget.max_pixels=9", "takes budget.height"),
+    ("budget.jpeg_quality=0", "budget.jpeg_quality=0", "lmms-eval: 85"),
+    ("model=florence2 budget.jpeg_quality=85", "budget.jpeg_quality=85", "set null"),
     ("packing=maybe", "packing=maybe", "on or off"),
     ("model.attn=flash_attention_2", "model.attn=flash_attention_2", "packing=off"),
     ("features=maybe", "features=maybe", "auto, on or off"),

@@ -162,6 +162,11 @@ def _budget(budget: BudgetConf, family: str) -> None:
     for key in other:
         value = getattr(budget, key)
         need(value is None, f"budget.{key}", value, f"{family} takes budget.{own[0]} and budget.{own[1]} instead")
+    quality = budget.jpeg_quality
+    advice = "Florence-2's pages do not go through JPEG in any harness; set null"
+    need(quality is None or own == pixels, "budget.jpeg_quality", quality, advice)
+    advice = "a quality from 1 to 100 (lmms-eval: 85), or null for pages as they are"
+    need(quality is None or 1 <= quality <= 100, "budget.jpeg_quality", quality, advice)
     if own == pixels and budget.min_pixels is not None and budget.max_pixels is not None:
         advice = f"must not be above budget.max_pixels={budget.max_pixels}"
         need(budget.min_pixels <= budget.max_pixels, "budget.min_pixels", budget.min_pixels, advice)

@@ -1,16 +1,18 @@
 """Pages and questions as Qwen2-VL's tokens: chat template, patches, and how long a row will be.
 
 Pages are resized by qwen-vl-utils, as in the published Quick Start, between `min_pixels` and `max_pixels`; training and
-evaluation go through the same code. Prompt and answer are tokenised apart, so that what training puts before an answer
-is token for token what generation gets.
+evaluation go through the same code. lmms-eval encodes each page as JPEG first, which `jpeg_quality` repeats. Prompt and
+answer are tokenised apart, so that what training puts before an answer is token for token what generation gets.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from docvlm.data.example import Example, Page
 
 END = "<|im_end|>"
+_JPEG_SIDE = 65_500  # libjpeg's limit
 _UTILS_MERGE = 2  # qwen-vl-utils makes sides multiples of patch x 2, whatever the checkpoint says
 
 
@@ -192,6 +195,8 @@ class Qwen2VLCodec(Codec):
             raise DocvlmError(
                 f"budget.min_pixels={least}, budget.max_pixels={most}: they must rise, and the second be >= {smallest}"
             )
+        if budget.jpeg_quality is not None and not 1 <= budget.jpeg_quality <= 100:
+            raise DocvlmError(f"budget.jpeg_quality={budget.jpeg_quality}: a quality from 1 to 100, or null")
         return replace(budget, min_pixels=int(least), max_pixels=int(most))
 
 
@@ -206,9 +211,23 @@ def resized(page: Page, budget: Budget, patch: int) -> Image:
             f"page {page.name}: {image.width} x {image.height} pixels do not fit"
             f" budget.max_pixels={budget.max_pixels} at this aspect ratio; raise it or cut the page"
         )
+    if budget.jpeg_quality is not None:
+        image = _through_jpeg(page, image, budget.jpeg_quality)
     limits = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
     seen: Image = fetch_image({"image": image, **limits}, image_patch_size=patch)
     return seen
+
+
+def _through_jpeg(page: Page, image: Image, quality: int) -> Image:
+    """The RGB page written as JPEG and read again, with Pillow's defaults but for the quality, as lmms-eval does it."""
+    if max(image.size) > _JPEG_SIDE:
+        raise DocvlmError(
+            f"page {page.name}: {image.width} x {image.height} pixels, but JPEG holds {_JPEG_SIDE} a side;"
+            " set budget.jpeg_quality=null or cut the page"
+        )
+    encoded = BytesIO()
+    image.save(encoded, "JPEG", quality=quality)
+    return PIL.Image.open(encoded).convert("RGB")
 
 
 def _sides(height: int, width: int, budget: Budget, patch: int) -> tuple[int, int]:
