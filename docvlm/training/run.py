@@ -67,6 +67,7 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     """Documents → splits, audited for leakage. Bad rows and overlaps are listed in the job's folder."""
     if cfg.quant != quant.NONE:
         quant.place()  # to read the data first may take minutes
+    machine.refuse_half_on_cpu(cfg.trainer)
     machine.reset_peak_memory()
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
