@@ -10,6 +10,7 @@ folder of saved or exported weights.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ def of_checkpoint(
     from docvlm.vlms.checkpoint import fingerprint
 
     def load() -> VLM:
-        source = str(embedded.checkpoint(family)) if checkpoint == "embedded" else checkpoint
+        source = str(embedded.checkpoint(family)) if checkpoint == "embedded" else os.path.expanduser(checkpoint)
         kind = load_family(family)
         return kind.load(source, budget, dtype=_dtype(dtype), attn=attn, offline=offline, quant=quant)
 

@@ -76,7 +76,7 @@ def _stored(cfg: TrainConfig, vlm: VLM) -> Stored:
     weights = fingerprint((plain_name(name), p) for name, p in vlm.net.named_parameters() if plain_name(name) in names)
     images = vlm.codec.processor.image_processor.to_dict()
     text = json.dumps([weights, str(vlm.codec.budget), images], sort_keys=True, default=str)
-    folder = Path(cfg.features_folder) / hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder = Path(cfg.features_folder).expanduser() / hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
         store = FeatureStore(folder, int(cfg.features_limit_gb * GIB))
     except OSError as error:

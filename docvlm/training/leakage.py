@@ -58,7 +58,7 @@ def guard(cfg: TrainConfig, job: Job, data: DocumentDataModule) -> None:
 def _outcome(cfg: TrainConfig, mode: str, job: Job, data: DocumentDataModule) -> dict[str, Any]:
     """What process 0 tells the others: why to stop, what to record, and the file that names what to leave out."""
     try:
-        store = PrintStore(Path(cfg.features_folder) / "prints")
+        store = PrintStore(Path(cfg.features_folder).expanduser() / "prints")
         found = audit(data.train, {"val": data.val, "test": data.test}, store, _say)
         if not found.overlaps and not found.unreadable:
             return {"error": None, "audited": _recorded(mode, found), "left_out": None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -106,7 +107,7 @@ def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
 def base_checkpoint(cfg: TrainConfig) -> str:
     """Folder or hub id of the weights a run starts from."""
     name = cfg.model.checkpoint
-    return str(embedded.checkpoint(cfg.model.family)) if name == "embedded" else name
+    return str(embedded.checkpoint(cfg.model.family)) if name == "embedded" else os.path.expanduser(name)
 
 
 @contextmanager
