@@ -33,7 +33,8 @@ def main(cfg: AuditConfig, job: Job) -> None:
     data.gate(_codec(cfg))
     data.setup()
     print(*data.account(), sep="\n", flush=True)
-    found = audit(data.train, {"val": data.val, "test": data.test}, PrintStore(Path(cfg.features_folder) / "prints"))
+    store = PrintStore(Path(cfg.features_folder).expanduser() / "prints")
+    found = audit(data.train, {"val": data.val, "test": data.test}, store)
     console().print(audit_page.table(found))
     for bad in found.unreadable:
         print(f"unreadable ({bad.split}, {bad.questions} questions): {bad.reason}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def main(cfg: EvaluateConfig, job: Job) -> None:
     """Choose what is evaluated, answer, score, show, write."""
     if cfg.predictions is not None:
-        _score_only(cfg, Path(cfg.output) if cfg.output else job.folder)
+        _score_only(cfg, Path(cfg.output).expanduser() if cfg.output else job.folder)
         remove_unused(job.folder, "evaluate")
         return
     from docvlm.evaluation import analysis, pairs, table
@@ -59,10 +59,10 @@ def _score_only(cfg: EvaluateConfig, folder: Path) -> None:
 
 def _folder(cfg: EvaluateConfig, job: Job, rows: list[Row]) -> Path:
     if cfg.output:
-        return Path(cfg.output)
+        return Path(cfg.output).expanduser()
     if cfg.endpoint:
         return rows[0].ours.folder.parent
-    return Path(cfg.run, "eval") if cfg.run else job.folder
+    return Path(cfg.run).expanduser() / "eval" if cfg.run else job.folder
 
 
 def _show(rows: list[Row], apart: list[Analysis]) -> None:

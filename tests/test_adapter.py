@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,19 @@ def test_the_record_says_how_to_put_it_together(saved: Path) -> None:
     assert record["lora"] == {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": None, "use_dora": False}
     assert record["budget"]["max_pixels"] == 28 * 28 * 30
     assert record["checkpoint"] == str(checkpoint("qwen2vl"))
+
+
+def test_jpeg_quality_is_saved_and_a_folder_from_before_it_loads(tmp_path: Path) -> None:
+    budget = replace(BUDGETS["qwen2vl"], jpeg_quality=85)
+    vlm = load("qwen2vl", budget)
+    apply(vlm, 100, Lora(r=4))
+    vlm.save(tmp_path / "best")
+    assert adapter.load(tmp_path / "best", offline=True).codec.budget == budget
+    assert adapter.load_base(tmp_path / "best", offline=True).codec.budget == budget
+    record = json.loads((tmp_path / "best" / adapter.RECORD).read_text())
+    del record["budget"]["jpeg_quality"]
+    (tmp_path / "best" / adapter.RECORD).write_text(json.dumps(record))
+    assert adapter.load(tmp_path / "best", offline=True).codec.budget == replace(budget, jpeg_quality=None)
 
 
 def test_the_file_holds_adapter_weights_and_nothing_else(saved: Path) -> None:

@@ -112,6 +112,7 @@ def refusal(name: str, schema: type[TrainConfig] | type[EvaluateConfig], overrid
     return str(caught.value)
 
 
+HALF = "trainer.precision=16-mixed optim.optimizer.fused=false"
 REFUSED = [
     ("freeze=120", "freeze=120", "0 to 100"),
     ("freeze=-1", "freeze=-1", "0 to 100"),
@@ -133,6 +134,8 @@ REFUSED = [
     ("budget.height=96", "budget.height=96", "takes budget.min_pixels"),
     ("model=florence2 budget.width=0", "budget.width=0", "above 0"),
     ("model=florence2 budget.max_pixels=9", "budget.max_pixels=9", "takes budget.height"),
+    ("budget.jpeg_quality=0", "budget.jpeg_quality=0", "lmms-eval: 85"),
+    ("model=florence2 budget.jpeg_quality=85", "budget.jpeg_quality=85", "set null"),
     ("packing=maybe", "packing=maybe", "on or off"),
     ("model.attn=flash_attention_2", "model.attn=flash_attention_2", "packing=off"),
     ("features=maybe", "features=maybe", "auto, on or off"),
@@ -158,6 +161,14 @@ REFUSED = [
     ("trainer.max_steps=0", "trainer.max_steps=0", "-1"),
     ("trainer.devices=0", "trainer.devices=0", "-1 for all"),
     ("trainer.precision=16-mixed", "optim.optimizer.fused=True", "set false"),
+    ("trainer.precision=bf16-true", "trainer.precision=bf16-true", "bf16-mixed with model.dtype=bfloat16"),
+    ("trainer.precision=16-true", "trainer.precision=16-true", "16-mixed with model.dtype=float16"),
+    ("trainer.precision=64-true", "trainer.precision=64-true", "take 32-true"),
+    ("trainer.precision=transformer-engine", "trainer.precision=transformer-engine", "one of 32-true, bf16-mixed"),
+    (f"{HALF} trainer.accelerator=cpu", "trainer.precision=16-mixed", "take bf16-mixed"),
+    (f"{HALF} model.dtype=bfloat16", "trainer.precision=16-mixed", "computed in it; take bf16-mixed"),
+    ("model.dtype=float16 trainer.precision=32-true", "model.dtype=float16", "take 16-mixed"),
+    ("model.dtype=float16 trainer.precision=bf16-mixed", "model.dtype=float16", "or bfloat16"),
     ("trainer.precision=8", "trainer.precision=8", "bf16-mixed"),
     ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0", "1 or more"),
     ("trainer.gradient_clip_val=0", "trainer.gradient_clip_val=0", "null"),

@@ -14,12 +14,16 @@ from tiny import load
 from torch import Tensor
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
+from docvlm.config import TrainConfig
+from docvlm.config.compose import load as config
 from docvlm.data.generated import documents
 from docvlm.errors import DocvlmError
+from docvlm.evaluation.subjects import identity, of_checkpoint
+from docvlm.training import features as training_features
 from docvlm.training import machine
 from docvlm.training.files import read_json, write_json
 from docvlm.vlms.base import VLM
-from docvlm.vlms.codec import Stored, as_tensor
+from docvlm.vlms.codec import Budget, Stored, as_tensor
 from docvlm.vlms.features import FeatureStore
 from docvlm.vlms.trainable import Lora, apply
 
@@ -44,6 +48,19 @@ def learn(vlm: VLM, batch: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]
     loss, tokens = vlm.loss(batch)
     (loss / tokens).backward()
     return loss.item(), {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
+
+
+def test_pages_through_jpeg_have_other_features_and_other_answers(tmp_path: Path) -> None:
+    """What is stored of plain pages is never taken for what is made of pages that went through JPEG."""
+    folders, answered = set(), set()
+    cfg = config("train", TrainConfig, ["scale=tiny", f"features_folder={tmp_path}"])
+    for quality in (None, 85, 50):
+        vlm = load("qwen2vl", Budget(min_pixels=784, max_pixels=65536, jpeg_quality=quality))
+        apply(vlm, 100, Lora(4))
+        folders.add(training_features._stored(cfg, vlm).store.folder)
+        zero_shot = of_checkpoint("qwen2vl", vlm.checkpoint, vlm.codec.budget, "float32", "sdpa", None, True)
+        answered.add(identity(zero_shot, vlm, {}))
+    assert len(folders) == len(answered) == 3
 
 
 DORA = Lora(4, use_dora=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,9 @@ def test_budgets_as_words() -> None:
     assert [budgets.word(b) for b in budgets.chosen(None, qwen)] == ["65536", "32768", "16384"]
     assert [budgets.word(b) for b in budgets.chosen(None, florence)] == ["168x280", "119x198", "84x140"]
     assert budgets.chosen(["400"], qwen) == [Budget(min_pixels=400, max_pixels=400)]
+    encoded = replace(qwen, jpeg_quality=85)
+    smaller = [replace(encoded, min_pixels=400, max_pixels=400), replace(encoded, min_pixels=784, max_pixels=900)]
+    assert budgets.chosen(["400", "900"], encoded) == smaller
     assert budgets.chosen(["84x140"], florence) == [Budget(height=84, width=140)]
     with pytest.raises(DocvlmError, match="budgets=400: this family takes height x width, such as 168x280"):
         budgets.chosen(["400"], florence)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
+from docvlm import build
 from docvlm.config import TrainConfig
+from docvlm.config.checks import PRECISIONS
 from docvlm.config.compose import load
 from docvlm.data.datamodule import DocumentDataModule
 from docvlm.errors import DocvlmError
@@ -154,3 +159,51 @@ def test_gradient_checkpointing_learns_the_same(tmp_path: Path) -> None:
 def test_max_steps_ends_within_an_epoch_and_is_still_evaluated(tmp_path: Path) -> None:
     runs.train(tmp_path / "outputs" / "a", "trainer.max_steps=2")
     assert [row["step"] for row in runs.rows(tmp_path / "outputs" / "a")] == ["0", "2"]
+
+
+ONE = (
+    "data.limit_train=6",
+    "data.limit_val=2",
+    "data.limit_test=2",
+    "trainer.max_epochs=1",
+    "optim.optimizer.fused=false",
+)
+BF16 = ("bf16-mixed", "bfloat16")
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [*((one, "float32") for one in PRECISIONS), BF16])
+def test_every_precision_trains_or_is_refused_before_anything_is_read(
+    precision: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What learns stays in float32, the record says what was computed in, and the loss is that of float32."""
+    words = (*ONE, f"trainer.precision={precision}", f"model.dtype={dtype}")
+    if precision == "16-mixed" and not torch.cuda.is_available():
+        monkeypatch.setattr(build, "datamodule", None)  # calling it would raise
+        with pytest.raises(DocvlmError, match=r"^trainer.precision=16-mixed: a CPU does not train in float16"):
+            runs.train(tmp_path / "run", *words)
+        return
+    computed: list[torch.dtype] = []
+    step = AnswerModule.training_step
+
+    def watched(module: AnswerModule, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        linear = module.vlm.bare.get_submodule("model.language_model.layers.0.self_attn.q_proj")
+        with linear.register_forward_hook(lambda *found: computed.append(found[2].dtype)):
+            return step(module, batch, index)
+
+    monkeypatch.setattr(AnswerModule, "training_step", watched)
+    runs.train(tmp_path / "run", *words)
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    assert set(computed) == {half.get(precision, torch.float32)}
+    assert {tensor.dtype for tensor in runs.weights(tmp_path / "run").values()} == {torch.float32}
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["config"]["trainer"]["precision"] == precision
+    losses = [float(row["train_loss"]) for row in runs.rows(tmp_path / "run")[1:]]
+    assert losses == pytest.approx([plain_loss()], rel=2e-2)
+
+
+@cache
+def plain_loss() -> float:
+    """Training loss of that run in float32."""
+    folder = Path(tempfile.mkdtemp()) / "run"
+    runs.train(folder, *ONE, "trainer.precision=32-true")
+    return float(runs.rows(folder)[1]["train_loss"])

@@ -68,6 +68,7 @@ def test_the_benchmarks_instruction_is_left_out(vlm: VLM) -> None:
         (Budget(max_pixels=10_000), "budget.max_pixels"),
         (Budget(height=5000, width=280), "budget.height=5000"),
         (Budget(height=168, width=4), "budget.width=4"),
+        (Budget(jpeg_quality=85), "budget.jpeg_quality=85"),
     ],
 )
 def test_an_impossible_budget_is_one_line(budget: Budget, named: str) -> None:

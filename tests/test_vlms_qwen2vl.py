@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import io
 import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL.Image import Image, fromarray
 from qwen_vl_utils import process_vision_info
+from qwen_vl_utils.vision_process import fetch_image
 from tiny import Paper, checkpoint, example, load, widen
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_5_vl import Qwen2_5_VLConfig, Qwen2_5_VLProcessor
@@ -22,6 +27,7 @@ from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.proof import prove
 from docvlm.vlms.qwen2vl import Qwen2VL
+from docvlm.vlms.qwen2vl_codec import resized
 from docvlm.vlms.trainable import Lora, apply
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "qwen2vl.txt"
@@ -93,12 +99,48 @@ def test_budget_bounds_pixels_and_is_saved_with_the_processor(tmp_path: Path) ->
     assert (saved["shortest_edge"], saved["longest_edge"]) == (budget.min_pixels, budget.max_pixels)
 
 
+class Coloured(Paper):
+    """Noise in every channel: JPEG keeps colour at half the resolution."""
+
+    def open(self) -> Image:
+        noise = np.random.default_rng(0).integers(0, 256, (self.height, self.width, 3), dtype=np.uint8)
+        return fromarray(noise)
+
+
+def test_jpeg_quality_shows_pages_as_lmms_eval_does() -> None:
+    """Quality 85 and nothing else said, into a data URL, decoded and resized by qwen-vl-utils, in this order."""
+    budget = Budget(min_pixels=28 * 28 * 8, max_pixels=28 * 28 * 40, jpeg_quality=85)
+    page = Coloured("large", 700, 300)
+    encoded = io.BytesIO()
+    page.open().save(encoded, format="JPEG", quality=85)
+    url = f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+    limits = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
+    expected = fetch_image({"image": url, **limits})
+    seen = resized(page, budget, 14)
+    assert (seen.mode, seen.size, seen.tobytes()) == (expected.mode, expected.size, expected.tobytes())
+    plain = resized(page, replace(budget, jpeg_quality=None), 14)
+    assert plain.tobytes() == fetch_image({"image": page.open(), **limits}).tobytes() != seen.tobytes()
+
+    codec = load("qwen2vl", budget).codec
+    item = example(1, pages=(page,))
+    pixels = codec.processor.image_processor(images=[expected], do_resize=False, return_tensors="pt")["pixel_values"]
+    for batch in (codec.prompt_batch([item]), codec.train_batch([item]), codec.packed_batch([item])):
+        assert torch.equal(batch["pixel_values"], pixels)
+
+
+def test_a_page_that_jpeg_cannot_hold_is_one_line() -> None:
+    budget = Budget(min_pixels=784, max_pixels=10**9, jpeg_quality=85)
+    with pytest.raises(DocvlmError, match=r"page wide: 70000 x 400 pixels, but JPEG holds 65500 a side"):
+        resized(Paper("wide", 70_000, 400), budget, 14)
+
+
 @pytest.mark.parametrize(
     ("budget", "named"),
     [
         (Budget(height=224), "budget.height"),
         (Budget(min_pixels=9000, max_pixels=8000), "budget.min_pixels=9000"),
         (Budget(min_pixels=1, max_pixels=100), "budget.max_pixels=100"),
+        (Budget(jpeg_quality=0), "budget.jpeg_quality=0"),
     ],
 )
 def test_an_impossible_budget_is_one_line(budget: Budget, named: str) -> None:

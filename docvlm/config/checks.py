@@ -29,7 +29,8 @@ from docvlm.errors import DocvlmError
 from docvlm.metrics import METRICS
 
 ALLOWED_TARGETS = ("docvlm.", "torch.optim.", "lightning.pytorch.")
-PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+NO_HALF_ON_CPU = "a CPU does not train in float16, and Lightning would take bf16-mixed without a word; take it yourself"
 DTYPES = ("float32", "bfloat16", "float16")
 SPLITS = ("test", "val")
 SWITCH = ("on", "off")
@@ -121,6 +122,7 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     advice = "trainer.precision=16-mixed must unscale gradients before they are clipped; set false, or take bf16-mixed"
     need(not fused, "optim.optimizer.fused", True, advice)
     _trainer(cfg.trainer, sweep=sweep)
+    _halves(cfg.model.dtype, cfg.trainer.precision)
 
 
 def _lora(lora: LoraConf) -> None:
@@ -162,6 +164,11 @@ def _budget(budget: BudgetConf, family: str) -> None:
     for key in other:
         value = getattr(budget, key)
         need(value is None, f"budget.{key}", value, f"{family} takes budget.{own[0]} and budget.{own[1]} instead")
+    quality = budget.jpeg_quality
+    advice = "Florence-2's pages do not go through JPEG in any harness; set null"
+    need(quality is None or own == pixels, "budget.jpeg_quality", quality, advice)
+    advice = "a quality from 1 to 100 (lmms-eval: 85), or null for pages as they are"
+    need(quality is None or 1 <= quality <= 100, "budget.jpeg_quality", quality, advice)
     if own == pixels and budget.min_pixels is not None and budget.max_pixels is not None:
         advice = f"must not be above budget.max_pixels={budget.max_pixels}"
         need(budget.min_pixels <= budget.max_pixels, "budget.min_pixels", budget.min_pixels, advice)
@@ -205,7 +212,7 @@ def _trainer(trainer: TrainerConf, *, sweep: bool) -> None:
     need(trainer.max_steps == -1 or trainer.max_steps >= 1, "trainer.max_steps", trainer.max_steps, "1 or more, or -1")
     need(trainer.devices == -1 or trainer.devices >= 1, "trainer.devices", trainer.devices, "1 or more, or -1 for all")
     need(trainer.num_nodes >= 1, "trainer.num_nodes", trainer.num_nodes, "1 or more")
-    need(trainer.precision in PRECISIONS, "trainer.precision", trainer.precision, f"one of {', '.join(PRECISIONS)}")
+    _precision(trainer.precision, trainer.accelerator)
     accumulate = trainer.accumulate_grad_batches
     need(accumulate >= 1, "trainer.accumulate_grad_batches", accumulate, "1 or more")
     every = trainer.checkpoint_every_n_steps
@@ -219,6 +226,25 @@ def _trainer(trainer: TrainerConf, *, sweep: bool) -> None:
         )
         need(trainer.devices == 1, "trainer.devices", trainer.devices, advice)
         need(trainer.num_nodes == 1, "trainer.num_nodes", trainer.num_nodes, advice)
+
+
+def _precision(precision: str, accelerator: str) -> None:
+    advice = "what learns and the rotary frequencies would be rounded too (1.7 rad off at position 1500 in bfloat16)"
+    for half, dtype in (("bf16", "bfloat16"), ("16", "float16")):
+        instead = f"{advice}; {half}-mixed with model.dtype={dtype} holds only the frozen weights so"
+        need(precision != f"{half}-true", "trainer.precision", precision, instead)
+    advice = "weights are read, saved and evaluated in float32 at most (model.dtype); take 32-true"
+    need(precision != "64-true", "trainer.precision", precision, advice)
+    need(precision in PRECISIONS, "trainer.precision", precision, f"one of {', '.join(PRECISIONS)}")
+    need(precision != "16-mixed" or accelerator != "cpu", "trainer.precision", precision, NO_HALF_ON_CPU)
+
+
+def _halves(dtype: str, precision: str) -> None:
+    """Frozen weights in 16 bits decide what is computed in, and only 16-mixed scales the loss as float16 needs."""
+    advice = f"frozen weights in model.dtype={dtype} are computed in it; take bf16-mixed"
+    need(precision != "16-mixed" or dtype != "bfloat16", "trainer.precision", precision, advice)
+    advice = f"small gradients vanish in it with trainer.precision={precision}; take 16-mixed (on a GPU), or bfloat16"
+    need(dtype != "float16" or precision == "16-mixed", "model.dtype", dtype, advice)
 
 
 def _evaluate(cfg: EvaluateConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from docvlm.config.checks import check
+from docvlm.config.literal import as_typed
 from docvlm.config.schema import (
     CONF_DIR,
     AuditConfig,
@@ -58,6 +60,7 @@ def register_resolvers() -> None:
     """Make `${docvlm.…:}` known to OmegaConf. Harmless when repeated: a sweep runs many jobs in one process."""
     OmegaConf.register_new_resolver("docvlm.scale", detect_scale, replace=True)
     OmegaConf.register_new_resolver("docvlm.cpu_precision", cpu_precision, replace=True)
+    OmegaConf.register_new_resolver("docvlm.home", os.path.expanduser, replace=True)
     OmegaConf.register_new_resolver("docvlm.by_rank", _by_rank, replace=True)
 
 
@@ -72,7 +75,7 @@ def load(name: str, schema: type[C], overrides: list[str] | None = None) -> C:
     """The config a verb would get for these overrides, unchecked. For code and tests without a command line."""
     register_resolvers()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return typed(compose(name, overrides or []), schema)
+        return typed(compose(name, as_typed(overrides or [], schema)), schema)
 
 
 def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -> str:

@@ -65,13 +65,27 @@ def verb(
                 print(_help(name, sys.modules[main.__module__].__doc__ or ""))
                 return
             arguments.sort(key=_SWEEP.__contains__)  # argparse takes no override after a flag: `-m scale=tiny`
-            with _argv(arguments), _one_line_errors(schema), _callers_logging():
+            with _one_line_errors(schema), _argv(_as_typed(arguments, schema)), _callers_logging():
                 _rehearse(name, schema)
                 _execute(name, schema, main, after_sweep, on_failure)
 
         return command
 
     return decorate
+
+
+def _as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
+    """The arguments with overrides in quotes where Hydra's grammar would change or refuse their text; flags stay."""
+    from hydra._internal.utils import get_args_parser
+
+    from docvlm.config import literal
+
+    overrides = list(get_args_parser().parse_args(arguments).overrides)
+    kept = []
+    for word in arguments:
+        override = bool(overrides) and word == overrides[0]
+        kept += literal.as_typed([overrides.pop(0)], schema) if override else [word]
+    return kept
 
 
 def _rehearse(name: str, schema: type[C]) -> None:

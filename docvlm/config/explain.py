@@ -14,18 +14,16 @@ from typing import Any, get_type_hints
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from docvlm.config import literal
 from docvlm.config.schema import CONF_DIR
 
 
 def explain(error: BaseException, schema: type[Any]) -> str | None:
     """One line for a Hydra or OmegaConf error, with the nearest key or choice of `schema`; None for any other error."""
     if isinstance(error, OverrideParseException):
-        return (
-            f"cannot read the override {error.override!r}: write key=value, and put values that hold spaces, commas, "
-            f"braces or '=' into quotes, as in 'key=\"a=b\"'"
-        )
+        return f"cannot read the override {error.override!r}: {literal.advice(str(error.override), schema)}"
     if not isinstance(error, (HydraException, OmegaConfBaseException)):
         return None
     text = str(error)
@@ -46,6 +44,10 @@ def _omegaconf(error: OmegaConfBaseException) -> str:
         known = OmegaConf.select(error.parent_node._get_root(), found[1]) if error.parent_node is not None else None
         advice = f"; choose one of {', '.join(known)}" if isinstance(known, DictConfig) else ""
         return f"{error.full_key}: there is no {found[2]!r} in {found[1]}{advice}"
+    if isinstance(error, InterpolationKeyError | GrammarParseError):
+        return f"{error.full_key}: {first}; '${{' refers to another key, write '\\${{' where a name holds it"
+    if "is not a ListConfig" in first:
+        return f"{error.full_key}: it takes a list, as in '{error.full_key}=[…]'"
     for omegaconf_name, plain in _TYPES.items():
         if f"could not be converted to {omegaconf_name}" in first:
             return (
@@ -91,8 +93,8 @@ _LINES = (
         "hydra/sweeper=optuna: Optuna's sweeper is not installed; pip install 'docvlm[optuna]'"
     )),
     (r"Could not find '([^'/]+)/([^']+)'", _unknown_choice),
-    (r"Ambiguous value for argument '([^']+)'", lambda found, _: (
-        f"{found[1]}: several values; add -m to run each, or write key=[a,b] for one list"
+    (r"Ambiguous value for argument '(.+?)'\n", lambda found, schema: (
+        f"{found[1]}: several values; add -m to run each{literal.one_value(found[1], schema)}"
     )),
     (r"Error merging override (\S+).*?(Value .+?)\n", lambda found, _: f"{found[1]}: {found[2]}"),
     (r"Key '([^']+)' not in '\w+'.*?full_key: (\S+)", lambda found, schema: _unknown_key(found[2], schema)),

@@ -79,12 +79,16 @@ class ModelConf(ReadOnly):
 
 @dataclass
 class BudgetConf(ReadOnly):
-    """Pixels of a page a model sees: `min_pixels`/`max_pixels` (Qwen2-VL) or `height` x `width` (Florence-2)."""
+    """Pixels of a page a model sees: `min_pixels`/`max_pixels` (Qwen2-VL) or `height` x `width` (Florence-2).
+
+    `jpeg_quality` (Qwen2-VL): pages go through JPEG before they are resized, as lmms-eval's do at 85.
+    """
 
     min_pixels: int | None = None
     max_pixels: int | None = None
     height: int | None = None
     width: int | None = None
+    jpeg_quality: int | None = None
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from docvlm.errors import DocvlmError
 from docvlm.vlms.codec import Budget
@@ -46,4 +47,4 @@ def _shared(own: Budget, share: float) -> Budget:
 
 def _pixels(most: int, own: Budget) -> Budget:
     assert own.min_pixels is not None
-    return Budget(min_pixels=min(own.min_pixels, most), max_pixels=most)
+    return replace(own, min_pixels=min(own.min_pixels, most), max_pixels=most)

@@ -10,6 +10,7 @@ folder of saved or exported weights.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -141,7 +142,8 @@ def of_checkpoint(
     from docvlm.vlms import embedded, load_family
     from docvlm.vlms.checkpoint import fingerprint
 
-    kind, source = load_family(family), str(embedded.checkpoint(family)) if checkpoint == "embedded" else checkpoint
+    kind = load_family(family)
+    source = str(embedded.checkpoint(family)) if checkpoint == "embedded" else os.path.expanduser(checkpoint)
 
     def load() -> VLM:
         return kind.load(source, budget, dtype=_dtype(dtype), attn=attn, offline=offline, quant=quant)

@@ -1,7 +1,8 @@
 """Relaxed accuracy, the headline metric of ChartQA: numbers may be 5 % off, everything else must be equal.
 
-The default is lmms-eval's form (pix2struct's function): numbers are what Python's `float` accepts, so "1,234" and
-"$5" are text. Each leniency people add is an option, off by default, because every one of them moves the score.
+The default is lmms-eval's form (pix2struct's function on a stripped prediction): numbers are what Python's `float`
+accepts, so "1,234" and "$5" are text. Each leniency people add is an option, off by default, because every one of them
+moves the score.
 Costs about 3 microseconds a pair.
 """
 
@@ -26,7 +27,7 @@ def relaxed_accuracy(
     *,
     tolerance: float = TOLERANCE,
     denominator: Literal["target", "prediction"] = "target",
-    strip: bool = False,
+    strip: bool = True,
     thousands: bool = False,
     currency: bool = False,
     percent_equiv: bool = False,
@@ -38,15 +39,18 @@ def relaxed_accuracy(
 
     Both sides go through `float()`, a trailing "%" divides by 100, and `|p - t| / |t| <= tolerance` is right. A target
     of 0, or a side that is no number, needs case-insensitive equality. Float arithmetic decides the boundary: "105"
-    against "100" is right, "1.05" against "1" is wrong.
+    against "100" is right, "1.05" against "1" is wrong. White space around the prediction does not count, as in
+    lmms-eval, which strips every response before its function; around an answer that is no number it does.
 
-    Options: `denominator="prediction"` swaps the two sides (Qwen-VL `eval_mm`, VLMEvalKit before 2025-09); `strip`
-    the prediction (VLMEvalKit); `thousands` reads "1,234"; `currency` drops one symbol of $€£¥₩₹ at either end;
-    `percent_equiv` accepts "12" for "12%"; `exact_years` wants targets 1800-2099 exactly; `strip_trailing_punct`
-    drops a final full stop and the like; `list_answers` reads the answer "[2016, 2017]" as two answers (VLMEvalKit).
+    Options: `denominator="prediction"` swaps the two sides (Qwen-VL `eval_mm`, VLMEvalKit before 2025-09);
+    `strip=False` leaves the prediction as it is (pix2struct's function by itself); `thousands` reads "1,234";
+    `currency` drops one symbol of $€£¥₩₹ at either end; `percent_equiv` accepts "12" for "12%"; `exact_years` wants
+    targets 1800-2099 exactly; `strip_trailing_punct` drops a final full stop and the like; `list_answers` reads the
+    answer "[2016, 2017]" as two answers (VLMEvalKit).
 
-    Sources: google-research/pix2struct `metrics.py`, lmms-eval `tasks/chartqa/utils.py`; the 5 % is section 5.1 of
-    ChartQA (arXiv 2203.10244). Raises `NoAnswersError` (a `DocvlmError` and `ValueError`) if `answers` is empty.
+    Sources: google-research/pix2struct `metrics.py`; lmms-eval 0.7.3 `tasks/chartqa/utils.py` and, for the stripping,
+    `process_results` in `api/task.py`; the 5 % is section 5.1 of ChartQA (arXiv 2203.10244). Raises `NoAnswersError`
+    (a `DocvlmError` and `ValueError`) if `answers` is empty.
     """
     require_answers(answers)
     if list_answers:

@@ -2,16 +2,18 @@
 
 State is a sum and a count, both reduced by sum, so the value is the mean over examples at any batch size and any number
 of devices: never a mean of batch means. (Two devices that see the same example still count it twice: the evaluation
-sampler is what prevents that.) The strings themselves stay on their device.
+sampler is what prevents that.) The strings themselves stay on their device. A cast of the module around a metric leaves
+its state as it is: bfloat16 cannot count beyond 256.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torchmetrics import Metric
 
 from docvlm.errors import DocvlmError
@@ -33,6 +35,19 @@ class StringMetric(Metric):
         # float64: a float32 sum loses single examples after some ten million of them.
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Module:
+        """Follow a move to another device, but no cast, neither of state nor of values that are kept for later.
+
+        torchmetrics itself refuses casts by name (`half`, `double`), but not `to(dtype)`, which Lightning's true
+        half precision calls.
+        """
+
+        def moved(tensor: Tensor) -> Tensor:
+            changed = fn(tensor)
+            return changed if changed.dtype == tensor.dtype else tensor.to(changed.device)
+
+        return super()._apply(moved, exclude_state)
 
     def update(self, predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
         """Add B predictions (B strings) and their accepted answers (B sequences of strings)."""

@@ -39,10 +39,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "relaxed_accuracy": {
         "lmms-eval": {},
-        "pix2struct": {},
-        "vlmevalkit": {"strip": True, "list_answers": True},
-        "vlmevalkit-2024": {"strip": True, "list_answers": True, "denominator": "prediction"},
-        "qwen-vl": {"strip": True, "denominator": "prediction"},
+        "pix2struct": {"strip": False},
+        "vlmevalkit": {"list_answers": True},
+        "vlmevalkit-2024": {"list_answers": True, "denominator": "prediction"},
+        "qwen-vl": {"denominator": "prediction"},
         "exact-years": {"exact_years": True},
     },
 }

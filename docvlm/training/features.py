@@ -80,7 +80,7 @@ def _stored(cfg: TrainConfig, vlm: VLM) -> Stored:
     images = vlm.codec.processor.image_processor.to_dict()
     packages = {name: found for name, found in machine.versions().items() if name in machine.PIXELS}
     text = json.dumps([weights, str(vlm.codec.budget), images, packages], sort_keys=True, default=str)
-    folder = Path(cfg.features_folder) / hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder = Path(cfg.features_folder).expanduser() / hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
         store = FeatureStore(folder, int(cfg.features_limit_gb * GIB))
     except OSError as error:

@@ -60,7 +60,7 @@ def guard(cfg: TrainConfig, job: Job, data: DocumentDataModule) -> None:
 def _outcome(cfg: TrainConfig, mode: str, job: Job, data: DocumentDataModule) -> dict[str, Any]:
     """What process 0 tells the others: why to stop, what to record, and the file that names what to leave out."""
     try:
-        store = PrintStore(Path(cfg.features_folder) / "prints")
+        store = PrintStore(Path(cfg.features_folder).expanduser() / "prints")
         if mode == "off":
             everything = [*data.train, *data.val, *data.test]
             return _told({"mode": "off"}, unreadable(everything, store, _say))

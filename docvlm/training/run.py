@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -67,6 +68,7 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     """Documents → splits, audited for leakage. Bad rows and overlaps are listed in the job's folder."""
     if cfg.quant != quant.NONE:
         quant.place()  # to read the data first may take minutes
+    machine.refuse_half_on_cpu(cfg.trainer)
     machine.reset_peak_memory()
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
@@ -107,7 +109,7 @@ def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
 def base_checkpoint(cfg: TrainConfig) -> str:
     """Folder or hub id of the weights a run starts from."""
     name = cfg.model.checkpoint
-    return str(embedded.checkpoint(cfg.model.family)) if name == "embedded" else name
+    return str(embedded.checkpoint(cfg.model.family)) if name == "embedded" else os.path.expanduser(name)
 
 
 @contextmanager

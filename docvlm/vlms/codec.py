@@ -34,12 +34,16 @@ _TEMPLATE = 256  # more tokens than a chat template puts around a question
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many pixels of a page a model sees. Qwen2-VL: `min_pixels`/`max_pixels`; Florence-2: `height` x `width`."""
+    """How many pixels of a page a model sees. Qwen2-VL: `min_pixels`/`max_pixels`; Florence-2: `height` x `width`.
+
+    `jpeg_quality` (Qwen2-VL): the page goes through JPEG of that quality before it is resized, as in lmms-eval.
+    """
 
     min_pixels: int | None = None
     max_pixels: int | None = None
     height: int | None = None
     width: int | None = None
+    jpeg_quality: int | None = None
 
 
 @dataclass(frozen=True)

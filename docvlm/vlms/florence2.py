@@ -259,6 +259,8 @@ class Florence2(VLM):
 def _checked(budget: Budget, size: dict[str, int]) -> Budget:
     if budget.min_pixels is not None or budget.max_pixels is not None:
         raise DocvlmError("budget.min_pixels, budget.max_pixels: those are Qwen2-VL's; give height and width")
+    if budget.jpeg_quality is not None:
+        raise DocvlmError(f"budget.jpeg_quality={budget.jpeg_quality}: that is Qwen2-VL's; set null")
     height = size["height"] if budget.height is None else budget.height
     width = size["width"] if budget.width is None else budget.width
     return Budget(height=int(height), width=int(width))

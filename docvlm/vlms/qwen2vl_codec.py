@@ -1,16 +1,18 @@
 """Pages and questions as Qwen2-VL's tokens: chat template, patches, and how long a row will be.
 
 Pages are resized by qwen-vl-utils, as in the published Quick Start, between `min_pixels` and `max_pixels`; training and
-evaluation go through the same code. Prompt and answer are tokenised apart, so that what training puts before an answer
-is token for token what generation gets.
+evaluation go through the same code. lmms-eval encodes each page as JPEG first, which `jpeg_quality` repeats. Prompt and
+answer are tokenised apart, so that what training puts before an answer is token for token what generation gets.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from docvlm.data.example import Example, Page
 
 END = "<|im_end|>"
+_JPEG_SIDE = 65_500  # libjpeg's limit
 _UTILS_MERGE = 2  # qwen-vl-utils makes sides multiples of patch x 2, whatever the checkpoint says
 
 
@@ -77,9 +80,11 @@ class Qwen2VLCodec(Codec):
 
     def _too_small(self, page: Page) -> str:
         size = getattr(page, "size", None)
-        if size is None or all(_sides(size[1], size[0], self.budget, self.patch)):
+        if size is None:
             return ""
-        return _no_room(page, size, self.budget)
+        if self.budget.jpeg_quality is not None and max(size) > _JPEG_SIDE:
+            return _no_jpeg(page, size)
+        return "" if all(_sides(size[1], size[0], self.budget, self.patch)) else _no_room(page, size, self.budget)
 
     def _too_long(self, example: Example, longest_answer: int) -> str:
         lengths = self.lengths([example if example.answers else replace(example, answers=("",))])
@@ -210,6 +215,8 @@ class Qwen2VLCodec(Codec):
             raise DocvlmError(
                 f"budget.min_pixels={least}, budget.max_pixels={most}: they must rise, and the second be >= {smallest}"
             )
+        if budget.jpeg_quality is not None and not 1 <= budget.jpeg_quality <= 100:
+            raise DocvlmError(f"budget.jpeg_quality={budget.jpeg_quality}: a quality from 1 to 100, or null")
         return replace(budget, min_pixels=int(least), max_pixels=int(most))
 
 
@@ -221,6 +228,8 @@ def resized(page: Page, budget: Budget, patch: int) -> Image:
     height, width = _sides(image.height, image.width, budget, patch)
     if not height or not width:
         raise DocvlmError(_no_room(page, image.size, budget))
+    if budget.jpeg_quality is not None:
+        image = _through_jpeg(page, image, budget.jpeg_quality)
     limits = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
     seen: Image = fetch_image({"image": image, **limits}, image_patch_size=patch)
     return seen
@@ -231,6 +240,22 @@ def _no_room(page: Page, size: tuple[int, int], budget: Budget) -> str:
         f"page {page.name}: {size[0]} x {size[1]} pixels do not fit budget.max_pixels={budget.max_pixels} at this"
         " aspect ratio; raise it or cut the page"
     )
+
+
+def _no_jpeg(page: Page, size: tuple[int, int]) -> str:
+    return (
+        f"page {page.name}: {size[0]} x {size[1]} pixels, but JPEG holds {_JPEG_SIDE} a side;"
+        " set budget.jpeg_quality=null or cut the page"
+    )
+
+
+def _through_jpeg(page: Page, image: Image, quality: int) -> Image:
+    """The RGB page written as JPEG and read again, with Pillow's defaults but for the quality, as lmms-eval does it."""
+    if max(image.size) > _JPEG_SIDE:
+        raise DocvlmError(_no_jpeg(page, image.size))
+    encoded = BytesIO()
+    image.save(encoded, "JPEG", quality=quality)
+    return PIL.Image.open(encoded).convert("RGB")
 
 
 def _sides(height: int, width: int, budget: Budget, patch: int) -> tuple[int, int]:
