@@ -17,6 +17,7 @@ from docvlm.data.example import Example, Page
 from docvlm.data.pages import ArrowPage, FilePage, StoredPage, check
 from docvlm.data.rows import BadRow, Row
 from docvlm.errors import DocvlmError
+from docvlm.writing import ESCAPED, discard, written
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +82,13 @@ class Quarantine:
             return
         part = self.report.with_name(f"{self.report.name}.{os.getpid()}.part")
         try:
-            self.report.parent.mkdir(parents=True, exist_ok=True)
-            lines = (json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in self.rejected)
-            part.write_text("".join(lines), encoding="utf-8")
-            part.replace(self.report)
-        except OSError as error:
-            raise DocvlmError(f"cannot write the quarantine report {self.report}: {error.strerror}") from error
+            with written(self.report):
+                self.report.parent.mkdir(parents=True, exist_ok=True)
+                lines = (json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in self.rejected)
+                part.write_text("".join(lines), encoding="utf-8", errors=ESCAPED)
+                part.replace(self.report)
+        finally:
+            discard(part)
 
 
 class _Pages:

@@ -18,6 +18,8 @@ from pathlib import Path, PureWindowsPath
 
 from docvlm.errors import DocvlmError
 from docvlm.evaluation.rows import Row, TornLine, identifier, number, rows, text, texts
+from docvlm.training.files import GrowingFile
+from docvlm.writing import written
 
 log = logging.getLogger(__name__)
 
@@ -73,19 +75,18 @@ class PredictionLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         records, torn = _parse(path) if path.exists() else ([], 0)
         if torn:
             log.warning("%s: cut off a torn last line of %d bytes; its question is asked again", path, torn)
-            os.truncate(path, path.stat().st_size - torn)
+            with written(path):
+                os.truncate(path, path.stat().st_size - torn)
         self.records = records
         self._done = {record.key for record in records}
-        try:
-            self._file = path.open("a", encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise DocvlmError(f"{path}: cannot be written ({error.strerror}); choose another output folder") from error
+        self._file = GrowingFile(path)
         if records and not torn and not path.read_bytes().endswith(b"\n"):
-            self._file.write("\n")
+            self._file.append("\n")
 
     def __enter__(self) -> PredictionLog:
         return self
@@ -98,15 +99,13 @@ class PredictionLog:
 
     def write(self, records: Iterable[Prediction]) -> int:
         """Append the records whose question is not in the file yet; how many that were."""
-        new = []
+        new: dict[Key, Prediction] = {}
         for record in records:
             if record.key not in self._done:
-                self._done.add(record.key)
-                new.append(record)
-        self._file.write("".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in new))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.records.extend(new)
+                new.setdefault(record.key, record)
+        self._file.append("".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in new.values()))
+        self._done.update(new)
+        self.records.extend(new.values())
         return len(new)
 
 

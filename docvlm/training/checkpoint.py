@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from docvlm.errors import DocvlmError
 from docvlm.training.interrupt import Interrupted
 from docvlm.training.module import AnswerModule
+from docvlm.writing import discard, written
 
 
 class LastCheckpoint(Callback):
@@ -64,9 +65,14 @@ class LastCheckpoint(Callback):
 
     def _save(self, trainer: Trainer) -> None:
         part = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            os.replace(part, self.path)
+        try:
+            with written(self.path):
+                trainer.save_checkpoint(part)
+                if trainer.is_global_zero:
+                    os.replace(part, self.path)
+        finally:
+            if trainer.is_global_zero:
+                discard(part)
         trainer.strategy.barrier("last.ckpt")
 
 

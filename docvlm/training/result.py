@@ -9,12 +9,14 @@ split, before training) and the cost. `audit` is there from the start: what `doc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from docvlm.config import Job
+from docvlm.errors import DocvlmError, Unwritable
 from docvlm.training.files import read_json, write_json
 from docvlm.training.identity import Identity
 from docvlm.training.interrupt import Interrupted
@@ -46,10 +48,13 @@ class ResultFile:
     ) -> None:
         if error is None and self._finished is not None:
             self._write("finished", None, self._finished)
-        elif isinstance(error, Interrupted | KeyboardInterrupt):
-            self._write("interrupted", "stopped by the user; the same command continues", {})
-        else:
-            self._write("failed", describe(error), {})
+            return
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        status = "interrupted" if stopped else "failed"
+        reason = "stopped by the user; the same command continues" if stopped else describe(error)
+        # A full disk that ended the run takes no word of it either: `running` without a lock is continued just so.
+        with suppress(Unwritable):
+            self._write(status, reason, {})
 
     def _write(self, status: str, reason: str | None, fields: Mapping[str, Any]) -> None:
         write_json(self.path, {**self.head, **fields, "status": status, "reason": reason, "ended": _now()})
@@ -60,7 +65,7 @@ def describe(error: BaseException | None) -> str:
     if error is None:
         return "left before it finished"
     text = " ".join(str(error).split())
-    return text if type(error).__name__ == "DocvlmError" else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, DocvlmError) else f"{type(error).__name__}: {text}"
 
 
 def announce(path: Path, identity: Identity) -> None:
@@ -78,4 +83,5 @@ def record_failure(job: Job, reason: str) -> None:
     path = job.folder / "result.json"
     if job.folder.is_dir() and not path.exists() and not (job.folder / "reused.json").exists():
         now = _now()
-        write_json(path, {"status": "failed", "reason": reason, "fingerprint": None, "started": now, "ended": now})
+        with suppress(Unwritable):  # the reason itself may be a full disk, and it has been printed
+            write_json(path, {"status": "failed", "reason": reason, "fingerprint": None, "started": now, "ended": now})
