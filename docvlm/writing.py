@@ -49,9 +49,12 @@ def full(error: BaseException | None) -> bool:
 
 def unwritable(path: Path | str, error: BaseException) -> Unwritable:
     """The one line for a file or folder that could not be written, with what to do about it."""
-    if full(error):
-        return Unwritable(f"{path}: cannot be written ({_reason(error)}); {_ADVICE}")
-    return Unwritable(f"{path}: cannot be written ({_reason(error)}); check its permissions, or name another place")
+    return Unwritable(f"{path}: cannot be written {why(error)}")
+
+
+def why(error: BaseException) -> str:
+    """What the operating system said of a failed write, in brackets, and what to do about it."""
+    return f"({_reason(error)}); {_ADVICE if full(error) else 'check its permissions, or name another place'}"
 
 
 def explained(error: BaseException, folder: Path | str) -> str | None:

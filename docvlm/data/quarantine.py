@@ -16,8 +16,8 @@ from pathlib import Path
 from docvlm.data.example import Example, Page
 from docvlm.data.pages import ArrowPage, FilePage, StoredPage, check
 from docvlm.data.rows import BadRow, Row
-from docvlm.errors import DocvlmError
-from docvlm.writing import ESCAPED, discard, written
+from docvlm.errors import DocvlmError, Unwritable
+from docvlm.writing import ESCAPED, discard, why
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +82,12 @@ class Quarantine:
             return
         part = self.report.with_name(f"{self.report.name}.{os.getpid()}.part")
         try:
-            with written(self.report):
-                self.report.parent.mkdir(parents=True, exist_ok=True)
-                lines = (json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in self.rejected)
-                part.write_text("".join(lines), encoding="utf-8", errors=ESCAPED)
-                part.replace(self.report)
+            self.report.parent.mkdir(parents=True, exist_ok=True)
+            lines = (json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in self.rejected)
+            part.write_text("".join(lines), encoding="utf-8", errors=ESCAPED)
+            part.replace(self.report)
+        except OSError as error:
+            raise Unwritable(f"cannot write the quarantine report {self.report} {why(error)}") from error
         finally:
             discard(part)
 

@@ -12,13 +12,13 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PureWindowsPath
 
 from docvlm.errors import DocvlmError
 from docvlm.evaluation.rows import Row, TornLine, identifier, number, rows, text, texts
-from docvlm.training.files import GrowingFile
+from docvlm.training.files import GrowingFile, write_whole
 from docvlm.writing import written
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,8 @@ class Prediction:
     """What a model answered to one question, with what is needed to score it and to group the scores.
 
     `latency_s` is the wall time of its batch divided by the questions in it, None where it was not measured.
-    `truncated` says that `max_new_tokens` cut the answer.
+    `truncated` says that `max_new_tokens` cut the answer. `content` stands for question, answers and pages as they were
+    when it was asked, "" where that is not known.
     """
 
     question_id: str
@@ -45,6 +46,7 @@ class Prediction:
     scores: dict[str, float] = field(default_factory=dict)
     latency_s: float | None = None
     truncated: bool = False
+    content: str = ""
 
     @property
     def key(self) -> Key:
@@ -103,7 +105,7 @@ class PredictionLog:
         for record in records:
             if record.key not in self._done:
                 new.setdefault(record.key, record)
-        self._file.append("".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in new.values()))
+        self._file.append("".join(map(_line, new.values())))
         self._done.update(new)
         self.records.extend(new.values())
         return len(new)
@@ -113,6 +115,22 @@ def append(path: Path, records: Iterable[Prediction]) -> int:
     """Append to a file in one go, see `PredictionLog`; how many records were new."""
     with PredictionLog(path) as file:
         return file.write(records)
+
+
+def keep(path: Path, contents: Mapping[Key, str]) -> tuple[int, int]:
+    """Leave only the answers to questions that still are what `contents` says; how many stay, and how many went."""
+    if not path.exists():
+        return 0, 0
+    records, torn = _parse(path)
+    kept = [record for record in records if record.key in contents and contents[record.key] == record.content]
+    if len(kept) < len(records) or torn:
+        text = "".join(_line(record) for record in kept)
+        write_whole(path, lambda file: file.write(text))
+    return len(kept), len(records) - len(kept)
+
+
+def _line(record: Prediction) -> str:
+    return json.dumps(asdict(record), ensure_ascii=False) + "\n"
 
 
 def document_of(image: str) -> str:
@@ -162,6 +180,7 @@ def _record(row: Row, where: str, unnamed: Counter[str]) -> Prediction:
         scores=_scores(row, where),
         latency_s=number(row, "latency_s", where),
         truncated=row["truncated"] is True if "truncated" in row else False,
+        content=text(row, ("content",), where, default=""),
     )
 
 

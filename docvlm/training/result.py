@@ -1,9 +1,11 @@
 """`result.json`: how a run stands, written at its start and at every end.
 
 `running` with nobody holding the folder's lock means killed. Fields: `status`, `reason` (why it failed), `fingerprint`
-(of settings, data and checkpoint), `code` (the version of docvlm's modules), `started`, `ended` and what the caller
-adds: on finishing the headline with its interval (test split), the selection score (val split), the zero-shot row (val
-split, before training) and the cost. `audit` is there from the start: what `docvlm.training.leakage.guard` recorded.
+(of settings, data and checkpoint), `training` (the same without the rows of val and test), `splits` (a fingerprint of
+each), `code` (the version of docvlm's modules), `started`, `ended` and what the caller adds: on finishing the headline
+with its interval (test split), the selection score (val split; `val_changed` says that rows of val are others since),
+the zero-shot row (val split, before training) and the cost. `audit` is there from the start: what
+`docvlm.training.leakage.guard` recorded.
 """
 
 from __future__ import annotations
@@ -70,8 +72,9 @@ def describe(error: BaseException | None) -> str:
 
 def announce(path: Path, identity: Identity) -> None:
     """Say at once which run a folder is going to hold, so that no other process begins the same one."""
-    known = {"fingerprint": identity.run, "code": identity.code}
-    write_json(path, {"status": "running", "reason": None, **known, "started": _now(), "ended": None})
+    earlier = read_json(path)["started"] if path.exists() else None
+    started = {"started": earlier or _now(), "ended": None}
+    write_json(path, {"status": "running", "reason": None, **identity.known, **started})
 
 
 def _now() -> str:

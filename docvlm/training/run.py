@@ -123,11 +123,11 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
     point(job, claimed)
     console = Console(quiet=not main, width=None if sys.stdout.isatty() else LOG_WIDTH)
     assert vlm.trainable is not None
-    run = Run(cfg, job, data, vlm, identity, folder, claimed.action is Action.CONTINUE, StopRequest(), console)
+    resuming = claimed.action in (Action.CONTINUE, Action.EXAMINE)
+    run = Run(cfg, job, data, vlm, identity, folder, resuming, StopRequest(), console)
     run.trainable = describe(vlm.trainable)
     del vlm  # this frame outlives the training: the model must be free to go before the best one is loaded
-    head = {"fingerprint": identity.run, "code": identity.code}
-    head |= {"name": cfg.name, "family": cfg.model.family, "benchmark": data.label}
+    head = identity.known | {"name": cfg.name, "family": cfg.model.family, "benchmark": data.label}
     try:
         if claimed.action is Action.REUSE:
             run.summary = read_json(folder.result)
@@ -137,6 +137,11 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
             yield run
             return
         console.print(f"{claimed.action.value}: {shown(folder.root)}", highlight=False)
+        if claimed.changed:
+            whose = shown((claimed.trained_in or folder).root)
+            rows = " and ".join(claimed.changed)
+            line = f"rows of {rows} are others than when {whose} was begun, those of train are not: its training stands"
+            console.print(line, highlight=False, soft_wrap=True)
         with (
             stop_on_signal() as run.stop,
             ResultFile(folder.result, head | {"audit": data.audited}) if main else nullcontext() as result,
