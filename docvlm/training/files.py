@@ -61,7 +61,7 @@ class GrowingFile:
 
     def append(self, text: str) -> None:
         """Write whole lines."""
-        size, left = os.fstat(self._file.fileno()).st_size, memoryview(text.encode("utf-8", ESCAPED))
+        size, left = self.size(), memoryview(text.encode("utf-8", ESCAPED))
         try:
             with written(self.path):
                 while left:
@@ -70,6 +70,19 @@ class GrowingFile:
         except Unwritable:
             os.truncate(self._file.fileno(), size)
             raise
+
+    def cut(self, torn: int) -> None:
+        """Take away the last `torn` bytes: half a line, which a killed process left."""
+        with written(self.path):
+            os.truncate(self._file.fileno(), self.size() - torn)
+
+    def size(self) -> int:
+        """Bytes."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def fileno(self) -> int:
+        """For a lock on it."""
+        return self._file.fileno()
 
     def close(self) -> None:
         """Let go of the file."""
