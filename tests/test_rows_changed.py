@@ -8,52 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import Paper
 
 from docvlm.errors import DocvlmError
 from docvlm.evaluate import main as evaluate
-from docvlm.train import main as train
 from docvlm.training import exam
 from docvlm.training.module import AnswerModule
-from tests import runs
+from tests import own, runs
+from tests.own import change
 from tests.runs import kill, on_call
 
-SPLITS = {"train": 4, "val": 2, "test": 3}
-WORDS = [
-    "data=folder", "data.source=pages", "data.eval_batch_size=1", "audit=off", "features=off", "trainer.max_epochs=1",
-    "lora.r=2",
-]  # fmt: skip
 
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with pages of one's own in `pages/`, whose rows name their split."""
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory with pages of one's own."""
     monkeypatch.chdir(tmp_path)
-    rows = []
-    (tmp_path / "pages").mkdir()
-    for split, count in SPLITS.items():
-        for number in range(count):
-            name = f"{split}{number}"
-            Paper(name).open().save(tmp_path / "pages" / f"{name}.png")
-            row = {"image": f"{name}.png", "question": f"Which page is {number}?", "answers": [name], "split": split}
-            rows.append({**row, "question_id": name, "doc_id": name})
-    write(rows)
-    return tmp_path
-
-
-def write(rows: list[dict[str, Any]]) -> None:
-    Path("pages/qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def change(name: str, **values: Any) -> None:
-    """Mend a row; without values it is left out."""
-    rows = [json.loads(line) for line in Path("pages/qa.jsonl").read_text().splitlines()]
-    kept = [row for row in rows if row["question_id"] != name or values]
-    write([{**row, **values} if row["question_id"] == name else row for row in kept])
+    own.pages()
 
 
 def command(*more: str) -> None:
-    train([*runs.overrides("qwen2vl", *WORDS), *more])
+    own.train("audit=off", "features=off", *more)
 
 
 def refuse(*_: Any, **__: Any) -> None:
@@ -86,7 +59,7 @@ def untrained(patch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_failed_exam_names_both_ways_on_and_a_mended_row_costs_an_exam(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed_in_its_exam(monkeypatch)
     folder, error = only(), capsys.readouterr().err
@@ -123,7 +96,7 @@ def ways(folder: Path) -> str:
 
 
 def test_a_row_of_val_that_changes_is_recorded_and_one_of_train_trains_anew(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed_in_its_exam(monkeypatch)
     folder = only()
@@ -148,7 +121,7 @@ def test_a_row_of_val_that_changes_is_recorded_and_one_of_train_trains_anew(
 
 
 def test_a_training_that_was_stopped_goes_on_beside_other_rows_of_test_only(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(AnswerModule, "training_step", on_call(3, refuse, AnswerModule.training_step))
@@ -162,7 +135,7 @@ def test_a_training_that_was_stopped_goes_on_beside_other_rows_of_test_only(
 
 
 def test_a_finished_cell_lends_its_training_to_one_with_other_rows_of_test(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command("-m")
     (first,) = (path for path in Path("multirun").iterdir() if path.is_dir())
