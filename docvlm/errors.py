@@ -18,6 +18,10 @@ class DocvlmError(Exception):
     """A problem with input, configuration or files that the user can mend. The message is one complete line."""
 
 
+class Unwritable(DocvlmError):
+    """A file that could not be written: a full disk, a quota, no permission. What was there before is still there."""
+
+
 class TrainedElsewhere(DocvlmError):
     """Another live process is training the very run this cell of a sweep asks for, in `folder`."""
 
@@ -27,14 +31,21 @@ class TrainedElsewhere(DocvlmError):
 
 
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
-    """Turn a `DocvlmError` raised by a verb, or Ctrl-C, into one line on stderr and exit code 1 or 130."""
+    """Turn a `DocvlmError` raised by a verb, a full disk, or Ctrl-C into one line on stderr and exit code 1 or 130."""
+    from docvlm import writing  # which knows the errors of this module
 
     @wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        writing.escape_streams()
         try:
             return main(*args, **kwargs)
         except DocvlmError as error:
             print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        except Exception as error:
+            if (line := writing.explained(error, Path.cwd())) is None:
+                raise
+            print(f"error: {line}", file=sys.stderr)
             raise SystemExit(1) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

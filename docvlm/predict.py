@@ -8,7 +8,8 @@
 
 Plain flags instead of Hydra's grammar, which gives meaning to characters that questions hold. The pixel budget is the
 run's own, or the checkpoint's. Answers go to standard output and nothing else does: latency (opening the pages,
-encoding them and decoding, not loading the model) and notes go to standard error. docs/predict.md has more.
+encoding them and decoding, not loading the model) and notes go to standard error. With --output FILE answers are kept
+in FILE.part as they come; where a command breaks off, the same one goes on from there. docs/predict.md has more.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING
 
 from docvlm.errors import one_line_errors
 from docvlm.serving.flags import add_model, check_model
+from docvlm.writing import full, unwritable
 
 if TYPE_CHECKING:
+    from docvlm.serving.batch import Batch
     from docvlm.serving.reader import Reader
     from docvlm.serving.sources import Source
     from docvlm.vlms.codec import Codec
@@ -57,13 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     shown = sys.stderr if flags.output is not None and sys.stderr.isatty() else None
     batch = Batch(reader, source.tasks, flags.max_new_tokens, shown)
     if flags.output is not None:
-        writers.write_file(batch, source.tasks, form, flags.output)
+        _to_file(batch, form, flags)
     else:
-        try:
-            writers.write(batch, source.tasks, form, sys.stdout)
-        except BrokenPipeError:  # `| head`: nobody wants the rest, nor Python's own complaint when it closes the pipe
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(_BROKEN_PIPE) from None
+        _to_pipe(batch, form)
     print("\n".join(batch.summary()), file=sys.stderr)
     if source.quarantine is not None and source.quarantine.rejected:
         raise SystemExit(1)  # everything that could be answered was
@@ -86,6 +85,33 @@ def _asked(flags: argparse.Namespace) -> tuple[Codec, int]:
     return codec, flags.max_new_tokens or LONGEST
 
 
+def _to_file(batch: Batch, form: str, flags: argparse.Namespace) -> None:
+    from docvlm.serving import kept, writers
+    from docvlm.serving.reader import weights_of
+
+    if flags.output.exists():
+        print(f"{flags.output}: is there already; it is replaced once all answers are there", file=sys.stderr)
+    weights = None if flags.run is None else weights_of(flags.run)
+    model = kept.name_of(batch.reader, weights, flags.max_new_tokens)
+    with kept.kept(flags.output, model, batch.groups) as batch.kept:
+        writers.write_file(list(batch), batch.tasks, form, flags.output)
+
+
+def _to_pipe(batch: Batch, form: str) -> None:
+    from docvlm.serving import writers
+
+    try:
+        writers.write(batch, batch.tasks, form, sys.stdout)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and not full(error):
+            raise
+        # Nobody takes the rest, and Python itself would complain when it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # `| head`
+            raise SystemExit(_BROKEN_PIPE) from None
+        raise unwritable("standard output", error) from error
+
+
 def _reader(flags: argparse.Namespace) -> Reader:
     from docvlm.serving.reader import load
 
@@ -103,7 +129,7 @@ def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pages", type=_numbers, metavar="LIST", help="which pages of a PDF: 2 or 1,4-6; default all")
     parser.add_argument("--each-page", action="store_true", help="ask every page on its own, not the document")
     parser.add_argument("--format", choices=("text", "jsonl", "csv"), help="default the output's suffix, else text")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="written whole or not at all; default: to the pipe")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="there once all is answered, FILE.part till then")
     parser.add_argument(
         "files", nargs="+", metavar="FILE", help="image or PDF (several: pages of one document), folder, .jsonl, or -"
     )

@@ -196,21 +196,6 @@ def test_a_reader_that_goes_away_ends_it_quietly(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_file_is_whole_or_not_there(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A page that is broken in the middle is found only when it is read: after the first document was answered."""
-    (folder / "notes.txt").unlink()
-    (folder / "older").rmdir()
-    whole = (folder / "b.png").read_bytes()
-    (folder / "b.png").write_bytes(whole[:100] + bytes(50) + whole[150:])
-    before = sorted(folder.parent.rglob("*"))
-    flags = ("--run", run, "--question", "x?", *SHORT, folder)
-    assert "b.png" in refused(capsys, *flags, "--output", folder.parent / "out.csv")
-    assert sorted(folder.parent.rglob("*")) == before
-    (folder.parent / "out.csv").write_text("of before")
-    assert "b.png" in refused(capsys, *flags, "--output", folder.parent / "out.csv")
-    assert (folder.parent / "out.csv").read_text() == "of before"
-
-
 def test_outputs_that_cannot_be(run: Path, page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--run", run, "--question", "x?", page, "--output")
     assert "end it in .jsonl, .csv, .txt, or say --format" in refused(capsys, *flags, tmp_path / "out.parquet")

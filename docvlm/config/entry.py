@@ -34,6 +34,7 @@ from docvlm.config.schema import (
 from docvlm.config.schema_export import ExportConfig
 from docvlm.config.schema_report import ReportConfig
 from docvlm.errors import INTERRUPTED, DocvlmError, TrainedElsewhere
+from docvlm.writing import escape_streams, explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +61,7 @@ def verb(
     def decorate(main: Callable[[C, Job], float | None]) -> Callable[..., None]:
         @functools.wraps(main)
         def command(argv: Sequence[str] | None = None) -> None:
+            escape_streams()
             arguments = list(sys.argv[1:] if argv is None else argv)
             if {"-h", "--help"} & set(arguments):
                 print(_help(name, sys.modules[main.__module__].__doc__ or ""))
@@ -167,7 +169,7 @@ class _Reported:
     ) -> None:
         if not isinstance(error, Exception):  # nothing, Ctrl-C, or an exit that has been explained
             return
-        line = _line(error, self.schema)
+        line = _line(error, self.schema, self.job.folder)
         if line is None:
             traceback.print_exception(error)
         print(f"error: {_cell(self.job)}{line or repr(error)}", file=sys.stderr, flush=True)
@@ -212,10 +214,12 @@ class _Known:
         return any(error is known for known in self.reported)
 
 
-def _line(error: BaseException, schema: type[Any]) -> str | None:
+def _line(error: BaseException, schema: type[Any], folder: Path) -> str | None:
     from docvlm.config.explain import explain
 
-    return str(error) if isinstance(error, DocvlmError) else explain(error, schema)
+    if isinstance(error, DocvlmError):
+        return str(error)
+    return explain(error, schema) or explained(error, folder)
 
 
 @contextmanager
@@ -225,8 +229,10 @@ def _one_line_errors(schema: type[Any]) -> Iterator[None]:
 
     try:
         yield
-    except (DocvlmError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {_line(error, schema)}", file=sys.stderr)
+    except (DocvlmError, HydraException, OmegaConfBaseException, OSError) as error:
+        if (line := _line(error, schema, Path.cwd())) is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("interrupted: the same command continues where this one stopped", file=sys.stderr)

@@ -24,6 +24,8 @@ from docvlm.data.example import Page
 from docvlm.data.prints import BITS
 from docvlm.data.quarantine import Rejected
 from docvlm.errors import DocvlmError
+from docvlm.training.files import write_whole
+from docvlm.writing import written
 
 SHOWN = 100
 THUMBNAIL = 420  # longest side of a thumbnail, in pixels
@@ -86,12 +88,11 @@ def write(folder: Path, title: str, audit: Audit, quarantined: Sequence[Rejected
         "pairs": [_record(overlap) for overlap in audit.overlaps],
     }
     page, data = folder / "audit.html", folder / "audit.json"
-    try:
+    with written(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        page.write_text(html(title, audit, quarantined), encoding="utf-8")
-        data.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DocvlmError(f"{folder}: the audit cannot be written ({error.strerror}); give another folder") from error
+    shown, listed = html(title, audit, quarantined), json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    write_whole(page, lambda file: file.write(shown))
+    write_whole(data, lambda file: file.write(listed))
     return page, data
 
 

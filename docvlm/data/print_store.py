@@ -20,6 +20,7 @@ from typing import Any
 from docvlm.data import glance, near, pages, pixels, prints
 from docvlm.data.prints import Print
 from docvlm.errors import DocvlmError
+from docvlm.writing import discard, unwritable
 
 LIMIT = 200_000
 
@@ -69,13 +70,9 @@ class PrintStore:
             part.write_text(json.dumps(state, separators=(",", ":")), encoding="utf-8")
             part.replace(self.file)
         except OSError as error:
-            raise self._refused(error, "written") from error
+            discard(part)
+            raise unwritable(f"features_folder: {self.file}", error) from error
         self._changed = False
-
-    def _refused(self, error: OSError, done: str) -> DocvlmError:
-        return DocvlmError(
-            f"features_folder: {self.file} cannot be {done} ({error.strerror}); mend it or name another folder"
-        )
 
     def _add(self, name: str, rows: Mapping[str, Any]) -> None:
         new = {key: value for key, value in rows.items() if key not in self._state[name]}
@@ -89,7 +86,9 @@ class PrintStore:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise self._refused(error, "read") from error
+            raise DocvlmError(
+                f"features_folder: {self.file} cannot be read ({error.strerror}); mend it or name another folder"
+            ) from error
         except (ValueError, TypeError, KeyError) as error:
             warnings.warn(f"{self.file}: damaged ({error!r}); the pages are opened again", stacklevel=3)
         return {"prints": {}, "pairs": {}}

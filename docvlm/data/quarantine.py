@@ -20,7 +20,8 @@ from docvlm.data.lines import dumps
 from docvlm.data.pages import StoredPage, check
 from docvlm.data.rows import BadRow, Row
 from docvlm.data.stored import STORED
-from docvlm.errors import DocvlmError
+from docvlm.errors import DocvlmError, Unwritable
+from docvlm.writing import discard, why
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,9 @@ class Quarantine:
             part.write_text("".join(dumps(asdict(entry)) + "\n" for entry in self._rejected), encoding="utf-8")
             part.replace(self.report)
         except OSError as error:
-            raise DocvlmError(f"cannot write the quarantine report {self.report}: {error.strerror}") from error
+            raise Unwritable(f"cannot write the quarantine report {self.report} {why(error)}") from error
+        finally:
+            discard(part)
 
 
 def _id(row: Row) -> str:

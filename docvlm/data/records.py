@@ -28,6 +28,7 @@ from docvlm.data.rows import BadRow, Row, answers, characters, identifier, missi
 from docvlm.data.snapshots import ALIASES
 from docvlm.data.stored import identified, with_digest
 from docvlm.errors import DocvlmError
+from docvlm.writing import escaped
 
 COLUMNS = (("image",), ("question",), ("answers", "answer"))
 

@@ -8,6 +8,7 @@ batch, so memory does not grow with the split.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -48,7 +49,15 @@ def record(example: Example, answer: Generated | Reply, latency_s: float) -> Pre
         answers=example.answers,
         latency_s=round(latency_s, 6),
         truncated=answer.truncated,
+        content=content(example),
     )
+
+
+def content(example: Example) -> str:
+    """16 hex digits of a question, its accepted answers and its pages: what an answer that is kept was given to."""
+    from docvlm.data.stored import content_of
+
+    return hashlib.blake2b(repr(content_of(example)).encode(), digest_size=8).hexdigest()
 
 
 def kept(path: Path) -> int:

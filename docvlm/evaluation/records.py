@@ -15,7 +15,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PureWindowsPath
 
@@ -24,6 +24,8 @@ from docvlm.data.lines import records as csv_records
 from docvlm.data.quarantine import Quarantine, Rejected
 from docvlm.data.rows import BadRow, Values, characters, missing
 from docvlm.errors import DocvlmError
+from docvlm.training.files import GrowingFile, write_whole
+from docvlm.writing import escaped, written
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,8 @@ class Prediction:
     """What a model answered to one question, with what is needed to score it and to group the scores.
 
     `latency_s` is the wall time of its batch divided by the questions in it, None where it was not measured.
-    `truncated` says that `max_new_tokens` cut the answer.
+    `truncated` says that `max_new_tokens` cut the answer. `content` stands for question, answers and pages as they were
+    when it was asked, "" where that is not known.
     """
 
     question_id: str
@@ -51,6 +54,7 @@ class Prediction:
     scores: dict[str, float] = field(default_factory=dict)
     latency_s: float | None = None
     truncated: bool = False
+    content: str = ""
 
     @property
     def key(self) -> Key:
@@ -116,19 +120,18 @@ class PredictionLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         records, torn = _parse(path) if path.exists() else ([], 0)
         if torn:
             log.warning("%s: cut off a torn last line of %d bytes; its question is asked again", path, torn)
-            os.truncate(path, path.stat().st_size - torn)
+            with written(path):
+                os.truncate(path, path.stat().st_size - torn)
         self.records = records
         self._done = {record.key for record in records}
-        try:
-            self._file = path.open("a", encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise DocvlmError(f"{path}: cannot be written ({error.strerror}); choose another output folder") from error
+        self._file = GrowingFile(path)
         if records and not torn and not path.read_bytes().endswith(b"\n"):
-            self._file.write("\n")
+            self._file.append("\n")
 
     def __enter__(self) -> PredictionLog:
         return self
@@ -141,15 +144,13 @@ class PredictionLog:
 
     def write(self, records: Iterable[Prediction]) -> int:
         """Append the records whose question is not in the file yet; how many that were."""
-        new = []
+        new: dict[Key, Prediction] = {}
         for record in records:
             if record.key not in self._done:
-                self._done.add(record.key)
-                new.append(record)
-        self._file.write("".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in new))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.records.extend(new)
+                new.setdefault(record.key, record)
+        self._file.append("".join(map(_line, new.values())))
+        self._done.update(new)
+        self.records.extend(new.values())
         return len(new)
 
 
@@ -157,6 +158,22 @@ def append(path: Path, records: Iterable[Prediction]) -> int:
     """Append to a file in one go, see `PredictionLog`; how many records were new."""
     with PredictionLog(path) as file:
         return file.write(records)
+
+
+def keep(path: Path, contents: Mapping[Key, str]) -> tuple[int, int]:
+    """Leave only the answers to questions that still are what `contents` says; how many stay, and how many went."""
+    if not path.exists():
+        return 0, 0
+    records, torn = _parse(path)
+    kept = [record for record in records if record.key in contents and contents[record.key] == record.content]
+    if len(kept) < len(records) or torn:
+        text = "".join(_line(record) for record in kept)
+        write_whole(path, lambda file: file.write(text))
+    return len(kept), len(records) - len(kept)
+
+
+def _line(record: Prediction) -> str:
+    return json.dumps(asdict(record), ensure_ascii=False) + "\n"
 
 
 def document_of(image: str) -> str:
@@ -202,7 +219,7 @@ def _record(line: Line, unnamed: Counter[str]) -> Prediction:
     if line.fault:
         raise BadRow(line.fault, line.fault.split(":")[0].split(" (")[0])
     row = line.values
-    images = _texts(row, "image")
+    images = _images(row)
     question = _text(row, "question") or ""
     document = _text(row, "document", "doc_id", "docId") or (document_of(images[0]) if images else "")
     question_id = _text(row, "question_id", "questionId") or ""
@@ -227,6 +244,7 @@ def _record(line: Line, unnamed: Counter[str]) -> Prediction:
         scores=_scores(row),
         latency_s=_number(row, "latency_s"),
         truncated=(_text(row, "truncated") or "").lower() == "true",
+        content=_text(row, "content") or "",
     )
 
 
@@ -245,6 +263,13 @@ def _texts(row: Values, *names: str) -> tuple[str, ...]:
         return ()
     items = row[name] if isinstance(row[name], list) else [row[name]]
     return tuple(characters(name, item) for item in items)
+
+
+def _images(row: Values) -> tuple[str, ...]:
+    """Names of pages, with an escape for what no encoding has: a file's name need not be UTF-8."""
+    given = row["image"] if "image" in row and not missing(row["image"]) else ()
+    items = given if isinstance(given, list | tuple) else [given]
+    return tuple(escaped(str(item)) for item in items)
 
 
 def _number(row: Values, name: str) -> float | None:
@@ -283,7 +308,7 @@ def _id(row: Values) -> str:
 
 def _content(record: Prediction, row: Values) -> object:
     """What makes two lines one question: page, question and accepted answers; the id where those are not there."""
-    images = _texts(row, "image") or (record.document,)
+    images = _images(row) or (record.document,)
     return (record.benchmark, images, record.question, record.answers) if record.question else record.key
 
 

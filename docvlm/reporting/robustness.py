@@ -6,11 +6,12 @@ same bytes each time.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docvlm.training.files import part_of_name
+from docvlm.training.files import part_of_name, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +37,10 @@ def write(folder: Path, whole: Mapping[str, Any]) -> list[Path]:
         drawn = figure(results, whole["corruptions"])
         for kind, date in (("pdf", "CreationDate"), ("svg", "Date")):
             path = folder / f"robustness-{part_of_name(family)}-{benchmark}.{kind}"
+            content = io.BytesIO()
             with matplotlib.rc_context(SAVED):
-                drawn.savefig(path, metadata={date: None})
+                drawn.savefig(content, format=kind, metadata={date: None})
+            write_bytes(path, content.getvalue())
             files.append(path)
     return files
 

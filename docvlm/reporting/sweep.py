@@ -153,7 +153,7 @@ def _row(cell: Path) -> Row:
     return {**row, **(_numbers(run, result) if result["status"] == "finished" else dict.fromkeys(_NUMBERS))}
 
 
-_DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "reused"}
+_DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "reused", Action.EXAMINE: "examined anew"}
 _NUMBERS = (
     "benchmark", "family", "metric", "score", "low", "high", "questions", "documents", "selection", "best_epoch",
     "zero_shot", "accuracy", "anls", "relaxed", "em", "f1", "val_loss", "zero_shot_val_loss", "freeze", "lora_r",

@@ -6,8 +6,11 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from docvlm.serving.reader import TOGETHER
+
 if TYPE_CHECKING:
     from docvlm.serving.answers import Answer
+    from docvlm.serving.kept import Kept
     from docvlm.serving.reader import Reader
     from docvlm.serving.sources import Task
 
@@ -15,48 +18,79 @@ if TYPE_CHECKING:
 class Batch:
     """The answers to `tasks` as an iterator of (task, answer), and what to say about them afterwards.
 
-    Tasks about the same pages share one reading of them, wherever in the list they stand; an answer waits until those
-    asked before it are out. `progress` is a terminal that wants to see how far it is.
+    Tasks about the same pages share one reading of them, wherever in the list they stand, in groups of at most
+    `TOGETHER`; an answer waits until those asked before it are out. `progress` is a terminal that wants to see how far
+    it is. With `kept` set, a group that is answered there is not asked again, and every other is put there.
     """
 
     def __init__(
         self, reader: Reader, tasks: Sequence[Task], max_new_tokens: int | None, progress: TextIO | None = None
     ) -> None:
         self.reader, self.tasks, self.max_new_tokens, self.progress = reader, tasks, max_new_tokens, progress
-        self._documents: dict[object, list[int]] = {}
+        self.kept: Kept | None = None
+        documents: dict[object, list[int]] = {}
         for number, task in enumerate(tasks):
-            self._documents.setdefault(task.pages, []).append(number)
-        self._cut = 0
+            documents.setdefault(task.pages, []).append(number)
+        self._places = [
+            numbers[start : start + TOGETHER]
+            for numbers in documents.values()
+            for start in range(0, len(numbers), TOGETHER)
+        ]
+        self._cut = self._asked = 0
+        self._documents: set[object] = set()  # that were read
         self._seconds = 0.0
+
+    @property
+    def groups(self) -> list[list[Task]]:
+        """The tasks that are read together, in the order in which they are."""
+        return [[self.tasks[number] for number in numbers] for numbers in self._places]
 
     def __iter__(self) -> Iterator[tuple[Task, Answer]]:
         waiting: dict[int, Answer] = {}
         out = 0
-        for document, numbers in enumerate(self._documents.values(), 1):
-            waiting |= self._answer(numbers)
+        for place, numbers in enumerate(self._places):
+            waiting |= zip(numbers, self._answers(place, numbers), strict=True)
             while out in waiting:
                 yield self.tasks[out], waiting.pop(out)
                 out += 1
             if self.progress is not None:
-                end = "\n" if document == len(self._documents) else ""
-                print(f"\rdocument {document} of {len(self._documents)}", end=end, file=self.progress, flush=True)
+                end = "\n" if out == len(self.tasks) else ""
+                print(f"\r{out} of {len(self.tasks)} questions", end=end, file=self.progress, flush=True)
 
-    def _answer(self, numbers: Sequence[int]) -> dict[int, Answer]:
-        asked = [self.tasks[number].question for number in numbers]
-        began = time.perf_counter()
-        found = self.reader.ask(self.tasks[numbers[0]].pages, asked, max_new_tokens=self.max_new_tokens)
-        self._seconds += time.perf_counter() - began
+    def _answers(self, place: int, numbers: Sequence[int]) -> list[Answer]:
+        known = None if self.kept is None or place not in self.kept.known else self.kept.known[place]
+        found = self._ask(numbers) if known is None else known
+        if self.kept is not None and known is None:
+            self.kept.add(place, found)
         self._cut += sum(answer.truncated for answer in found)
-        return dict(zip(numbers, found, strict=True))
+        return found
+
+    def _ask(self, numbers: Sequence[int]) -> list[Answer]:
+        pages = self.tasks[numbers[0]].pages
+        began = time.perf_counter()
+        found = self.reader.ask(
+            pages, [self.tasks[number].question for number in numbers], max_new_tokens=self.max_new_tokens
+        )
+        self._seconds += time.perf_counter() - began
+        self._asked += len(found)
+        self._documents.add(pages)
+        return found
 
     def summary(self) -> list[str]:
         """Lines on how long it took, and how many answers were cut."""
-        count, device = len(self.tasks), self.reader.vlm.device.type
-        line = f"latency {self._seconds / count:.3f} s on {device}"
-        if count > 1:
-            documents = f"{len(self._documents)} document{'s' * (len(self._documents) > 1)}"
-            line = f"{line}, a mean over {count} questions about {documents}, {self._seconds:.3f} s in all"
+        return [self._latency(), *self._shortened()]
+
+    def _latency(self) -> str:
+        if not self._asked:
+            return "nothing was left to ask"
+        line = f"latency {self._seconds / self._asked:.3f} s on {self.reader.vlm.device.type}"
+        if self._asked == 1:
+            return line
+        documents = f"{len(self._documents)} document{'s' * (len(self._documents) > 1)}"
+        return f"{line}, a mean over {self._asked} questions about {documents}, {self._seconds:.3f} s in all"
+
+    def _shortened(self) -> list[str]:
         if not self._cut:
-            return [line]
-        what = "the answer was" if count == 1 else f"{self._cut} of {count} answers were"
-        return [line, f"{what} cut by --max-new-tokens; give more"]
+            return []
+        what = "the answer was" if len(self.tasks) == 1 else f"{self._cut} of {len(self.tasks)} answers were"
+        return [f"{what} cut by --max-new-tokens; give more"]

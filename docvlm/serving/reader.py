@@ -197,6 +197,11 @@ def load_base(
     return _reader(vlm, place, benchmark or phrase)
 
 
+def weights_of(source: str | Path) -> Path:
+    """The folder of the weights that `load` reads for the folder of a run, or of saved weights."""
+    return _saved(source)[0]
+
+
 def _reader(vlm: VLM, place: torch.device, benchmark: str) -> Reader:
     return Reader(vlm.to(place).eval(), import_module(f"docvlm.data.{benchmark}").BENCHMARK)
 

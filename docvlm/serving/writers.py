@@ -1,4 +1,4 @@
-"""Answers as text, JSON lines or CSV: to standard output as they come, or to a file that is whole or absent.
+"""Answers as text, JSON lines or CSV: to standard output as they come, or to a file once all of them are there.
 
 JSON lines and CSV have the columns that `docvlm.evaluate predictions=FILE` reads (`prediction`, and `answers` where the
 questions came with them), so what was answered here can be scored there.
@@ -7,11 +7,11 @@ questions came with them), so what was answered here can be scored there.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from docvlm.data.lines import dumps
 from docvlm.errors import DocvlmError
 from docvlm.serving.answers import Answer
 from docvlm.serving.sources import Task
@@ -50,22 +50,23 @@ def write(answered: Iterable[Answered], tasks: Sequence[Task], form: str, stream
         _text(answered, tasks, stream)
     elif form == "jsonl":
         for task, answer in answered:
-            print(json.dumps(row(task, answer), ensure_ascii=False), file=stream, flush=True)
+            print(dumps(row(task, answer)), file=stream, flush=True)
     else:
         _csv(answered, tasks, stream)
 
 
 def write_file(answered: Iterable[Answered], tasks: Sequence[Task], form: str, output: Path) -> None:
-    """As `write`, to a file that takes its place once all answers are in it."""
+    """As `write`, to a file that takes its place once all answers are in it (till then see `docvlm.serving.kept`)."""
     write_whole(output, lambda stream: write(answered, tasks, form, stream))
 
 
 def row(task: Task, answer: Answer) -> dict[str, Any]:
     """Columns of an answer: those of its line in the input, then what was answered."""
-    return {**_asked(task), **_given(answer)}
+    return {**asked(task), **_given(answer)}
 
 
-def _asked(task: Task) -> dict[str, Any]:
+def asked(task: Task) -> dict[str, Any]:
+    """The columns that say what was asked."""
     names = [page.name for page in task.pages]
     return {"image": names if len(names) > 1 else names[0], "question": task.question, **task.columns}
 
@@ -92,7 +93,7 @@ def _text(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) -
 
 
 def _csv(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) -> None:
-    columns = dict.fromkeys(name for task in tasks for name in _asked(task)) | dict.fromkeys(GIVEN)
+    columns = dict.fromkeys(name for task in tasks for name in asked(task)) | dict.fromkeys(GIVEN)
     table = csv.DictWriter(stream, fieldnames=list(columns), restval="", lineterminator="\n")
     table.writeheader()
     for task, answer in answered:
@@ -102,7 +103,4 @@ def _csv(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) ->
 
 def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
     """Lists and objects as JSON, as `qa.csv` has them."""
-    return {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
-        for name, value in values.items()
-    }
+    return {name: dumps(value) if isinstance(value, list | dict) else value for name, value in values.items()}

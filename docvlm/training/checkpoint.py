@@ -15,22 +15,28 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from docvlm.errors import DocvlmError
+from docvlm.training.identity import Identity
 from docvlm.training.interrupt import Interrupted
 from docvlm.training.module import AnswerModule
+from docvlm.writing import discard, written
+
+UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError)
+"""What torch raises for files that are no checkpoints, and what comes of one that docvlm did not write."""
 
 
 class LastCheckpoint(Callback):
     """Writes `last.ckpt` every `every_n_steps` optimizer steps, at the end of an epoch, and when asked to stop."""
 
-    def __init__(self, path: Path, fingerprint: str, every_n_steps: int) -> None:
+    def __init__(self, path: Path, identity: Identity, every_n_steps: int) -> None:
         self.path = path
-        self.fingerprint = fingerprint
+        self.identity = identity
         self.every_n_steps = every_n_steps
 
     def on_train_batch_end(
@@ -56,7 +62,9 @@ class LastCheckpoint(Callback):
         epoch_over = batches == trainer.num_training_batches
         epochs = trainer.current_epoch + epoch_over
         checkpoint["docvlm"] = {
-            "fingerprint": self.fingerprint,
+            "fingerprint": self.identity.run,
+            "training": self.identity.training,
+            "val": self.identity.splits["val"],
             "epoch": epochs,
             "batch": 0 if epoch_over else batches,
             "done": epoch_over and (trainer.should_stop or epochs == trainer.max_epochs or _out_of_steps(trainer)),
@@ -64,9 +72,14 @@ class LastCheckpoint(Callback):
 
     def _save(self, trainer: Trainer) -> None:
         part = self.path.with_name(f".{self.path.name}.part")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            os.replace(part, self.path)
+        try:
+            with written(self.path):
+                trainer.save_checkpoint(part)
+                if trainer.is_global_zero:
+                    os.replace(part, self.path)
+        finally:
+            if trainer.is_global_zero:
+                discard(part)
         trainer.strategy.barrier("last.ckpt")
 
 
@@ -100,21 +113,38 @@ class BestCheckpoint(Callback):
         self.epoch, self.score, self.loss = state_dict["epoch"], state_dict["score"], state_dict["loss"]
 
 
-def read(path: Path, fingerprint: str) -> dict[str, Any] | None:
+def read(path: Path, identity: Identity) -> dict[str, Any] | None:
     """`last.ckpt` of a run to continue, on the CPU; None where it was killed before the first save.
 
-    Raises `DocvlmError` if it is unreadable or another run's.
+    It may have been written before rows of test were changed, and once training had ended also of val. Raises
+    `DocvlmError` if it is unreadable or another run's.
     """
     if not path.exists():
         return None
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        found = checkpoint["docvlm"]["fingerprint"]
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+        said = checkpoint["docvlm"]
+        same = said["fingerprint"] == identity.run or (
+            "training" in said
+            and said["training"] == identity.training
+            and (said["done"] or said["val"] == identity.splits["val"])
+        )
+    except UNREADABLE as error:
         raise DocvlmError(f"{path}: no checkpoint of docvlm ({error}); delete it, or give rerun=true") from error
-    if found != fingerprint:
+    if not same:
         raise DocvlmError(f"{path}: belongs to a run with other settings; delete it, or give rerun=true")
     return checkpoint
+
+
+def trained(path: Path, training: str | None) -> bool:
+    """Whether this is the `last.ckpt` of a training that has ended. Reads what it says of itself, and no weight."""
+    if not path.exists():
+        return False
+    try:
+        said = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["docvlm"]
+        return bool(said["done"] and said["training"] == training)
+    except UNREADABLE:  # a run that cannot be taken over is trained; whoever continues it says why it cannot be read
+        return False
 
 
 def _out_of_steps(trainer: Trainer) -> bool:

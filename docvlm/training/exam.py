@@ -6,27 +6,38 @@ number of the artefact and not of something that was in memory.
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from docvlm.errors import DocvlmError, Unwritable
 from docvlm.evaluation import records
-from docvlm.evaluation.predict import answer
+from docvlm.evaluation.predict import answer, content
 from docvlm.training import features, ranks
 from docvlm.training.epochs import table
 from docvlm.training.evaluation import Evaluation, judge
 from docvlm.training.fit import Learned, answering
 from docvlm.training.folder import shown
+from docvlm.training.interrupt import Interrupted
 from docvlm.training.run import Run, base_checkpoint
 from docvlm.vlms import adapter
 from docvlm.vlms.base import VLM
+from docvlm.writing import full
 
 
 def test(run: Run, learned: Learned) -> Evaluation:
     """Answer the test split with the best weights; `predictions.jsonl` grows batch by batch and survives a kill."""
-    cfg = run.cfg
     run.stop.check()
+    with _training_is_kept(run):
+        return _answered(run, learned)
+
+
+def _answered(run: Run, learned: Learned) -> Evaluation:
+    cfg = run.cfg
     run.console.print(
         f"best epoch {learned.best.epoch}: answering {len(run.data.test)} test questions", highlight=False
     )
@@ -40,12 +51,39 @@ def test(run: Run, learned: Learned) -> Evaluation:
     features.share(run, vlm)
     if learned.trainer.world_size > 1:
         return _with_all_devices(run, learned, vlm)
+    if run.resuming:
+        _forget_others(run)
     began = time.perf_counter()
     vlm.to(learned.trainer.strategy.root_device)
     predictions = answer(vlm, run.data, run.data.test, run.folder.predictions, lambda done, all: run.stop.check())
     features.flush(vlm.codec)
     seconds = time.perf_counter() - began
     return Evaluation(tuple(predictions), *judge(predictions, run.data.metrics), None, seconds)
+
+
+def _forget_others(run: Run) -> None:
+    """Questions that were changed or left out since they were answered are asked again; the answers to others stay."""
+    unchanged = {(example.benchmark, example.question_id): content(example) for example in run.data.test}
+    kept, gone = records.keep(run.folder.predictions, unchanged)
+    if gone:
+        line = f"{kept} answers to questions that are as they were are kept, {gone} to others are not"
+        run.console.print(line, highlight=False)
+
+
+@contextmanager
+def _training_is_kept(run: Run) -> Iterator[None]:
+    """Say with every error that hours of training are not lost, and the two ways on from here."""
+    again = f"mend it and give the same command again, or python -m docvlm.evaluate run={shown(run.folder.root)}"
+    try:
+        yield
+    except (Interrupted, Unwritable):  # which say themselves how to go on
+        raise
+    except DocvlmError as error:
+        raise DocvlmError(f"{error}; training has ended and is kept: {again}") from error
+    except Exception as error:
+        if not full(error):
+            print(f"training has ended and is kept: {again}", file=sys.stderr, flush=True)
+        raise
 
 
 def _with_all_devices(run: Run, learned: Learned, vlm: VLM) -> Evaluation:
@@ -100,6 +138,7 @@ def summarise(run: Run, learned: Learned, tested: Evaluation) -> dict[str, Any]:
             "value": best["score"],
             "epoch": best["epoch"],
             "questions": best["val_questions"],
+            "val_changed": learned.val_changed,
         },
         "zero_shot": rows[0],
         "best": best,

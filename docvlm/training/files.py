@@ -10,30 +10,83 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from docvlm.errors import DocvlmError
+from docvlm.errors import DocvlmError, Unwritable
+from docvlm.writing import ESCAPED, discard, written
 
 
 def write_whole(path: Path, write: Callable[[TextIO], object]) -> None:
     """Call `write` with a text file that takes the place of `path` only once all of it is on disk."""
+    with _beside(path) as part, part.open("w", encoding="utf-8", errors=ESCAPED, newline="") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_whole`, for what is no text."""
+    with _beside(path) as part, part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Where to write what then takes the place of `path`. Raises `Unwritable` naming `path`, and leaves nothing."""
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise DocvlmError(
-            f"{path}: cannot be written ({error.strerror}); check the folder's permissions and space"
-        ) from error
+        with written(path):
+            yield part
+            os.replace(part, path)
     finally:
-        with suppress(OSError):  # gone already where all went well
-            part.unlink(missing_ok=True)
+        discard(part)
+
+
+class GrowingFile:
+    """A file of lines that grows while something works: every `append` is on the disk when it returns, or not at all.
+
+    What a full disk leaves of a line is cut off again; a process that is killed within one leaves it torn. Raises
+    `Unwritable` naming the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with written(path):
+            self._file = path.open("ab", buffering=0)
+
+    def append(self, text: str) -> None:
+        """Write whole lines."""
+        size, left = self.size(), memoryview(text.encode("utf-8", ESCAPED))
+        try:
+            with written(self.path):
+                while left:
+                    left = left[self._file.write(left) :]
+                os.fsync(self._file.fileno())
+        except Unwritable:
+            os.truncate(self._file.fileno(), size)
+            raise
+
+    def cut(self, torn: int) -> None:
+        """Take away the last `torn` bytes: half a line, which a killed process left."""
+        with written(self.path):
+            os.truncate(self._file.fileno(), self.size() - torn)
+
+    def size(self) -> int:
+        """Bytes."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def fileno(self) -> int:
+        """For a lock on it."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -79,7 +132,10 @@ def remove_unused(folder: Path, verb: str) -> None:
 
 
 def replace_folder(new: Path, place: Path) -> None:
-    """Put folder `new` where `place` is. Between the two steps `place` is missing, never mixed from both."""
+    """Put folder `new` where `place` is. Between the two renames `place` is missing, never mixed from both."""
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if place.exists():
-        shutil.rmtree(place)
+        os.replace(place, old)
     os.replace(new, place)
+    shutil.rmtree(old, ignore_errors=True)

@@ -16,7 +16,7 @@ from docvlm.errors import DocvlmError
 from docvlm.training import checkpoint, features, ranks
 from docvlm.training.checkpoint import BestCheckpoint, LastCheckpoint
 from docvlm.training.epochs import EpochTable
-from docvlm.training.files import write_json
+from docvlm.training.files import read_json, write_json
 from docvlm.training.interrupt import StopRequest
 from docvlm.training.manifest import manifest
 from docvlm.training.module import AnswerModule
@@ -33,11 +33,15 @@ PROOF_EXAMPLES = 4
 
 @dataclass(frozen=True)
 class Learned:
-    """What learning leaves in memory; the weights are in `best/`."""
+    """What learning leaves in memory; the weights are in `best/`.
+
+    `val_changed`: the best epoch was chosen before rows of val were changed.
+    """
 
     trainer: Trainer
     epochs: EpochTable
     best: BestCheckpoint
+    val_changed: bool
 
 
 class Proof(Callback):
@@ -72,7 +76,7 @@ def fit(run: Run) -> Learned:
     assert run.vlm is not None
     module = answering(run, run.vlm, run.stop)
     epochs, best = EpochTable(run.folder.epochs), BestCheckpoint(run.folder.best)
-    last = LastCheckpoint(run.folder.last, run.identity.run, run.cfg.trainer.checkpoint_every_n_steps)
+    last = LastCheckpoint(run.folder.last, run.identity, run.cfg.trainer.checkpoint_every_n_steps)
     flush = features.Flush(run.vlm.codec)
     own: list[Callback] = [Proof(run), Preflight(run), flush, epochs, best, ProgressLines(epochs, run.console)]
     # `last` comes last: it stores the state the others have after the same event
@@ -87,14 +91,26 @@ def fit(run: Run) -> Learned:
     if device != "cpu":  # where there is no choice
         entropy = losses.describe(device, features.training_dtype(run.cfg, run.vlm))
         run.console.print(f"cross-entropy of answers: {entropy}", highlight=False)
-    if ranks.is_main() and not run.folder.manifest.exists():
-        write_json(run.folder.manifest, manifest(run, device))
+    if ranks.is_main():
+        _record(run, device)
     run.vlm = None
     try:
-        _learn(run, trainer, module, epochs, best)
+        val_changed = _learn(run, trainer, module, epochs, best)
     except torch.OutOfMemoryError as error:
         raise out_of_memory(str(error).split(". ")[0]) from error
-    return Learned(trainer, epochs, best)
+    return Learned(trainer, epochs, best, val_changed)
+
+
+def _record(run: Run, device: str) -> None:
+    """Write the manifest. One that is there stays, but for what changes with rows of val and test."""
+    place = run.folder.manifest
+    if not place.exists():
+        write_json(place, manifest(run, device))
+    elif (earlier := read_json(place))["fingerprint"] != run.identity.run:
+        now = manifest(run, device)
+        write_json(
+            place, earlier | {name: now[name] for name in ("fingerprint", "name", "overrides", "data", "config")}
+        )
 
 
 def answering(run: Run, vlm: VLM, stop: StopRequest) -> AnswerModule:
@@ -108,22 +124,27 @@ def answering(run: Run, vlm: VLM, stop: StopRequest) -> AnswerModule:
     )
 
 
-def _learn(run: Run, trainer: Trainer, module: AnswerModule, epochs: EpochTable, best: BestCheckpoint) -> None:
-    saved = checkpoint.read(run.folder.last, run.identity.run) if run.resuming else None
+def _learn(run: Run, trainer: Trainer, module: AnswerModule, epochs: EpochTable, best: BestCheckpoint) -> bool:
+    """Learn what is left; whether the best epoch was chosen on other rows of val than there are now."""
+    saved = checkpoint.read(run.folder.last, run.identity) if run.resuming else None
     if saved is None:
         trainer.validate(module, datamodule=run.data, verbose=False)
         trainer.fit(module, datamodule=run.data)
     elif saved["docvlm"]["done"]:
         for callback in (epochs, best):
             callback.load_state_dict(saved["callbacks"][callback.state_key])
-        run.console.print("training had ended; only the test split is left")
-        return
+        at = saved["docvlm"]
+        changed = at["fingerprint"] != run.identity.run and at["val"] != run.identity.splits["val"]
+        note = "; its best epoch was chosen on val before rows of it were changed" if changed else ""
+        run.console.print(f"training had ended; only the test split is left{note}", highlight=False, soft_wrap=True)
+        return changed
     else:
         at = saved["docvlm"]
         run.console.print(f"continuing after {at['epoch']} epochs and {at['batch']} batches", highlight=False)
         trainer.fit(module, datamodule=run.data, ckpt_path=run.folder.last, weights_only=True)
     if epochs.rows[-1]["step"] != trainer.global_step:  # `max_steps` ended it within an epoch
         trainer.validate(module, datamodule=run.data, verbose=False)
+    return False
 
 
 def _trainer(run: Run, callbacks: list[Callback]) -> Trainer:

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from docvlm.config import Job
 from docvlm.training.files import read_json, write_json
+from docvlm.writing import written
 
 POINTER = "reused.json"
 POLL = 0.5  # seconds between two looks at a lock
@@ -30,6 +31,7 @@ class Action(Enum):
     START = "start"
     CONTINUE = "continue"
     REUSE = "reuse"
+    EXAMINE = "examine"
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,36 @@ class RunFolder:
             if (self.root / folder).exists():
                 shutil.rmtree(self.root / folder)
 
+    def take_over(self, other: RunFolder) -> None:
+        """Have what another run learned and answered. Weights are linked where that can be: nobody writes into them."""
+        hidden = shutil.ignore_patterns(".*")
+        with written(self.root):
+            for path in (other.manifest, other.epochs, other.predictions):
+                if path.exists():
+                    shutil.copy2(path, self.root / path.name)
+            shutil.copytree(other.best.parent, self.best.parent, ignore=hidden, copy_function=_linked)
+
+
+def _linked(source: str, place: str) -> None:
+    try:
+        os.link(source, place)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, place)
+
 
 @dataclass(frozen=True)
 class Claim:
-    """The folder a command works in, what it does there, and the lock that says so (none where it only reads)."""
+    """The folder a command works in, what it does there, and the lock that says so (none where it only reads).
+
+    `changed`: the splits whose rows are not those the training there was begun with. `trained_in`: the run whose
+    training has been taken over into a folder of its own.
+    """
 
     folder: RunFolder
     action: Action
     lock: FileLock | None
+    changed: tuple[str, ...] = ()
+    trained_in: RunFolder | None = None
 
     def release(self) -> None:
         """Let others have the folder."""

@@ -5,6 +5,9 @@ speed and nothing else (packing, features), whether the network may be used, and
 train is missing from the data's fingerprint. Left in: precision, devices, batch sizes, early stopping, the seed. The
 code stands beside the fingerprint and not in it, so that a command can say that there is a run with these settings,
 made by another version (`code.py`).
+
+Rows of val and test count for the run, since they decide its scores, and not for its training: mending one of them
+after hours of training costs the final exam.
 """
 
 from __future__ import annotations
@@ -12,15 +15,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docvlm.training import code
 
 if TYPE_CHECKING:
     from docvlm.config import TrainConfig
+    from docvlm.data.benchmark import Role
     from docvlm.data.datamodule import DocumentDataModule
 
+ROLES: tuple[Role, ...] = ("train", "val", "test")
 _ELSEWHERE = {"source", "packing", "offline", "num_workers", "checkpoint", "checkpoints", "by_scale"}
 _NO_EFFECT = {
     "name",
@@ -40,23 +46,42 @@ _NO_EFFECT = {
 class Identity:
     """Fingerprints of a run, its data (questions and pages of all splits), the checkpoint it starts from, and the code.
 
-    A finished run stands for another with the same `run` and the same `code`.
+    A finished run stands for another with the same `run` and the same `code`. `training` leaves out the rows of val and
+    test, which no weight is learned from: where only they differ, a training that has ended stands. `splits` has a
+    fingerprint of each split, by its name.
     """
 
     run: str
     data: str
     checkpoint: str
     code: str
+    training: str | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """The fields of `result.json` by which a later command finds a run."""
+        return {
+            "fingerprint": self.run,
+            "training": self.training,
+            "splits": dict(self.splits),
+            "code": self.code,
+        }
 
 
 def identify(cfg: TrainConfig, data: DocumentDataModule, checkpoint: str) -> Identity:
     """Fingerprint a run; `checkpoint` is the fingerprint of its base weights."""
-    found = data.fingerprint()
-    decides = {**_deciding(dataclasses.asdict(cfg)), "data fingerprint": found, "checkpoint fingerprint": checkpoint}
-    text = json.dumps(decides, sort_keys=True, ensure_ascii=True)
-    return Identity(
-        hashlib.sha256(text.encode()).hexdigest()[:16], found, checkpoint, code.fingerprint(code.versions())
+    found, deciding = data.fingerprint(), _deciding(dataclasses.asdict(cfg))
+    splits = {role: data.fingerprint((role,)) for role in ROLES}
+    run, training = (
+        _hash({**deciding, "data fingerprint": rows, "checkpoint fingerprint": checkpoint})
+        for rows in (found, splits["train"])
     )
+    return Identity(run, found, checkpoint, code.fingerprint(code.versions()), training, splits)
+
+
+def _hash(decides: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(decides, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:16]
 
 
 def _deciding(values: dict[str, Any]) -> dict[str, Any]:

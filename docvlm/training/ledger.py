@@ -5,7 +5,9 @@ its earlier work by fingerprint and code version. A run that is not finished and
 system drops the lock of a killed process) continues in its folder, whether it was begun alone or in a sweep; in a sweep
 a finished one is reused. One run never has two writers: a cell that another live process is training is left to it
 (`TrainedElsewhere`), and the sweep comes back to it at its end. Sweeps beside each other decide one after the other, so
-that two begun at once share their cells. Reading a thousand results takes about 0.1 s a cell.
+that two begun at once share their cells. Where only rows of val or test are others than a run was trained beside, its
+training stands (`_taken_over`): hours of it are worth more than one mended row. Reading a thousand
+results takes about 0.1 s a cell.
 """
 
 from __future__ import annotations
@@ -31,12 +33,13 @@ LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Entry:
-    """A run as its `result.json` tells it."""
+    """A run as its `result.json` tells it. `changed`: splits whose rows are others now, where only rows are."""
 
     folder: RunFolder
     finished: bool
     code: str | None
     started: str
+    changed: tuple[str, ...] = ()
 
 
 def claim(job: Job, identity: Identity, *, rerun: bool) -> Claim:
@@ -57,13 +60,13 @@ def claim(job: Job, identity: Identity, *, rerun: bool) -> Claim:
             RunFolder(elsewhere.folder).wait()
 
 
-def entries(job: Job, fingerprint: str) -> list[Entry]:
-    """The runs with a fingerprint beside this job, under `outputs/` and under `multirun/`; the newest first."""
+def entries(job: Job, identity: Identity) -> list[Entry]:
+    """Runs of this identity, or of its training, beside this job, under `outputs/`, `multirun/`; the newest first."""
     runs = [job.runs, None if job.sweep else job.folder.parent]
     sweeps = [job.sweeps, job.sweep.parent if job.sweep else None]
     globs = [(place, "*") for place in runs] + [(place, "*/*") for place in sweeps]
     files = {path for place, depth in globs if place for path in place.resolve().glob(f"{depth}/result.json")}
-    found = (_entry(path, fingerprint) for path in sorted(files, reverse=True))
+    found = (_entry(path, identity) for path in sorted(files, reverse=True))
     return sorted(filter(None, found), key=lambda entry: entry.started, reverse=True)
 
 
@@ -81,7 +84,8 @@ def _decided(job: Job, identity: Identity) -> Claim:
     own = RunFolder(job.folder)
     if own.result.exists():
         return _given(own, identity, job)
-    found = entries(job, identity.run)
+    known = entries(job, identity)
+    found = [entry for entry in known if not entry.changed]
     same = [entry for entry in found if entry.code == identity.code]
     unfinished = [entry.folder for entry in same if not entry.finished]
     if job.sweep is not None:
@@ -98,8 +102,53 @@ def _decided(job: Job, identity: Identity) -> Claim:
             return Claim(folder, Action.CONTINUE, folder.lock())
         except Timeout:  # alive, and this is a single run
             continue
+    others = [entry for entry in known if entry.changed and entry.code == identity.code]
+    if (taken := _taken_over(job, identity, others)) is not None:
+        return taken
     _tell_other_code([entry for entry in found if job.sweep is not None or not entry.finished])
     return _anew(job, identity)
+
+
+def _taken_over(job: Job, identity: Identity, others: Sequence[Entry]) -> Claim | None:
+    """A training that stands although rows of val or test are others now.
+
+    An unfinished run goes on in its folder. A finished one keeps its result: a cell gets a copy of its training. Where
+    the training itself has not ended, val still selects the epoch, so its rows must be the same.
+    """
+    from docvlm.training import checkpoint  # Lightning, which a process that only looks for its folder need not load
+
+    for entry in others:
+        trained = checkpoint.trained(entry.folder.last, identity.training)
+        if entry.finished:
+            if trained and job.sweep is not None:
+                return _copied(job, identity, entry)
+            if trained:
+                advice = f"python -m docvlm.evaluate run={shown(entry.folder.root)} only evaluates it"
+                print(f"{_told(entry)}; {advice}, this command trains anew", flush=True)
+                return None
+        elif trained or "val" not in entry.changed:
+            try:
+                lock = entry.folder.lock()
+            except Timeout:  # alive, with the rows of before
+                continue
+            announce(entry.folder.result, identity)
+            return Claim(entry.folder, Action.CONTINUE, lock, entry.changed)
+    return None
+
+
+def _copied(job: Job, identity: Identity, entry: Entry) -> Claim:
+    """A folder of one's own with what another run learned and answered; it is announced once it is whole."""
+    own = RunFolder(job.folder)
+    lock = _take(own, job)
+    own.clear()
+    own.take_over(entry.folder)
+    announce(own.result, identity)
+    return Claim(own, Action.EXAMINE, lock, entry.changed, entry.folder)
+
+
+def _told(entry: Entry) -> str:
+    rows = " and ".join(entry.changed)
+    return f"{shown(entry.folder.root)} has learned from the same rows of train, and only rows of {rows} are others now"
 
 
 def _anew(job: Job, identity: Identity) -> Claim:
@@ -116,9 +165,17 @@ def _given(own: RunFolder, identity: Identity, job: Job) -> Claim:
     run = found["fingerprint"] if "fingerprint" in found else ""
     if run is None:  # it failed before it was known which run it was
         return _anew(job, identity)
+    entry = _entry(own.result, identity)
+    if entry is not None and entry.changed and entry.code == identity.code:
+        if not entry.finished and (taken := _taken_over(job, identity, [entry])) is not None:
+            return taken
+        rows = " and ".join(entry.changed)
+        raise DocvlmError(
+            f"{own.root}: holds this run with other rows of {rows}; give another hydra.run.dir (hydra.sweep.dir in a"
+            " sweep), or rerun=true"
+        )
     if run != identity.run:
         raise DocvlmError(f"{own.root}: holds a run with other settings; give another hydra.run.dir, or rerun=true")
-    entry = _entry(own.result, identity.run)
     assert entry is not None
     if entry.code != identity.code:
         by = f"made by another version of the code ({_modules(own)})"
@@ -139,7 +196,7 @@ def _take(folder: RunFolder, job: Job) -> FileLock:
         raise DocvlmError(f"{folder.root}: another process is training there; wait for it or stop it") from error
 
 
-def _entry(result: Path, fingerprint: str) -> Entry | None:
+def _entry(result: Path, identity: Identity) -> Entry | None:
     try:
         found = json.loads(result.read_text(encoding="utf-8"))
     except FileNotFoundError:  # gone since it was listed
@@ -147,10 +204,15 @@ def _entry(result: Path, fingerprint: str) -> Entry | None:
     except (json.JSONDecodeError, UnicodeDecodeError):
         print(f"warning: {result}: not JSON, so no run to continue; passed over", flush=True)
         return None
-    if not isinstance(found, dict) or "fingerprint" not in found or found["fingerprint"] != fingerprint:
+    if not isinstance(found, dict) or "fingerprint" not in found:
         return None
+    changed: tuple[str, ...] = ()
+    if found["fingerprint"] != identity.run:
+        if "training" not in found or found["training"] is None or found["training"] != identity.training:
+            return None
+        changed = tuple(role for role, rows in identity.splits.items() if found["splits"][role] != rows)
     version = found["code"] if "code" in found else None  # a run from before it was recorded
-    return Entry(RunFolder(result.parent), found["status"] == "finished", version, found["started"])
+    return Entry(RunFolder(result.parent), found["status"] == "finished", version, found["started"], changed)
 
 
 def _tell_other_code(found: Sequence[Entry]) -> None:

@@ -1,20 +1,24 @@
 """`result.json`: how a run stands, written at its start and at every end.
 
 `running` with nobody holding the folder's lock means killed. Fields: `status`, `reason` (why it failed), `fingerprint`
-(of settings, data and checkpoint), `code` (the version of docvlm's modules), `started`, `ended` and what the caller
-adds: on finishing the headline with its interval (test split), the selection score (val split), the zero-shot row (val
-split, before training) and the cost. `audit` is there from the start: what `docvlm.training.leakage.guard` recorded.
+(of settings, data and checkpoint), `training` (the same without the rows of val and test), `splits` (a fingerprint of
+each), `code` (the version of docvlm's modules), `started`, `ended` and what the caller adds: on finishing the headline
+with its interval (test split), the selection score (val split; `val_changed` says that rows of val are others since),
+the zero-shot row (val split, before training) and the cost. `audit` is there from the start: what
+`docvlm.training.leakage.guard` recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from docvlm.config import Job
+from docvlm.errors import DocvlmError, Unwritable
 from docvlm.training.files import read_json, write_json
 from docvlm.training.identity import Identity
 from docvlm.training.interrupt import Interrupted
@@ -46,10 +50,13 @@ class ResultFile:
     ) -> None:
         if error is None and self._finished is not None:
             self._write("finished", None, self._finished)
-        elif isinstance(error, Interrupted | KeyboardInterrupt):
-            self._write("interrupted", "stopped by the user; the same command continues", {})
-        else:
-            self._write("failed", describe(error), {})
+            return
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        status = "interrupted" if stopped else "failed"
+        reason = "stopped by the user; the same command continues" if stopped else describe(error)
+        # A full disk that ended the run takes no word of it either: `running` without a lock is continued just so.
+        with suppress(Unwritable):
+            self._write(status, reason, {})
 
     def _write(self, status: str, reason: str | None, fields: Mapping[str, Any]) -> None:
         write_json(self.path, {**self.head, **fields, "status": status, "reason": reason, "ended": _now()})
@@ -60,13 +67,14 @@ def describe(error: BaseException | None) -> str:
     if error is None:
         return "left before it finished"
     text = " ".join(str(error).split())
-    return text if type(error).__name__ == "DocvlmError" else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, DocvlmError) else f"{type(error).__name__}: {text}"
 
 
 def announce(path: Path, identity: Identity) -> None:
     """Say at once which run a folder is going to hold, so that no other process begins the same one."""
-    known = {"fingerprint": identity.run, "code": identity.code}
-    write_json(path, {"status": "running", "reason": None, **known, "started": _now(), "ended": None})
+    earlier = read_json(path)["started"] if path.exists() else None
+    started = {"started": earlier or _now(), "ended": None}
+    write_json(path, {"status": "running", "reason": None, **identity.known, **started})
 
 
 def _now() -> str:
@@ -78,4 +86,5 @@ def record_failure(job: Job, reason: str) -> None:
     path = job.folder / "result.json"
     if job.folder.is_dir() and not path.exists() and not (job.folder / "reused.json").exists():
         now = _now()
-        write_json(path, {"status": "failed", "reason": reason, "fingerprint": None, "started": now, "ended": now})
+        with suppress(Unwritable):  # the reason itself may be a full disk, and it has been printed
+            write_json(path, {"status": "failed", "reason": reason, "fingerprint": None, "started": now, "ended": now})

@@ -18,6 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 from docvlm import build
 from docvlm.config import Job, TrainConfig
 from docvlm.data.datamodule import DocumentDataModule
+from docvlm.errors import DocvlmError, Unwritable
 from docvlm.training import machine, ranks
 from docvlm.training.files import read_json
 from docvlm.training.folder import Action, RunFolder, point, shown
@@ -32,6 +33,7 @@ from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.trainable import apply
+from docvlm.writing import explained
 
 LOG_WIDTH = 160  # columns of a table where the output is no terminal
 
@@ -125,11 +127,11 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
     point(job, claimed)
     console = Console(quiet=not main, width=None if sys.stdout.isatty() else LOG_WIDTH)
     assert vlm.trainable is not None
-    run = Run(cfg, job, data, vlm, identity, folder, claimed.action is Action.CONTINUE, StopRequest(), console)
+    resuming = claimed.action in (Action.CONTINUE, Action.EXAMINE)
+    run = Run(cfg, job, data, vlm, identity, folder, resuming, StopRequest(), console)
     run.trainable = describe(vlm.trainable)
     del vlm  # this frame outlives the training: the model must be free to go before the best one is loaded
-    head = {"fingerprint": identity.run, "code": identity.code}
-    head |= {"name": cfg.name, "family": cfg.model.family, "benchmark": data.label}
+    head = identity.known | {"name": cfg.name, "family": cfg.model.family, "benchmark": data.label}
     try:
         if claimed.action is Action.REUSE:
             run.summary = read_json(folder.result)
@@ -139,9 +141,15 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
             yield run
             return
         console.print(f"{claimed.action.value}: {shown(folder.root)}", highlight=False)
+        if claimed.changed:
+            whose = shown((claimed.trained_in or folder).root)
+            rows = " and ".join(claimed.changed)
+            line = f"rows of {rows} are others than when {whose} was begun, those of train are not: its training stands"
+            console.print(line, highlight=False, soft_wrap=True)
         with (
             stop_on_signal() as run.stop,
             ResultFile(folder.result, head | {"audit": data.audited}) if main else nullcontext() as result,
+            _room(folder),
         ):
             yield run
             if result is not None:
@@ -152,6 +160,19 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
         claimed.release()
         run.vlm = data.codec = None
         _release_memory()
+
+
+@contextmanager
+def _room(folder: RunFolder) -> Iterator[None]:
+    """A full disk is one line, whoever was writing: loggers and progress bars have errors of their own."""
+    try:
+        yield
+    except DocvlmError:
+        raise
+    except Exception as error:
+        if (line := explained(error, folder.root)) is None:
+            raise
+        raise Unwritable(line) from error
 
 
 def _splits(data: DocumentDataModule) -> dict[str, list[Any]]:

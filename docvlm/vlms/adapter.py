@@ -21,12 +21,14 @@ from safetensors.torch import load_file
 
 import docvlm
 from docvlm.errors import DocvlmError
+from docvlm.training.files import replace_folder
 from docvlm.vlms import embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.quant import NONE
 from docvlm.vlms.trainable import Lora, apply
+from docvlm.writing import written
 
 RECORD = "docvlm.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -38,18 +40,18 @@ def save(vlm: VLM, folder: Path) -> None:
         raise ValueError("save: nothing has been made trainable; call trainable.apply first")
     beside = folder.with_name(f".{folder.name}.partial")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        # "auto" would ask the hub whether the vocabulary had been resized
-        options = {"save_embedding_layers": False} if isinstance(vlm.net, PeftModel) else {}
-        vlm.net.save_pretrained(str(beside), **options)  # type: ignore[operator]  # PreTrainedModel or PeftModel
-        vlm.bare.generation_config.save_pretrained(beside)
-        vlm.codec.save(beside)
-        (beside / RECORD).write_text(json.dumps(_record(vlm), indent=2) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
-    except OSError as error:
-        raise DocvlmError(f"{folder}: cannot be written ({error.strerror}); check the disk and permissions") from error
+        with written(folder):
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            # "auto" would ask the hub whether the vocabulary had been resized
+            options = {"save_embedding_layers": False} if isinstance(vlm.net, PeftModel) else {}
+            vlm.net.save_pretrained(str(beside), **options)  # type: ignore[operator]  # PreTrainedModel or PeftModel
+            vlm.bare.generation_config.save_pretrained(beside)
+            vlm.codec.save(beside)
+            (beside / RECORD).write_text(json.dumps(_record(vlm), indent=2) + "\n")
+            replace_folder(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # gone already where all went well
 
 
 def load(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docvlm.reporting.parts import Figure
-from docvlm.training.files import write_whole
+from docvlm.training.files import write_bytes, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,9 @@ def finish(panels: Panels, folder: Path, name: str, title: str, alt: str) -> Fig
     panels.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "docvlm"})
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / f"{name}.svg", lambda file: file.write(text.getvalue()))
-    panels.figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Creator": "docvlm", "Title": title})
+    document = io.BytesIO()
+    panels.figure.savefig(document, format="pdf", metadata={"CreationDate": None, "Creator": "docvlm", "Title": title})
+    write_bytes(folder / f"{name}.pdf", document.getvalue())
     return Figure(name, title, alt, inline(text.getvalue(), name))
 
 

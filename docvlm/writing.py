@@ -1,0 +1,103 @@
+"""What every write shares: text that no encoding stops, and a full disk that is one line and no traceback.
+
+A terminal that is not UTF-8 cannot show every answer, and a file name that is not UTF-8 reaches Python with half a
+surrogate pair in it, which no file can hold. Both are written as backslash escapes. In JSON `\\udcXX` is that
+character's own escape, so such a file reads back as what was written.
+
+Libraries wrap a failed write in errors of their own, a few in a bare `Exception`: `full` knows them by their text.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from docvlm.errors import DocvlmError, Unwritable
+
+ESCAPED = "backslashreplace"
+"""The `errors` of every text file that is written (PEP 293)."""
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # no space, a limit on the size of files, a quota
+_REASONS = r"No space left on device|File too large|Disk quota exceeded"  # how the same three are spelled
+_SPELLED = re.compile(rf"{_REASONS}|(Storage|File)(Full|TooLarge)|PytorchStreamWriter failed writing", re.IGNORECASE)
+_ADVICE = "free space or raise the limit, and give the same command again"
+
+
+def escaped(text: str) -> str:
+    """The text with a backslash escape for each half of a surrogate pair."""
+    return text.encode("utf-8", ESCAPED).decode()
+
+
+def escape_streams() -> None:
+    """Let standard output and error write an escape for what their encoding lacks, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's streams take everything
+            stream.reconfigure(errors=ESCAPED)
+
+
+def full(error: BaseException | None) -> bool:
+    """Whether a full disk, a quota or a limit on file sizes is behind an error, or behind what it was raised from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if isinstance(error, Exception) and _SPELLED.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def unwritable(path: Path | str, error: BaseException) -> Unwritable:
+    """The one line for a file or folder that could not be written, with what to do about it."""
+    return Unwritable(f"{path}: cannot be written {why(error)}")
+
+
+def why(error: BaseException) -> str:
+    """What the operating system said of a failed write, in brackets, and what to do about it."""
+    return f"({_reason(error)}); {_ADVICE if full(error) else 'check its permissions, or name another place'}"
+
+
+def explained(error: BaseException, folder: Path | str) -> str | None:
+    """One line for an error that a full disk is behind, None for any other; `folder` where it names no file itself."""
+    if not full(error):
+        return None
+    known: BaseException | None = error
+    while known is not None:
+        if isinstance(known, DocvlmError):
+            return str(known)
+        known = known.__cause__ or known.__context__
+    named = error.filename if isinstance(error, OSError) and error.filename else folder
+    return str(unwritable(named, error))
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """For a block that does nothing but write `path`: whatever a library says of it is one `Unwritable` line."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
+    except Exception as error:  # tokenizers raise a bare Exception, torch a RuntimeError, safetensors its own
+        if not full(error):
+            raise
+        raise unwritable(path, error) from error
+
+
+def discard(part: Path) -> None:
+    """Remove what a failed write left, so that it holds no space; where all went well nothing is there."""
+    with suppress(OSError):  # the folder itself may be what is missing
+        part.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException) -> str:
+    """What the operating system said."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    spelled = re.search(_REASONS, text, re.IGNORECASE)
+    return spelled[0] if spelled else "no space left on the disk" if full(error) else text[:200]
