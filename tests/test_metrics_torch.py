@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import distributed, multiprocessing, nn
+from torchmetrics import MetricCollection
 
 from docvlm.errors import DocvlmError
 from docvlm.metrics import anls, f1
@@ -140,3 +141,12 @@ def test_two_processes_agree_with_one(tmp_path: Path) -> None:
         similarity, accuracy = torch.load(tmp_path / f"{rank}.pt")
         assert similarity.item() == pytest.approx(EXPECTED, abs=1e-12)
         assert accuracy.item() == 300 / 900
+
+
+def test_metrics_of_one_collection_count_for_themselves() -> None:
+    """They agree on the first batch, after which torchmetrics would go on with one of them for all."""
+    both = MetricCollection({"anls": ANLS(), "relaxed": RelaxedAccuracy(), "same": ANLS(), "em": ExactMatch()})
+    both.update(["17"], [["17"]])
+    both.update(["total 100", "102"], [["total 10"], ["100"]])
+    found = {name: round(float(value), 4) for name, value in both.compute().items()}
+    assert found == {"anls": 0.8519, "relaxed": 0.6667, "same": 0.8519, "em": 0.3333}

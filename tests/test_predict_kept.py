@@ -88,7 +88,7 @@ def test_a_page_that_is_damaged_costs_no_answer(
     capsys.readouterr()
     assert broken_off(output) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: page c.png") and error.count("\n") == 1
+    assert error.startswith("rows: 5 read, none left out, none repeated\nerror: page c.png") and error.count("\n") == 2
     assert f"3 of 5 answers are kept in {output}.part, and the same command goes on from there" in error
     assert not Path(output).exists()
     kept = [json.loads(line) for line in Path(f"{output}.part").read_text().splitlines()]
@@ -203,7 +203,7 @@ def test_a_full_disk_leaves_whole_lines(
         patch.setattr(GrowingFile, "__init__", init)
         assert broken_off("out.jsonl") == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: out.jsonl.part: cannot be written (No space left on device); free space")
+    assert "\nerror: out.jsonl.part: cannot be written (No space left on device); free space" in error
     assert "2 of 5 answers are kept" in error and error.count("\n") == 1
     assert Path("out.jsonl.part").read_bytes().count(b"\n") == 2
     predict("out.jsonl")

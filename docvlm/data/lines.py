@@ -184,7 +184,7 @@ def _cell(name: str, cell: str) -> Any:
     if name in LISTS and (bare[:1] + bare[-1:] == "[]" or _QUOTES.match(bare)):
         found = listed(bare)
         return cell if found is None else found
-    if bare.lower() == "nan":
+    if bare.lower() == "nan" and name != "prediction":  # a model may say so
         return float("nan")
     return None if not bare and name not in NEEDED else cell
 

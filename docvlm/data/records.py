@@ -156,7 +156,9 @@ def _row(line: Line, number: int, split: str, marked: bool, pages: _Pages, home:
     except BadRow as reason:
         fault, kind = str(reason), reason.kind
     names = [
-        PurePath(os.path.relpath(page.path, home)).as_posix() for page in found if isinstance(page, FilePage | PdfPage)
+        escaped(PurePath(os.path.relpath(page.path, home)).as_posix())
+        for page in found
+        if isinstance(page, FilePage | PdfPage)
     ]
     return Row(line.where, number, own, {**line.values, "image": names}, found, fault, kind)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import docvlm
-from docvlm.data.pages import ArrowPage, FilePage, digest
+from docvlm.data.lines import contents, dumps, objects
+from docvlm.data.pages import digest
+from docvlm.data.pdf import PdfPage
+from docvlm.data.rows import Values
+from docvlm.data.stored import STORED
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.rows import Row, TornLine, number, rows, text
 from docvlm.serving.answers import Answer
-from docvlm.serving.pages import BytesPage
-from docvlm.serving.pdf import PdfPage
 from docvlm.serving.writers import asked, row
 from docvlm.training.files import GrowingFile
 from docvlm.writing import discard
@@ -68,7 +68,7 @@ class Kept:
             if _question(asked(group[0])) in questions:  # of others no page is read
                 found = lines.get(self._name(group), [])[: len(group)]
                 if [line["question"] for line in found] == [task.question for task in group]:
-                    self.known[place] = [_answer(*pair, self.path) for pair in zip(group, found, strict=True)]
+                    self.known[place] = [_answer(*pair) for pair in zip(group, found, strict=True)]
                     self.count += len(group)
         if lines and not self.known:
             models = {name.partition("-")[0] for name in lines}
@@ -83,7 +83,7 @@ class Kept:
         group = self.groups[place]
         name = {ASKED: self._name(group)}
         lines = [{**row(task, answer), **name} for task, answer in zip(group, answers, strict=True)]
-        self._file.append("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        self._file.append("".join(dumps(line) + "\n" for line in lines))
         self.count += len(lines)
 
     def close(self, *, done: bool) -> None:
@@ -92,17 +92,18 @@ class Kept:
             discard(self.path)
         self._file.close()
 
-    def _read(self) -> dict[str, list[Row]]:
-        lines: dict[str, list[Row]] = {}
-        try:
-            for where, line in rows(self.path):
-                lines.setdefault(text(line, (ASKED,), where), []).append(line)
-        except TornLine as torn:
-            self._file.cut(torn.size)
-        else:
-            if lines and not self.path.read_bytes().endswith(b"\n"):
-                self._file.append("\n")
-        return lines
+    def _read(self) -> dict[str, list[Values]]:
+        found: dict[str, list[Values]] = {}
+        for line in objects(contents(self.path), str(self.path), ":"):
+            if line.torn:
+                self._file.cut(line.torn)
+                return found
+            if line.fault or ASKED not in line.values:
+                raise DocvlmError(f"{line.where}: {line.fault or f'no {ASKED!r} in it'}; delete the file, or mend it")
+            found.setdefault(str(line.values[ASKED]), []).append(line.values)
+        if found and not self.path.read_bytes().endswith(b"\n"):
+            self._file.append("\n")
+        return found
 
     def _name(self, group: Sequence[Task]) -> str:
         pages = [(page.name, self._content(page)) for page in group[0].pages]
@@ -113,11 +114,10 @@ class Kept:
         """A hash of a page as it is stored, or of its pixels where it is not."""
         if isinstance(page, PdfPage):
             if page.path not in self._files:
-                self._files[page.path] = _hash(Path(page.path).read_bytes() if page.data is None else page.data)
+                with page.stream() as stream:
+                    self._files[page.path] = _hash(stream.read())
             return self._files[page.path]
-        if isinstance(page, (FilePage, ArrowPage, BytesPage)):
-            return digest(page)
-        return _hash(page.open().tobytes())
+        return digest(page) if isinstance(page, STORED) else _hash(page.open().tobytes())
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def kept(output: Path, model: str, groups: Sequence[Sequence[Task]]) -> Iterator
 
 def name_of(reader: Reader, weights: Path | None, max_new_tokens: int | None) -> str:
     """8 hex digits of all that decides an answer but page and question; `weights`: the folder of what was learned."""
-    from docvlm.evaluation.subjects import contents
+    from docvlm.evaluation.subjects import contents as weights_in
     from docvlm.vlms.checkpoint import fingerprint
 
     vlm, phrase = reader.vlm, reader.benchmark
@@ -156,7 +156,7 @@ def name_of(reader: Reader, weights: Path | None, max_new_tokens: int | None) ->
     how = (vlm.family, vlm.codec.budget, str(vlm.dtype), vlm.quant, vlm.codec.prompt, phrase.instruction, longest)
     found = hashlib.sha256(repr((docvlm.__version__, how, fingerprint(vlm.checkpoint))).encode())
     if weights is not None:
-        for chunk in contents(weights):
+        for chunk in weights_in(weights):
             found.update(chunk)
     return found.hexdigest()[:8]
 
@@ -165,19 +165,19 @@ def _left(found: Kept, total: int) -> str:
     return f"{found.count} of {total} answers are kept in {found.path}, and the same command goes on from there"
 
 
-def _question(line: Row) -> str:
-    return json.dumps([line["image"], line["question"]]) if {"image", "question"} <= line.keys() else ""
+def _question(line: Values) -> str:
+    return dumps([line["image"], line["question"]]) if {"image", "question"} <= line.keys() else ""
 
 
-def _answer(task: Task, line: Row, where: Path) -> Answer:
+def _answer(task: Task, line: Values) -> Answer:
     return Answer(
-        text(line, ("prediction",), str(where)),
+        str(line["prediction"]),
         task.question,
         tuple(page.name for page in task.pages),
-        number(line, "confidence", str(where)) or 0.0,
-        int(number(line, "tokens", str(where)) or 0),
+        float(line["confidence"]),
+        int(line["tokens"]),
         line["truncated"] is True,
-        number(line, "latency_s", str(where)) or 0.0,
+        float(line["latency_s"]),
     )
 
 

@@ -20,6 +20,9 @@ from docvlm.training.files import write_whole
 FORMATS = ("text", "jsonl", "csv")
 _OF_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".txt": "text"}
 
+ANSWERS = ("answers", "answer")
+"""Columns whose text could be taken for a list, or for no value, if it stood in a cell alone."""
+
 Answered = tuple[Task, Answer]
 
 
@@ -102,5 +105,11 @@ def _csv(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) ->
 
 
 def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists and objects as JSON, as `qa.csv` has them."""
-    return {name: dumps(value) if isinstance(value, list | dict) else value for name, value in values.items()}
+    """Cells from which the same values are read: lists, objects and truth as JSON, and answers always as a list."""
+    return {name: _cell(name, value) for name, value in values.items()}
+
+
+def _cell(name: str, value: Any) -> Any:
+    if name in ANSWERS and value is not None and not isinstance(value, list):
+        return dumps([value])
+    return dumps(value) if isinstance(value, list | dict | bool) else value
