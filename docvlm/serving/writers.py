@@ -7,11 +7,11 @@ questions came with them), so what was answered here can be scored there.
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from docvlm.data.lines import cell, dumps
 from docvlm.errors import DocvlmError
 from docvlm.serving.answers import Answer
 from docvlm.serving.sources import Task
@@ -50,7 +50,7 @@ def write(answered: Iterable[Answered], tasks: Sequence[Task], form: str, stream
         _text(answered, tasks, stream)
     elif form == "jsonl":
         for task, answer in answered:
-            print(json.dumps(row(task, answer), ensure_ascii=False), file=stream, flush=True)
+            print(dumps(row(task, answer)), file=stream, flush=True)
     else:
         _csv(answered, tasks, stream)
 
@@ -94,15 +94,10 @@ def _text(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) -
 def _csv(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) -> None:
     columns = dict.fromkeys(name for task in tasks for name in _asked(task)) | dict.fromkeys(GIVEN)
     table = csv.DictWriter(stream, fieldnames=list(columns), restval="", lineterminator="\n")
+    quoted = csv.DictWriter(stream, list(columns), restval="", lineterminator="\n", quoting=csv.QUOTE_ALL)
     table.writeheader()
     for task, answer in answered:
-        table.writerow(_cells(row(task, answer)))
+        cells = {name: cell(name, value) for name, value in row(task, answer).items()}
+        returns = any("\r" in each for each in cells.values())  # ends a record unless it is quoted, which csv forgets
+        (quoted if returns else table).writerow(cells)
         stream.flush()
-
-
-def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists and objects as JSON, as `qa.csv` has them."""
-    return {
-        name: json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
-        for name, value in values.items()
-    }
