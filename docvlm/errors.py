@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+_BREAKS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # where `str.splitlines` splits
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -16,6 +18,9 @@ INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
 
 class DocvlmError(Exception):
     """A problem with input, configuration or files that the user can mend. The message is one complete line."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class Unwritable(DocvlmError):
@@ -28,6 +33,11 @@ class TrainedElsewhere(DocvlmError):
     def __init__(self, folder: Path) -> None:
         super().__init__(f"another process is training this very run in {folder}")
         self.folder = folder
+
+
+def one_line(text: str) -> str:
+    """A text with its line breaks as escapes: names of files and folders may hold some."""
+    return _BREAKS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:

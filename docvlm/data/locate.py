@@ -18,19 +18,19 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, unquote_to_bytes
 from urllib.request import url2pathname
 
+from docvlm.data.lines import shown
 from docvlm.data.pages import BytesPage, FilePage, StoredPage, sizes
 from docvlm.data.pdf import is_pdf, pdf_pages
 from docvlm.errors import DocvlmError
 
 MOST_ENCODED = 96_000_000
 """Characters of an image in a row: some 70 MB of image."""
-_SHOWN = 80  # characters of a name in a message
 _LONGEST = 4096  # characters; no path is longer
 _HEAD = 1024  # bytes
-_FRAGMENT = re.compile(r"(?P<path>.+\.(?:pdf|tiff?))#page=(?P<number>\d+)", re.IGNORECASE | re.DOTALL)
+_FRAGMENT = re.compile(r"(?P<path>.+\.(?:pdf|tiff?))#page=(?P<number>[0-9]{1,9})", re.IGNORECASE | re.DOTALL)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
@@ -49,18 +49,27 @@ def named(name: str, folder: Path, place: str, numbers: Sequence[int] | None = N
     if bare[:5].lower() == "data:":
         return of_bytes(place, _data_uri(bare), numbers)
     if bare[:5].lower() == "file:":
-        bare = _of_file_address(bare)
+        name = bare = _of_file_address(bare)
     elif _ADDRESS.match(bare):
         raise DocvlmError(f"image {shown(name)} is an address; download it first and give the file's path")
-    found = _file(bare, folder)
-    if found is None and (fragment := _FRAGMENT.fullmatch(bare)) is not None:
-        found, numbers = _file(fragment["path"], folder), (int(fragment["number"]),)
-    if found is not None:
-        return of_file(found, numbers)
+    for each in dict.fromkeys((name, bare)):  # a name may begin or end with white space
+        if (found := _file(each, folder)) is not None:
+            return of_file(found, numbers)
+        fragment = _FRAGMENT.fullmatch(each)
+        if fragment is not None and (found := _file(fragment["path"], folder)) is not None:
+            return _one_of(found, int(fragment["number"]))
     if (data := _plain_base64(bare)) is not None:
         return of_bytes(place, data, numbers)
     place = "" if folder == Path() else f" in {folder}"
     raise DocvlmError(f"image {shown(name)} not found{place}{_advice(bare)}")
+
+
+def _one_of(path: Path, number: int) -> tuple[StoredPage, ...]:
+    """Page `number` of a file, counted from 1. Raises as `named` does."""
+    found = of_file(path, (number,))
+    if number != 1 and not found[0].number:  # a TIFF of one page: `numbers` chooses among several only
+        raise DocvlmError(f"{path}: has one page, so there is no page {number}; choose another")
+    return found
 
 
 def of_file(path: Path, numbers: Sequence[int] | None = None) -> tuple[StoredPage, ...]:
@@ -92,11 +101,6 @@ def _of_image(page: FilePage | BytesPage, numbers: Sequence[int] | None) -> tupl
     if beyond := [number for number in wanted if not 1 <= number <= len(found)]:
         raise DocvlmError(f"{page.name}: has pages 1 to {len(found)}, so there is no page {beyond[0]}; choose another")
     return tuple(replace(page, number=number, size=found[number - 1]) for number in wanted)
-
-
-def shown(name: str) -> str:
-    """A name in a message: never a whole image."""
-    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
 
 
 def _file(name: str, folder: Path) -> Path | None:
@@ -134,10 +138,14 @@ def _other_form(path: Path) -> Path | None:
 
 
 def _of_file_address(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.netloc not in ("", "localhost"):
-        raise DocvlmError(f"image {shown(address)} lies on another machine ({parts.netloc}); copy it here first")
-    return url2pathname(parts.path) if os.name == "nt" else unquote(parts.path, errors="surrogateescape")
+    """The path of `file:/…`, `file:///…` or `file://localhost/…` with its `#page=` (RFC 8089, RFC 8118)."""
+    place = address[5:]
+    if place.startswith("//"):
+        host, slash, path = place[2:].partition("/")
+        if host.lower() not in ("", "localhost"):
+            raise DocvlmError(f"image {shown(address)} lies on another machine ({host[:80]}); copy it here first")
+        place = slash + path
+    return url2pathname(place) if os.name == "nt" else unquote(place, errors="surrogateescape")
 
 
 def _data_uri(text: str) -> bytes:
@@ -147,7 +155,7 @@ def _data_uri(text: str) -> bytes:
         raise DocvlmError(f"image {shown(text)} is a data URI without a comma, so without data; give a file")
     _check_length(body)
     if not head.lower().endswith(";base64"):
-        return unquote_to_bytes(body)
+        return unquote_to_bytes(body.encode("utf-8", "surrogatepass"))
     data = _decoded(unquote(body) if "%" in body else body)
     if data is None:
         raise DocvlmError(f"image {shown(text)} is a data URI whose base64 is damaged; encode the file again")

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from docvlm.data.example import Example, Page
-from docvlm.data.lines import dumps
+from docvlm.data.lines import dumps, shown
 from docvlm.data.pages import StoredPage, check
 from docvlm.data.rows import BadRow, Row
 from docvlm.data.stored import STORED
@@ -90,7 +90,7 @@ class Quarantine:
                     continue
                 if question_id in ids:
                     raise BadRow(
-                        f"question id {question_id!r} was used before, in {ids[question_id]}", "question id used"
+                        f"question id {shown(question_id)} was used before, in {ids[question_id]}", "question id used"
                     )
                 example = replace(example, pages=tuple(map(pages.checked, example.pages)), where=row.where)
                 if self.refusal is not None and (refused := self.refusal(example)) is not None:

@@ -20,8 +20,8 @@ from pathlib import Path, PurePath
 
 from docvlm.data.benchmark import Public
 from docvlm.data.example import Example
-from docvlm.data.lines import SUFFIXES, Line, lines, listed
-from docvlm.data.locate import named, shown
+from docvlm.data.lines import SUFFIXES, Line, lines, listed, shown
+from docvlm.data.locate import named
 from docvlm.data.pages import BytesPage, FilePage, StoredPage
 from docvlm.data.pdf import PdfPage
 from docvlm.data.rows import BadRow, Row, answers, characters, identifier, missing, require, strings, text
@@ -52,8 +52,11 @@ def question_files(path: Path) -> QuestionFiles:
     if path.is_file():
         return QuestionFiles({WHOLE: path}, [file for file in _question_files(path.parent) if file != path])
     own, folders = _question_files(path), _split_folders(path)
+    in_folders = [file for file in folders.values() if file is not None]
     if not own:
-        return QuestionFiles({split: file for split, file in folders.items() if file is not None})
+        meant = {split: file for split, file in folders.items() if file is not None}
+        beside = [file for one in in_folders for file in _question_files(one.parent) if file != one]
+        return QuestionFiles(meant, beside)
     by_split: dict[str, list[Path]] = {}
     for file in own:
         by_split.setdefault(split_of(file.stem) or WHOLE, []).append(file)
@@ -64,12 +67,11 @@ def question_files(path: Path) -> QuestionFiles:
     if by_split:
         if twice := next((files for files in by_split.values() if len(files) > 1), None):
             raise _ambiguous(path, twice)
-        return QuestionFiles({split: files[0] for split, files in by_split.items()}, whole)
-    meant = named_qa or whole
-    if len(meant) > 1:
-        raise _ambiguous(path, meant)
-    beside = [file for file in (*whole, *folders.values()) if file is not None and file != meant[0]]
-    return QuestionFiles({WHOLE: meant[0]}, beside)
+        return QuestionFiles({split: files[0] for split, files in by_split.items()}, [*whole, *in_folders])
+    candidates = named_qa or whole
+    if len(candidates) > 1:
+        raise _ambiguous(path, candidates)
+    return QuestionFiles({WHOLE: candidates[0]}, [file for file in (*whole, *in_folders) if file != candidates[0]])
 
 
 def split_of(name: str) -> Public | None:
@@ -133,7 +135,7 @@ def read(file: Path, root: Path, split: str = WHOLE) -> OwnRows:
     `DocvlmError` if the file cannot be read or lacks a column.
     """
     home = root if root.is_dir() else root.parent
-    parsed = list(lines(file))
+    parsed = list(lines(file, PurePath(os.path.relpath(file, home)).as_posix()))
     if not parsed:
         raise DocvlmError(f"{file}: empty; it needs one question a line")
     columns = {name for line in parsed for name in line.values}
@@ -173,9 +175,9 @@ def _own_split(line: Line, split: str) -> str:
     word = str(values["split"]).strip().lower()
     own = next((public for public, names in ALIASES.items() if word in names), None)
     if own is None:
-        raise BadRow(f"split={values['split']!r}; use train, val or test", "split is none of train, val, test")
+        raise BadRow(f"split={shown(values['split'])}; use train, val or test", "split is none of train, val, test")
     if split not in (WHOLE, own):
-        raise BadRow(f"split={values['split']!r} in the file of another split", "split of another file")
+        raise BadRow(f"split={shown(values['split'])} in the file of another split", "split of another file")
     return own
 
 
@@ -198,7 +200,7 @@ class _Pages:
 
     def _named(self, name: object, where: str) -> tuple[StoredPage, ...]:
         if not isinstance(name, str) or not name.strip():
-            raise BadRow(f"image is {shown(name) if isinstance(name, str) else repr(name)[:80]}, not a file name")
+            raise BadRow(f"image is {shown(name)}, not a file name", "image is no file name")
         if name not in self._known:
             try:
                 self._known[name] = tuple(map(with_digest, named(name, self.folder, f"{where} image")))

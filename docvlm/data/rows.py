@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from docvlm.errors import DocvlmError
+from docvlm.data.lines import shown
+from docvlm.errors import DocvlmError, one_line
 
 if TYPE_CHECKING:
     from docvlm.data.pages import StoredPage
@@ -25,8 +26,8 @@ class BadRow(Exception):
     """Why one row cannot become an example. `kind` is the reason without what is of this row only, to count by."""
 
     def __init__(self, reason: str, kind: str = "") -> None:
-        super().__init__(reason)
-        self.kind = kind or reason
+        super().__init__(one_line(reason))
+        self.kind = one_line(kind or reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def require(columns: Iterable[str], needed: Iterable[tuple[str, ...]], where: st
     have = set(columns)
     for names in needed:
         if have.isdisjoint(names):
-            found = ", ".join(sorted(have)) or "none"
+            found = ", ".join(shown(name)[1:-1] for name in sorted(have)) or "none"
             raise DocvlmError(f"{where}: no column {' or '.join(map(repr, names))}; columns found: {found}")
 
 
@@ -115,8 +116,9 @@ def strings(row: Row, *columns: str) -> tuple[str, ...]:
 
 def answers(row: Row, *columns: str) -> tuple[str, ...]:
     """The accepted answers, in the order given. Raises `BadRow` if there is none, or one is null, NaN or blank."""
-    name = next((column for column in columns if column in row.values), columns[0])
-    value = row.values[name] if name in row.values else None
+    there = [column for column in columns if column in row.values]
+    name = next((column for column in there if not missing(row.values[column])), (there or list(columns))[0])
+    value = row.values[name] if there else None
     if value is None:
         raise BadRow(f"no {' or '.join(columns)}")
     if not (values := _items(value)):

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PureWindowsPath
 
-from docvlm.data.lines import Line, contents, objects
+from docvlm.data.lines import Line, contents, objects, shown
 from docvlm.data.lines import records as csv_records
 from docvlm.data.quarantine import Quarantine, Rejected
 from docvlm.data.rows import BadRow, Values, characters, missing
@@ -228,6 +228,8 @@ def _record(line: Line, unnamed: Counter[str]) -> Prediction:
     answers = _texts(row, "answers", "answer")
     if not answers:
         raise BadRow("no 'answers' or 'answer'; a question needs at least one accepted answer", "no answers")
+    if not all(answer.strip() for answer in answers):
+        raise BadRow("'answers' holds an empty answer; a question's accepted answers are texts", "an empty answer")
     prediction = _text(row, "prediction")
     if prediction is None:
         why = "is null" if "prediction" in row else f"is no column; it has {', '.join(map(repr, row))}"
@@ -281,7 +283,7 @@ def _number(row: Values, name: str) -> float | None:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise BadRow(f"{name} is {found!r}, expected a number", f"{name} is no number")
+        raise BadRow(f"{shown(name)[1:-1]} is {shown(found)}, expected a number", f"{name} is no number")
     return value
 
 
@@ -297,7 +299,7 @@ def _derived_id(document: str, question: str, unnamed: Counter[str]) -> str:
 def _scores(row: Values) -> dict[str, float]:
     scores = row["scores"] if "scores" in row and row["scores"] is not None else {}
     if not isinstance(scores, dict):
-        raise BadRow(f"scores is {scores!r}, expected an object of numbers", "scores is no object")
+        raise BadRow(f"scores is {shown(scores)}, expected an object of numbers", "scores is no object")
     return {name: value for name in scores if (value := _number(scores, name)) is not None}
 
 

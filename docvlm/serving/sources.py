@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from docvlm.data.example import Example
 from docvlm.data.lines import SUFFIXES as LINES
-from docvlm.data.lines import Line, lines, objects
+from docvlm.data.lines import Line, lines, objects, shown
 from docvlm.data.locate import named, of_bytes
 from docvlm.data.quarantine import Quarantine, Rejected
-from docvlm.data.rows import BadRow, Row, answers, missing, text
+from docvlm.data.rows import BadRow, Row, answers, identifier, present, strings, text
 from docvlm.errors import DocvlmError
 from docvlm.serving.pages import STDIN, as_pages
 
@@ -147,7 +147,7 @@ def _of_lines(name: str, data: bytes, numbers: tuple[int, ...] | None) -> Source
             tasks.append(_task(line, folder, numbers, seen))
         except BadRow as reason:
             said = line.values["question_id"] if "question_id" in line.values else ""
-            bad.append(Rejected(line.where, str(said), str(reason), reason.kind))
+            bad.append(Rejected(line.where, "" if said is None else str(said), str(reason), reason.kind))
     if not tasks and not bad:
         raise DocvlmError(f'{name}: no questions in it; write {{"image": "…", "question": "…"}} a line')
     quarantine.settle(len(tasks), bad, name)
@@ -159,13 +159,11 @@ def _task(line: Line, folder: Path, numbers: tuple[int, ...] | None, seen: dict[
         raise BadRow(line.fault)
     row = Row(line.where, 0, "", line.values)
     question = text(row, "question")
-    for name in ("answers", "answer"):
-        if name in line.values and not missing(line.values[name]):
-            answers(row, name)
+    _judge(row)
     given = line.values["image"] if "image" in line.values else None
     images: list[Any] = given if isinstance(given, list) else [given]
     if not images or not all(isinstance(image, str) for image in images):
-        raise BadRow(f"image is {given!r}, not a file name" if "image" in line.values else "no image")
+        raise BadRow(f"image is {shown(given)}, not a file name" if "image" in line.values else "no image")
     pages: list[Page] = []
     for image in images:
         if image not in seen:
@@ -175,6 +173,16 @@ def _task(line: Line, folder: Path, numbers: tuple[int, ...] | None, seen: dict[
                 raise BadRow(str(error)) from error
         pages += seen[image]
     return Task(tuple(pages), question, line.values, line.where)
+
+
+def _judge(row: Row) -> None:
+    """Read what is not asked but scored later. Raises `BadRow` as own pages do."""
+    if present(row, "answers", "answer") is not None:
+        answers(row, "answers", "answer")
+    identifier(row, "question_id", "id")
+    identifier(row, "doc_id")
+    strings(row, "type")
+    strings(row, "doc_type")
 
 
 def gate(source: Source, codec: Codec, longest_answer: int) -> Source:

@@ -7,11 +7,11 @@ questions came with them), so what was answered here can be scored there.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from docvlm.data.lines import dumps
+from docvlm.data.lines import cell, dumps
 from docvlm.errors import DocvlmError
 from docvlm.serving.answers import Answer
 from docvlm.serving.sources import Task
@@ -19,9 +19,6 @@ from docvlm.training.files import write_whole
 
 FORMATS = ("text", "jsonl", "csv")
 _OF_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".txt": "text"}
-
-ANSWERS = ("answers", "answer")
-"""Columns whose text could be taken for a list, or for no value, if it stood in a cell alone."""
 
 Answered = tuple[Task, Answer]
 
@@ -98,18 +95,10 @@ def _text(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) -
 def _csv(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) -> None:
     columns = dict.fromkeys(name for task in tasks for name in asked(task)) | dict.fromkeys(GIVEN)
     table = csv.DictWriter(stream, fieldnames=list(columns), restval="", lineterminator="\n")
+    quoted = csv.DictWriter(stream, list(columns), restval="", lineterminator="\n", quoting=csv.QUOTE_ALL)
     table.writeheader()
     for task, answer in answered:
-        table.writerow(_cells(row(task, answer)))
+        cells = {name: cell(name, value) for name, value in row(task, answer).items()}
+        returns = any("\r" in each for each in cells.values())  # ends a record unless it is quoted, which csv forgets
+        (quoted if returns else table).writerow(cells)
         stream.flush()
-
-
-def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Cells from which the same values are read: lists, objects and truth as JSON, and answers always as a list."""
-    return {name: _cell(name, value) for name, value in values.items()}
-
-
-def _cell(name: str, value: Any) -> Any:
-    if name in ANSWERS and value is not None and not isinstance(value, list):
-        return dumps([value])
-    return dumps(value) if isinstance(value, list | dict | bool) else value
