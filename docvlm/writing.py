@@ -23,8 +23,14 @@ ESCAPED = "backslashreplace"
 """The `errors` of every text file that is written (PEP 293)."""
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # no space, a limit on the size of files, a quota
 _REASONS = r"No space left on device|File too large|Disk quota exceeded"  # how the same three are spelled
-_SPELLED = re.compile(rf"{_REASONS}|(Storage|File)(Full|TooLarge)|PytorchStreamWriter failed writing", re.IGNORECASE)
+_TORCH = r"PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+|iostream error"  # torch.save, by its text only
+_SPELLED = re.compile(rf"{_REASONS}|(Storage|File)(Full|TooLarge)|{_TORCH}", re.IGNORECASE)
 _ADVICE = "free space or raise the limit, and give the same command again"
+
+
+def encodable(text: str) -> bool:
+    """Whether text is whole: half a surrogate pair is what Python makes of bytes that are no UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def escape_streams() -> None:

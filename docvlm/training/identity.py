@@ -72,7 +72,7 @@ class Identity:
 def identify(cfg: TrainConfig, data: DocumentDataModule, checkpoint: str) -> Identity:
     """Fingerprint a run; `checkpoint` is the fingerprint of its base weights."""
     found, deciding = data.fingerprint(), _deciding(dataclasses.asdict(cfg))
-    splits = {role: data.fingerprint((role,)) for role in ROLES}
+    splits: dict[str, str] = {role: data.fingerprint((role,)) for role in ROLES}
     run, training = (
         _hash({**deciding, "data fingerprint": rows, "checkpoint fingerprint": checkpoint})
         for rows in (found, splits["train"])
