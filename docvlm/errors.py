@@ -48,14 +48,10 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         writing.escape_streams()
         try:
-            return main(*args, **kwargs)
+            with writing.room(Path.cwd()):
+                return main(*args, **kwargs)
         except DocvlmError as error:
             print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
-        except Exception as error:
-            if (line := writing.explained(error, Path.cwd())) is None:
-                raise
-            print(f"error: {line}", file=sys.stderr)
             raise SystemExit(1) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

@@ -13,9 +13,9 @@ import errno
 import io
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 from docvlm.errors import DocvlmError, Unwritable
 
@@ -23,13 +23,19 @@ ESCAPED = "backslashreplace"
 """The `errors` of every text file that is written (PEP 293)."""
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}  # no space, a limit on the size of files, a quota
 _REASONS = r"No space left on device|File too large|Disk quota exceeded"  # how the same three are spelled
-_SPELLED = re.compile(rf"{_REASONS}|(Storage|File)(Full|TooLarge)|PytorchStreamWriter failed writing", re.IGNORECASE)
+_TORCH = r"PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+|iostream error"  # torch.save, by its text only
+_SPELLED = re.compile(rf"{_REASONS}|(Storage|File)(Full|TooLarge)|{_TORCH}", re.IGNORECASE)
 _ADVICE = "free space or raise the limit, and give the same command again"
 
 
 def escaped(text: str) -> str:
     """The text with a backslash escape for each half of a surrogate pair."""
     return text.encode("utf-8", ESCAPED).decode()
+
+
+def encodable(text: str) -> bool:
+    """Whether text is whole: half a surrogate pair is what Python makes of bytes that are no UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def escape_streams() -> None:
@@ -75,17 +81,39 @@ def explained(error: BaseException, folder: Path | str) -> str | None:
     return str(unwritable(named, error))
 
 
-@contextmanager
-def written(path: Path) -> Iterator[None]:
-    """For a block that does nothing but write `path`: whatever a library says of it is one `Unwritable` line."""
-    try:
-        yield
-    except OSError as error:
-        raise unwritable(path, error) from error
-    except Exception as error:  # tokenizers raise a bare Exception, torch a RuntimeError, safetensors its own
-        if not full(error):
-            raise
-        raise unwritable(path, error) from error
+class written:  # read as a word: `with written(path):`
+    """For a block that does nothing but write `path`: whatever a library says of it is one `Unwritable` line.
+
+    tokenizers raise a bare `Exception`, torch a `RuntimeError`, safetensors an error of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        foreign = isinstance(error, Exception) and not isinstance(error, DocvlmError)
+        if error is not None and (isinstance(error, OSError) or (foreign and full(error))):
+            raise unwritable(self.path, error) from error
+
+
+class room(written):
+    """For a block that does anything: a full disk behind an error of it is one line, every other goes on as it is.
+
+    `path` is the folder that is named where the error names no file.
+    """
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, DocvlmError):
+            line = explained(error, self.path)
+            if line is not None:
+                raise Unwritable(line) from error
 
 
 def discard(part: Path) -> None:

@@ -74,4 +74,4 @@ def fitting(groups: Sequence[list[Example]], count: int) -> list[list[Example]]:
 
 
 def _rank(seed: int, document: str) -> bytes:
-    return hashlib.blake2b(f"{seed}\0{document}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{seed}\0{document}".encode(errors="surrogatepass"), digest_size=16).digest()

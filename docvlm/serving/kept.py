@@ -127,7 +127,7 @@ def kept(output: Path, model: str, groups: Sequence[Sequence[Task]]) -> Iterator
     `model` stands for what answers (`name_of`).
     """
     found = Kept(output.with_name(f"{output.name}.part"), model, groups)
-    total, done = sum(map(len, groups)), False
+    total, done, said = sum(map(len, groups)), False, False
     try:
         found.open()
         if found.known:
@@ -135,14 +135,13 @@ def kept(output: Path, model: str, groups: Sequence[Sequence[Task]]) -> Iterator
         yield found
         done = True
     except DocvlmError as error:
+        said = True
         if not found.count:
             raise
         raise DocvlmError(f"{error}; {_left(found, total)}") from error
-    except BaseException:  # Ctrl-C, or an error of docvlm itself: either way they are not lost
-        if found.count:
-            print(_left(found, total), file=sys.stderr)
-        raise
     finally:
+        if found.count and not (done or said):  # Ctrl-C, or an error of docvlm itself: either way they are not lost
+            print(_left(found, total), file=sys.stderr)
         found.close(done=done)
 
 

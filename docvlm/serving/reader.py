@@ -30,6 +30,7 @@ from docvlm.serving.answers import Answer
 from docvlm.serving.pages import PageLike, as_pages
 from docvlm.vlms import FAMILIES, adapter, embedded, load_family
 from docvlm.vlms.codec import Budget
+from docvlm.writing import encodable
 
 if TYPE_CHECKING:
     from docvlm.data.benchmark import Benchmark
@@ -84,6 +85,8 @@ class Reader:
         asked = [question] if isinstance(question, str) else list(question)
         if not asked or not all(each.strip() for each in asked):
             raise DocvlmError("question is empty: write the question")
+        if halves := [each for each in asked if not encodable(each)]:
+            raise DocvlmError(f"question {halves[0]!r}: holds bytes that are no UTF-8; type it again")
         longest = self.benchmark.max_new_tokens if max_new_tokens is None else max_new_tokens
         if longest < 1:
             raise DocvlmError(f"max_new_tokens={longest}: an answer has at least one token; give 1 or more")

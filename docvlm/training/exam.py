@@ -74,16 +74,19 @@ def _forget_others(run: Run) -> None:
 def _training_is_kept(run: Run) -> Iterator[None]:
     """Say with every error that hours of training are not lost, and the two ways on from here."""
     again = f"mend it and give the same command again, or python -m docvlm.evaluate run={shown(run.folder.root)}"
+    said = False
     try:
         yield
+        said = True
     except (Interrupted, Unwritable):  # which say themselves how to go on
+        said = True
         raise
     except DocvlmError as error:
+        said = True
         raise DocvlmError(f"{error}; training has ended and is kept: {again}") from error
-    except Exception as error:
-        if not full(error):
+    finally:
+        if not (said or full(sys.exc_info()[1])):  # an error of docvlm itself: its traceback follows
             print(f"training has ended and is kept: {again}", file=sys.stderr, flush=True)
-        raise
 
 
 def _with_all_devices(run: Run, learned: Learned, vlm: VLM) -> Evaluation:

@@ -18,7 +18,6 @@ from transformers.utils.logging import disable_progress_bar
 from docvlm import build
 from docvlm.config import Job, TrainConfig
 from docvlm.data.datamodule import DocumentDataModule
-from docvlm.errors import DocvlmError, Unwritable
 from docvlm.training import machine, ranks
 from docvlm.training.files import read_json
 from docvlm.training.folder import Action, RunFolder, point, shown
@@ -33,7 +32,7 @@ from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.trainable import apply
-from docvlm.writing import explained
+from docvlm.writing import room
 
 LOG_WIDTH = 160  # columns of a table where the output is no terminal
 
@@ -149,7 +148,7 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
         with (
             stop_on_signal() as run.stop,
             ResultFile(folder.result, head | {"audit": data.audited}) if main else nullcontext() as result,
-            _room(folder),
+            room(folder.root),  # loggers and progress bars have errors of their own for it
         ):
             yield run
             if result is not None:
@@ -160,19 +159,6 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
         claimed.release()
         run.vlm = data.codec = None
         _release_memory()
-
-
-@contextmanager
-def _room(folder: RunFolder) -> Iterator[None]:
-    """A full disk is one line, whoever was writing: loggers and progress bars have errors of their own."""
-    try:
-        yield
-    except DocvlmError:
-        raise
-    except Exception as error:
-        if (line := explained(error, folder.root)) is None:
-            raise
-        raise Unwritable(line) from error
 
 
 def _splits(data: DocumentDataModule) -> dict[str, list[Any]]:
