@@ -7,7 +7,6 @@ by their relative path where it holds and by their base name otherwise, in one w
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.data.benchmark import Benchmark, Public
+from docvlm.data.listing import folders, walk
 from docvlm.data.pages import FilePage
 from docvlm.data.rows import Row, require
 from docvlm.errors import DocvlmError
@@ -26,8 +26,8 @@ SHORT: dict[Public, str] = {"train": "train", "validation": "val", "test": "test
 
 def rrc_files(path: Path) -> list[Path]:
     """Annotation files of an RRC download at most two folders deep, those with question types first."""
-    found = [file for pattern in ("*.json", "*/*.json", "*/*/*.json") for file in path.glob(pattern)]
-    return sorted((f for f in found if RRC_NAME.search(f.name)), key=lambda f: ("_withQT" not in f.name, str(f)))
+    found = [file for file in walk(path, deepest=2) if RRC_NAME.search(file.name)]
+    return sorted(found, key=lambda file: ("_withQT" not in file.name, str(file)))
 
 
 def rrc_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] | None:
@@ -60,7 +60,7 @@ def _rrc_rows(
 
 def chartqa_root(path: Path) -> Path | None:
     """The folder that holds `train|val|test/<split>_human.json`, which is the source or one folder below it."""
-    for folder in (path, *sorted(p for p in path.iterdir() if p.is_dir())):
+    for folder in (path, *folders(path)):
         if any((folder / split / f"{split}_{kind}.json").is_file() for split in SHORT.values() for kind in KINDS):
             return folder
     return None
@@ -118,11 +118,9 @@ class Images:
 @lru_cache(maxsize=8)
 def _index(root: Path) -> Mapping[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        for name in sorted(names):
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                found.setdefault(name, []).append(f"{folder}/{name}")
+    for file in walk(root):
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            found.setdefault(file.name, []).append(str(file))
     return {name: tuple(paths) for name, paths in found.items()}
 
 

@@ -61,7 +61,7 @@ def recognise(source: str, benchmark: Benchmark) -> Source:
 
 
 def _layout(path: Path, benchmark: Benchmark) -> Layout:
-    from docvlm.data import originals, records
+    from docvlm.data import originals, records, snapshots
 
     if path.is_file():
         if path.suffix == ".parquet":
@@ -77,7 +77,7 @@ def _layout(path: Path, benchmark: Benchmark) -> Layout:
         return Layout.CHARTQA
     if originals.rrc_files(path):
         return Layout.RRC
-    if next(path.rglob("*.parquet"), None):
+    if snapshots.parquet_files(path):
         return Layout.PARQUET
     raise DocvlmError(
         f"data.source={path}: nothing readable for data={benchmark.name}; expected qa.jsonl or qa.csv with images, "
