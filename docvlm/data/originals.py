@@ -17,6 +17,7 @@ from docvlm.data.benchmark import Benchmark, Public
 from docvlm.data.listing import folders, walk
 from docvlm.data.pages import FilePage
 from docvlm.data.rows import Row, require
+from docvlm.data.whose import OtherRows, refuse
 from docvlm.errors import DocvlmError
 
 RRC_NAME = re.compile(r"(?:^|_)(train|val|test)_v\d[\d.]*(_withQT)?\.json$")
@@ -35,7 +36,7 @@ def rrc_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] |
 
     Raises `DocvlmError` if the annotation file is not JSON or the folder holds another benchmark.
     """
-    others: list[Path] = []
+    others: dict[Path, list[dict[str, Any]]] = {}
     for file in rrc_files(path):
         match = RRC_NAME.search(file.name)
         if not match or match[1] != SHORT[split]:
@@ -43,9 +44,10 @@ def rrc_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] |
         entries = _entries(_json(file), file)
         if entries and benchmark.image_key in entries[0]:
             return _rrc_rows(entries, path, file, benchmark, split)
-        others.append(file)
-    if others:
-        raise DocvlmError(f"{others[0]}: no '{benchmark.image_key}' in its rows; is this another benchmark's download?")
+        others[file] = entries
+    for file, entries in others.items():
+        refuse(entries[0] if entries else (), benchmark.name, str(file))
+        raise OtherRows(f"{file}: no '{benchmark.image_key}' in its rows; is this another benchmark's download?")
     return None
 
 
@@ -73,7 +75,7 @@ def chartqa_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Ro
     """Rows of `ChartQA Dataset/`: the human questions, then the augmented ones, each with its `type`."""
     root = chartqa_root(path)
     if root is None or benchmark.image_key != "imgname":
-        raise DocvlmError(f"data.source={path}: a ChartQA download; use data=chartqa with it")
+        raise OtherRows(f"data.source={path}: a ChartQA download; use data=chartqa with it")
     name = SHORT[split]
     files = {kind: root / name / f"{name}_{kind}.json" for kind in KINDS}
     if not any(file.is_file() for file in files.values()):

@@ -21,6 +21,7 @@ from docvlm.data.columns import Decoder, decoded, decoders
 from docvlm.data.listing import walk
 from docvlm.data.pages import ArrowPage
 from docvlm.data.rows import BadRow, Row, require
+from docvlm.data.whose import foreign, owners, refuse
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
@@ -132,10 +133,38 @@ def parquet_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Ro
     names = {file: _split_of(file, path) for file in files}
     if not any(names.values()):
         raise DocvlmError(f"{files[0]}: no split in the file name; call it train*, validation* or test*.parquet")
-    chosen = [file for file in files if names[file] == split]
+    chosen = _own([file for file in files if names[file] == split], benchmark)
     if not chosen:
         return None
     return _rows(_converted(chosen, split), benchmark, split, f"{path} {split}")
+
+
+def _own(files: Sequence[Path], benchmark: Benchmark) -> list[Path]:
+    """Without the files of other benchmarks, where one folder holds several. Nothing is converted to know."""
+    columns = {file: _columns(file) for file in files}
+    own = [file for file in files if not foreign(columns[file], benchmark.name)]
+    if len(own) < len(files) and not any(benchmark.name in owners(columns[file]) for file in own):
+        other = next(file for file in files if file not in own)
+        refuse(columns[other], benchmark.name, str(other))
+    for file in own:
+        require(columns[file], ((IMAGE,), *benchmark.columns), str(file))
+    return own
+
+
+def _columns(file: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with file.open("rb") as stream:
+            return list(pq.read_schema(stream).names)
+    except (OSError, pa.ArrowException) as error:
+        raise _not_parquet(file, error) from error
+
+
+def _not_parquet(file: Path, error: BaseException) -> DocvlmError:
+    reason = " ".join(str(error).split())[:160]
+    return DocvlmError(f"{file}: not readable parquet: {reason}; download it again")
 
 
 def _converted(files: Sequence[Path], split: Public) -> datasets.Dataset:
@@ -147,8 +176,7 @@ def _converted(files: Sequence[Path], split: Public) -> datasets.Dataset:
         # Not `load_dataset`: that counts the load at a server, even for files on this disk.
         return datasets.Dataset.from_parquet(links, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:160]
-        raise DocvlmError(f"{files[0]}: not readable parquet: {reason}; download it again") from error
+        raise _not_parquet(files[0], error.__cause__ or error) from error
 
 
 def _link(file: Path, folder: Path) -> str:
@@ -183,6 +211,7 @@ def _split_of(file: Path, root: Path) -> Public | None:
 
 def _rows(table: datasets.Dataset, benchmark: Benchmark, split: Public, where: str) -> Iterator[Row]:
     """Rows with their pages as (Arrow file, row). The table is a run of whole files, so a row finds its file."""
+    refuse(table.column_names, benchmark.name, where)
     require(table.column_names, ((IMAGE,), *benchmark.columns), where)
     places = list(_places(table, where))
     columns = [name for name in table.column_names if name != IMAGE and name not in UNUSED]
