@@ -42,6 +42,7 @@ def datamodule(conf: DataConf) -> DocumentDataModule:
     values = _keywords(dataclasses.asdict(conf))
     if conf.parts is not None:
         values["parts"] = {name: _keywords(part) for name, part in conf.parts.items()}
+        values["weights"] = {name: weight for name, weight in (conf.weights or {}).items() if name in conf.parts}
     return instantiate(values, "data")
 
 

@@ -13,6 +13,7 @@ from docvlm.data import docvqa
 from docvlm.data.benchmark import Role
 from docvlm.data.datamodule import DocumentDataModule
 from docvlm.data.example import Example
+from docvlm.data.whose import OtherRows
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
@@ -83,8 +84,22 @@ class Mix(DocumentDataModule):
 
     def _split(self, role: Role) -> list[Example]:
         if role not in self._splits:
-            self._splits[role] = [example for part in self.parts.values() for example in part._split(role)]
+            self._splits[role] = [example for name in self.parts for example in self._part(name, role)]
         return self._splits[role]
+
+    def _part(self, name: str, role: Role) -> list[Example]:
+        """A split of a part. Raises `DocvlmError` where its source lacks it, or there is nothing to learn from."""
+        part = self.parts[name]
+        remedy = f"leave the part out with ~data.parts.{name}, or say where it is with data.parts.{name}.source=DIR"
+        try:
+            found = part._split(role)
+        except OtherRows as error:
+            raise DocvlmError(
+                f"data=mix: {name} is missing in data.source={part.source} ({error}); {remedy}"
+            ) from error
+        if role == "train" and not found and self.weights[name]:
+            raise DocvlmError(f"data=mix: no train questions of {name} in data.source={part.source}; {remedy}")
+        return found
 
     def _parts(self) -> Sequence[tuple[int, float]]:
         return tuple((len(part.train), self.weights[name]) for name, part in self.parts.items())

@@ -7,7 +7,6 @@ by their relative path where it holds and by their base name otherwise, in one w
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.data.benchmark import Benchmark, Public
+from docvlm.data.listing import folders, walk
 from docvlm.data.pages import FilePage
 from docvlm.data.rows import Row, require
+from docvlm.data.whose import OtherRows, refuse
 from docvlm.errors import DocvlmError
 
 RRC_NAME = re.compile(r"(?:^|_)(train|val|test)_v\d[\d.]*(_withQT)?\.json$")
@@ -26,8 +27,8 @@ SHORT: dict[Public, str] = {"train": "train", "validation": "val", "test": "test
 
 def rrc_files(path: Path) -> list[Path]:
     """Annotation files of an RRC download at most two folders deep, those with question types first."""
-    found = [file for pattern in ("*.json", "*/*.json", "*/*/*.json") for file in path.glob(pattern)]
-    return sorted((f for f in found if RRC_NAME.search(f.name)), key=lambda f: ("_withQT" not in f.name, str(f)))
+    found = [file for file in walk(path, deepest=2) if RRC_NAME.search(file.name)]
+    return sorted(found, key=lambda file: ("_withQT" not in file.name, str(file)))
 
 
 def rrc_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] | None:
@@ -35,7 +36,7 @@ def rrc_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] |
 
     Raises `DocvlmError` if the annotation file is not JSON or the folder holds another benchmark.
     """
-    others: list[Path] = []
+    others: dict[Path, list[dict[str, Any]]] = {}
     for file in rrc_files(path):
         match = RRC_NAME.search(file.name)
         if not match or match[1] != SHORT[split]:
@@ -43,9 +44,10 @@ def rrc_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] |
         entries = _entries(_json(file), file)
         if entries and benchmark.image_key in entries[0]:
             return _rrc_rows(entries, path, file, benchmark, split)
-        others.append(file)
-    if others:
-        raise DocvlmError(f"{others[0]}: no '{benchmark.image_key}' in its rows; is this another benchmark's download?")
+        others[file] = entries
+    for file, entries in others.items():
+        refuse(entries[0] if entries else (), benchmark.name, str(file))
+        raise OtherRows(f"{file}: no '{benchmark.image_key}' in its rows; is this another benchmark's download?")
     return None
 
 
@@ -60,7 +62,7 @@ def _rrc_rows(
 
 def chartqa_root(path: Path) -> Path | None:
     """The folder that holds `train|val|test/<split>_human.json`, which is the source or one folder below it."""
-    for folder in (path, *sorted(p for p in path.iterdir() if p.is_dir())):
+    for folder in (path, *folders(path)):
         if any((folder / split / f"{split}_{kind}.json").is_file() for split in SHORT.values() for kind in KINDS):
             return folder
     return None
@@ -73,7 +75,7 @@ def chartqa_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Ro
     """Rows of `ChartQA Dataset/`: the human questions, then the augmented ones, each with its `type`."""
     root = chartqa_root(path)
     if root is None or benchmark.image_key != "imgname":
-        raise DocvlmError(f"data.source={path}: a ChartQA download; use data=chartqa with it")
+        raise OtherRows(f"data.source={path}: a ChartQA download; use data=chartqa with it")
     name = SHORT[split]
     files = {kind: root / name / f"{name}_{kind}.json" for kind in KINDS}
     if not any(file.is_file() for file in files.values()):
@@ -118,11 +120,9 @@ class Images:
 @lru_cache(maxsize=8)
 def _index(root: Path) -> Mapping[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        for name in sorted(names):
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                found.setdefault(name, []).append(f"{folder}/{name}")
+    for file in walk(root):
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            found.setdefault(file.name, []).append(str(file))
     return {name: tuple(paths) for name, paths in found.items()}
 
 

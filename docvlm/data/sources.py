@@ -12,13 +12,14 @@ Nothing is guessed from the folder's name. Reading rows opens no image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from docvlm.data.benchmark import Benchmark, Public
 from docvlm.data.rows import Row
+from docvlm.data.whose import OtherRows
 from docvlm.errors import DocvlmError
 
 
@@ -61,7 +62,7 @@ def recognise(source: str, benchmark: Benchmark) -> Source:
 
 
 def _layout(path: Path, benchmark: Benchmark) -> Layout:
-    from docvlm.data import originals, records
+    from docvlm.data import originals, records, snapshots
 
     if path.is_file():
         if path.suffix == ".parquet":
@@ -73,13 +74,17 @@ def _layout(path: Path, benchmark: Benchmark) -> Layout:
         return Layout.SAVED
     if records.question_files(path).files:
         return Layout.FOLDER
-    if originals.chartqa_root(path):
-        return Layout.CHARTQA
-    if originals.rrc_files(path):
-        return Layout.RRC
-    if next(path.rglob("*.parquet"), None):
-        return Layout.PARQUET
-    raise DocvlmError(
+    holds: dict[Layout, Callable[[], object]] = {
+        Layout.CHARTQA: lambda: originals.chartqa_root(path),
+        Layout.RRC: lambda: originals.rrc_files(path),
+        Layout.PARQUET: lambda: snapshots.parquet_files(path),
+    }
+    if benchmark.name != "chartqa":  # one folder may hold the downloads of several benchmarks
+        holds[Layout.CHARTQA] = holds.pop(Layout.CHARTQA)
+    for layout, found in holds.items():
+        if found():
+            return layout
+    raise OtherRows(
         f"data.source={path}: nothing readable for data={benchmark.name}; expected qa.jsonl or qa.csv with images, "
         "parquet files, a `datasets` folder, or the benchmark's original download"
     )
