@@ -18,6 +18,7 @@ from transformers.utils import cached_file
 from docvlm.errors import DocvlmError
 from docvlm.vlms import adapter, load_family
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.modes import follow_umask
 
 if TYPE_CHECKING:
     from docvlm.vlms.base import VLM
@@ -66,6 +67,7 @@ def complete(folder: Path, best: Path, about: dict[str, Any]) -> None:
     shutil.copytree(best, folder, ignore=shutil.ignore_patterns(*_WEIGHTS), dirs_exist_ok=True)
     record = adapter.read(best) | about
     (folder / adapter.RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    follow_umask(folder)
 
 
 def size(folder: Path) -> int:

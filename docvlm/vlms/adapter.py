@@ -25,6 +25,7 @@ from docvlm.vlms import embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.modes import follow_umask
 from docvlm.vlms.quant import NONE
 from docvlm.vlms.trainable import Lora, apply
 
@@ -46,6 +47,7 @@ def save(vlm: VLM, folder: Path) -> None:
         vlm.bare.generation_config.save_pretrained(beside)
         vlm.codec.save(beside)
         (beside / RECORD).write_text(json.dumps(_record(vlm), indent=2) + "\n")
+        follow_umask(beside)
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)
     except OSError as error:
