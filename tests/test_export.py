@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from runs import after, copied
 from safetensors.torch import load_file, save_file
 from tiny import Paper, checkpoint
 
-from docvlm import evaluate, predict
+from docvlm import benchmark, evaluate, predict
 from docvlm import load as load_reader
-from docvlm.config import EvaluateConfig, ExportConfig, Job
+from docvlm.config import BenchmarkConfig, EvaluateConfig, ExportConfig, Job
 from docvlm.config.compose import load, rehearse
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
@@ -210,7 +210,41 @@ def test_an_export_can_be_evaluated(here: Path) -> None:
         assert row["ours"]["headline"] == rows()[word]["scores"][0]["mean"]
         assert row["ours"]["run"] == str(EXPORT / word), "it does not pass for the checkpoint as it comes"
     with pytest.raises(DocvlmError, match="weights of qwen2vl; give model=qwen2vl with it"):
-        subjects.configured(replace(cfg, model=replace(cfg.model, family="florence2")), None)
+        subjects.configured(replace(cfg, model=replace(cfg.model, family="florence2")), Job(Path("outputs")), None)
+
+
+@pytest.mark.parametrize("word", ["adapter", "merged"])
+def test_a_budget_on_the_command_line_is_that_of_exported_weights(word: str, here: Path) -> None:
+    def evaluated(*given: str) -> dict[str, Any]:
+        words = ["scale=tiny", f"checkpoint={EXPORT / word}", "limit=3", "data.docvqa.max_new_tokens=2", *given]
+        cfg, before = load("evaluate", EvaluateConfig, words), set((EXPORT / "eval").rglob("evaluation.json"))
+        subject = subjects.configured(cfg, Job(Path("outputs"), tuple(words)), None)
+        assert subject.codec is not None
+        evaluate.main.__wrapped__(cfg, Job(Path("outputs"), tuple(words)))  # type: ignore[attr-defined]
+        (file,) = set((EXPORT / "eval").rglob("evaluation.json")) - before
+        found: dict[str, Any] = json.loads(file.read_text())
+        assert found["budget"] == asdict(subject.codec().budget), "rows are judged by what answers"
+        return found["budget"]
+
+    own = json.loads((EXPORT / word / "docvlm.json").read_text())["budget"]
+    assert evaluated() == own
+    assert evaluated("budget.max_pixels=30000") == own | {"max_pixels": 30000}
+
+
+def test_a_budget_that_cannot_be_had_is_one_line(here: Path) -> None:
+    def refusal(main: Any, verb: str, schema: Any, *words: str) -> str:
+        words = ("scale=tiny", *words)
+        with pytest.raises(DocvlmError) as caught:
+            main.__wrapped__(load(verb, schema, list(words)), Job(Path("outputs"), words))
+        return str(caught.value)
+
+    run, weights = ("run=outputs/run", "budget.max_pixels=30000"), f"checkpoint={EXPORT / 'adapter'}"
+    said = "budget.max_pixels: a run is evaluated at the budget it was trained with; drop it"
+    for verb, module, schema in (("evaluate", evaluate, EvaluateConfig), ("benchmark", benchmark, BenchmarkConfig)):
+        assert refusal(module.main, verb, schema, *run).startswith(said)
+        assert refusal(module.main, verb, schema, "best=true", run[1]).startswith(said)
+        small = ("budget.max_pixels=100", "budget.min_pixels=10")
+        assert "they must rise" in refusal(module.main, verb, schema, weights, *small)
 
 
 def test_four_bits_need_a_gpu_before_anything_is_written(

@@ -91,6 +91,21 @@ def test_an_adapter_names_no_path_of_this_machine(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077], ids=oct)
+def test_what_leaves_may_be_read_by_whom_the_umask_lets(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        run = source(tmp_path / "run", "qwen2vl")
+        for made in (adapter_format, merged):  # the others write as merged does, through saved.complete
+            made.write(run, tmp_path / made.__name__)
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"adapter_model.safetensors", "model.safetensors"}
+    wrong = {str(path): oct(path.stat().st_mode) for path in files if path.stat().st_mode & 0o777 != 0o666 & ~umask}
+    assert not wrong
+
+
 def kinds(vlm: VLM) -> dict[str, str]:
     """The class of every linear layer's weight, by the layer's name."""
     linear = [(name, module) for name, module in vlm.bare.named_modules() if isinstance(module, nn.Linear)]

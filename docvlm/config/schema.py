@@ -293,3 +293,8 @@ class Job:
     runs: Path | None = None
     sweeps: Path | None = None
     wait: bool = False
+
+    def told(self, group: str) -> tuple[str, ...]:
+        """Keys of a group of the config that the command itself sets, not a default: `max_pixels` of `budget`."""
+        keys = (override.partition("=")[0].lstrip("+~") for override in self.overrides)
+        return tuple(key.removeprefix(f"{group}.") for key in keys if key.startswith(f"{group}."))

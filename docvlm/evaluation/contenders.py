@@ -29,6 +29,8 @@ CHECKPOINTS = Path("outputs") / "benchmark"
 
 def chosen(cfg: BenchmarkConfig, job: Job) -> Iterator[tuple[Subject, str]]:
     """Each subject with the name of the benchmark it is measured on. Raises `DocvlmError` if there is none."""
+    if cfg.run is not None or cfg.best:
+        subjects.keep_budget(job)
     if cfg.run is not None:
         run = runs.read(Path(cfg.run).expanduser())
         pairs.same_scale(run, cfg.scale.name, job)
@@ -41,7 +43,7 @@ def chosen(cfg: BenchmarkConfig, job: Job) -> Iterator[tuple[Subject, str]]:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
     else:
-        yield subjects.configured(cfg, None), cfg.benchmark or DEFAULT
+        yield subjects.configured(cfg, job, None), cfg.benchmark or DEFAULT
 
 
 def data(cfg: BenchmarkConfig | ExportConfig, name: str) -> DocumentDataModule:

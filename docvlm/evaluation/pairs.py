@@ -47,6 +47,8 @@ class Pair:
 def chosen(cfg: EvaluateConfig, job: Job) -> list[Pair]:
     """What the config asks for: one run, the best run of each family, a served model, or a checkpoint as it comes."""
     output = None if cfg.output is None else Path(cfg.output).expanduser()
+    if cfg.run is not None or cfg.best:
+        subjects.keep_budget(job)
     if cfg.run is not None:
         run = runs.read(Path(cfg.run).expanduser())
         same_scale(run, cfg.scale.name, job)
@@ -55,7 +57,7 @@ def chosen(cfg: EvaluateConfig, job: Job) -> list[Pair]:
         return [_pair(run, cfg, output) for run in best_runs(cfg.scale.name, cfg.benchmarks).values()]
     if cfg.endpoint is not None:
         return [Pair(subjects.served(cfg, output), None)]
-    return [Pair(subjects.configured(cfg, output), None)]
+    return [Pair(subjects.configured(cfg, job, output), None)]
 
 
 def rows(cfg: EvaluateConfig, pair: Pair) -> list[Row]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,10 @@ from docvlm.evaluation.predict import device
 from docvlm.evaluation.runs import Run
 
 if TYPE_CHECKING:
-    from docvlm.config import BenchmarkConfig, EvaluateConfig
+    from docvlm.config import BenchmarkConfig, BudgetConf, EvaluateConfig, Job
     from docvlm.evaluation.endpoint import Endpoint
     from docvlm.vlms.base import VLM
-    from docvlm.vlms.codec import Codec
+    from docvlm.vlms.codec import Budget, Codec
 
 ZERO_SHOT = Path("outputs") / "zero-shot"
 _CHUNK = 1 << 24  # bytes
@@ -75,11 +75,17 @@ def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
 
 
 def of_saved(
-    folder: Path, output: Path | None, offline: bool, *, attn: str = "sdpa", named: Path | None = None
+    folder: Path,
+    output: Path | None,
+    offline: bool,
+    *,
+    attn: str = "sdpa",
+    named: Path | None = None,
+    budget: Budget | None = None,
 ) -> Subject:
     """A folder that a run or an export saved. `named` is what results call it, where it is not its final place yet.
 
-    Raises `DocvlmError` if it holds no complete record.
+    `budget` takes the place of the one it was saved with. Raises `DocvlmError` if it holds no complete record.
     """
     from docvlm.exporting import saved
     from docvlm.vlms import adapter
@@ -90,10 +96,13 @@ def of_saved(
     whole = word in saved.WHOLE
 
     def load() -> VLM:
-        return saved.load(folder, attn=attn, offline=offline)
+        vlm = saved.load(folder, attn=attn, offline=offline)
+        if budget is not None:
+            vlm.set_budget(budget)
+        return vlm
 
     def codec() -> Codec:
-        return saved.codec(folder, offline=offline)
+        return saved.codec(folder, offline=offline, budget=budget)
 
     place = output or named.parent / "eval"
     name = str(named) if whole else None
@@ -112,20 +121,38 @@ def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     return of_checkpoint(run.family, base, budget, dtype, attn, output, offline, quant=record["quant"])
 
 
-def configured(cfg: EvaluateConfig | BenchmarkConfig, output: Path | None) -> Subject:
-    """The checkpoint the config names, with the config's budget; saved and exported weights bring their own."""
+def configured(cfg: EvaluateConfig | BenchmarkConfig, job: Job, output: Path | None) -> Subject:
+    """The checkpoint the config names, with the config's budget.
+
+    Saved and exported weights bring their own, of which the command can change any key that it sets itself.
+    """
     from docvlm.vlms import adapter
     from docvlm.vlms.codec import Budget
 
     model = cfg.model
     name = cfg.checkpoint or model.checkpoint
     if (folder := Path(name).expanduser()).joinpath(adapter.RECORD).is_file():
-        subject = of_saved(folder, output, cfg.offline)
-        if subject.family != model.family:
-            raise DocvlmError(f"checkpoint={name}: weights of {subject.family}; give model={subject.family} with it")
-        return subject
+        record = adapter.read(folder)
+        if record["family"] != model.family:
+            family = record["family"]
+            raise DocvlmError(f"checkpoint={name}: weights of {family}; give model={family} with it")
+        return of_saved(folder, output, cfg.offline, budget=changed(Budget(**record["budget"]), cfg.budget, job))
     budget = Budget(**asdict(cfg.budget))
     return of_checkpoint(model.family, name, budget, model.dtype, model.attn, output, cfg.offline)
+
+
+def changed(own: Budget, given: BudgetConf, job: Job) -> Budget:
+    """A budget with what the command says of it, where it does: the config's other values are the scale's defaults."""
+    return replace(own, **{key: getattr(given, key) for key in job.told("budget")})
+
+
+def keep_budget(job: Job) -> None:
+    """Raise `DocvlmError` where the command gives a run another budget: its score is that of how it was trained."""
+    if told := job.told("budget"):
+        raise DocvlmError(
+            f"budget.{told[0]}: a run is evaluated at the budget it was trained with; drop it, or give the run's"
+            " weights in place of run or best: checkpoint=RUN/checkpoints/best"
+        )
 
 
 def of_checkpoint(

@@ -18,6 +18,7 @@ from transformers.utils import cached_file
 from docvlm.errors import DocvlmError
 from docvlm.vlms import adapter, load_family
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.modes import follow_umask
 
 if TYPE_CHECKING:
     from docvlm.vlms.base import VLM
@@ -44,13 +45,15 @@ def load(folder: Path, *, checkpoint: str | Path | None = None, attn: str = "sdp
     return load_family(record["family"]).load(folder, budget, dtype=dtype, attn=attn, offline=True).eval()
 
 
-def codec(folder: Path, *, checkpoint: str | Path | None = None, offline: bool = False) -> Codec:
-    """The codec of the model that `load` gives, without its weights. Raises as `load` does."""
+def codec(
+    folder: Path, *, checkpoint: str | Path | None = None, offline: bool = False, budget: Budget | None = None
+) -> Codec:
+    """The codec of the model that `load` gives, without its weights; at `budget` if given. Raises as `load` does."""
     record = adapter.read(folder)
     whole = not record["lora"]["r"] or form(record) in WHOLE
     place = folder if whole else adapter.base_of(record) if checkpoint is None else checkpoint
-    kind, budget = load_family(record["family"]), Budget(**record["budget"])
-    return kind.codec_of(place, budget, offline=offline or whole)
+    kind, seen = load_family(record["family"]), budget or Budget(**record["budget"])
+    return kind.codec_of(place, seen, offline=offline or whole)
 
 
 def form(record: dict[str, Any]) -> str:
@@ -66,6 +69,7 @@ def complete(folder: Path, best: Path, about: dict[str, Any]) -> None:
     shutil.copytree(best, folder, ignore=shutil.ignore_patterns(*_WEIGHTS), dirs_exist_ok=True)
     record = adapter.read(best) | about
     (folder / adapter.RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    follow_umask(folder)
 
 
 def size(folder: Path) -> int:

@@ -26,6 +26,7 @@ from docvlm.vlms import embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.modes import follow_umask
 from docvlm.vlms.quant import NONE
 from docvlm.vlms.trainable import Lora, apply
 from docvlm.writing import written
@@ -49,6 +50,7 @@ def save(vlm: VLM, folder: Path) -> None:
             vlm.bare.generation_config.save_pretrained(beside)
             vlm.codec.save(beside)
             (beside / RECORD).write_text(json.dumps(_record(vlm), indent=2) + "\n")
+            follow_umask(beside)
             replace_folder(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)  # gone already where all went well
