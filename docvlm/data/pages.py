@@ -32,8 +32,12 @@ ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
 ORIENTATION_TAG = 0x0112
 _SUBFILE_TYPE, _REDUCED_OR_MASK = 0x00FE, 0b101  # TIFF 6.0, NewSubfileType: bit 0 a smaller copy, bit 2 a mask
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, Image.DecompressionBombError)
-"""Everything Pillow's decoders raise on damaged bytes (a truncated PNG is a SyntaxError there)."""
+DECODING_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, LookupError, ArithmeticError, TypeError, RuntimeError),
+    Image.DecompressionBombError,
+)
+"""Everything Pillow's decoders raise on damaged bytes: a truncated PNG is a SyntaxError there, a TIFF without its width
+a TypeError, one without its palette a KeyError, an AVIF a RuntimeError."""
 
 
 class StoredPage(Protocol):
