@@ -130,6 +130,24 @@ def test_a_name_that_means_nothing_is_one_line(pages: Path, name: str, said: str
     assert len(str(refused.value).splitlines()) == 1 and len(str(refused.value)) < 500
 
 
+def test_a_page_that_decoders_stumble_over_is_one_line(tmp_path: Path) -> None:
+    """Pillow has its own exceptions, and lets a TypeError or a KeyError through for some damaged TIFFs."""
+    page = Image.new("P", (9, 9))
+    page.putpalette([0, 0, 0, 255, 255, 255])
+    page.save(tmp_path / "p.tif", save_all=True, append_images=[page])
+    whole = (tmp_path / "p.tif").read_bytes()
+    for length in range(0, len(whole), 3):
+        (tmp_path / "p.tif").write_bytes(whole[:length])
+        with pytest.raises(DocvlmError, match=r"p\.tif"):
+            [one.open() for one in named("p.tif", tmp_path, "here")]
+
+
+@pytest.mark.parametrize("name", ["~.png", "~nobody.png", "~"])
+def test_a_page_may_be_called_as_a_home_is(tmp_path: Path, name: str) -> None:
+    Image.new("L", (40, 30)).save(tmp_path / name, "PNG")
+    assert [page.name for page in named(name, tmp_path, "here")] == [str(tmp_path / name)]
+
+
 def test_a_folder_whose_name_breaks_lines_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a\nb").mkdir()
     with pytest.raises(DocvlmError, match=r"a\\nb.*nothing readable") as refused:
@@ -164,7 +182,9 @@ def test_question_files_that_are_not_read_are_said(pages: Path) -> None:
     other = rows(pages / "val" / "other.jsonl", GOOD)
     assert question_files(pages).unread == [other]
     rows(pages / "train.jsonl", GOOD)
-    assert question_files(pages).unread == [pages / "val" / "qa.jsonl"]
+    assert question_files(pages).unread == [other, pages / "val" / "qa.jsonl"]
+    (said,) = Folder(str(pages)).unread()
+    assert said.startswith("not read: val/other.jsonl, val/qa.jsonl (") and said.endswith(" means train.jsonl)")
 
 
 def test_the_column_that_has_the_answers_is_read(pages: Path) -> None:

@@ -152,10 +152,9 @@ class DocumentDataModule(LightningDataModule):
 
     def unread(self) -> list[str]:
         """Question files beside those that were read."""
-        if self.source == "generated" or not (files := self.reader.unread):
+        if self.source == "generated" or not (names := self.reader.unread):
             return []
-        names = ", ".join(path.name for path in files)
-        return [f"not read: {names} (data.source={self.source} means {self.reader.meant})"]
+        return [f"not read: {', '.join(names)} (data.source={self.source} means {self.reader.meant})"]
 
     def _overlong(self) -> list[str]:
         """How many questions have no accepted answer that fits `max_new_tokens`, and what would fit."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import os
 import re
 import unicodedata
@@ -107,9 +108,12 @@ def _file(name: str, folder: Path) -> Path | None:
     """The file of that name, if there is one: as it is written, with Windows' separators, in another Unicode form."""
     if len(name) > _LONGEST or "\0" in name:
         return None
-    for form in dict.fromkeys((name, name.replace("\\", "/"))):
+    forms = dict.fromkeys((name, name.replace("\\", "/")))
+    for form, home in itertools.product(forms, (False, True)):
+        if home and not form.startswith("~"):
+            continue
         try:
-            path = folder / Path(form).expanduser()
+            path = folder / (Path(form).expanduser() if home else form)
             if path.is_file():
                 return path
             if (other := _other_form(path)) is not None:

@@ -31,11 +31,14 @@ ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What the last bytes of a complete file hold. Other formats are decoded to be checked."""
 
 _SUBFILE_TYPE, _REDUCED_OR_MASK = 0x00FE, 0b101  # TIFF 6.0, NewSubfileType: bit 0 a smaller copy, bit 2 a mask
-_EIGHT_BITS = frozenset(
-    {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
-)  # modes whose values have one range
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, Image.DecompressionBombError)
-"""Everything Pillow's decoders raise on damaged bytes (a truncated PNG is a SyntaxError there)."""
+_EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+"""Modes whose values can only have one range."""
+DECODING_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, LookupError, ArithmeticError, TypeError, RuntimeError),
+    Image.DecompressionBombError,
+)
+"""Everything Pillow's decoders raise on damaged bytes: a truncated PNG is a SyntaxError there, a TIFF without its width
+a TypeError, one without its palette a KeyError, an AVIF a RuntimeError."""
 
 
 class StoredPage(Protocol):

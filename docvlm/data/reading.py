@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 from docvlm.data import records, sources
 from docvlm.data.benchmark import Benchmark, Public
@@ -72,14 +71,15 @@ class Reader:
         return records.question_files(self.source.path)
 
     @property
-    def unread(self) -> list[Path]:
-        """Question files that lie beside those that are read, and are not."""
-        return self.own.unread if self.source.layout is sources.Layout.FOLDER else []
+    def unread(self) -> list[str]:
+        """The names of question files that lie beside those that are read, and are not."""
+        own = self.own.unread if self.source.layout is sources.Layout.FOLDER else []
+        return [records.called(file, self.source.path) for file in own]
 
     @property
     def meant(self) -> str:
         """The names of the question files that are read."""
-        return ", ".join(file.name for file in self.own.files.values())
+        return ", ".join(records.called(file, self.source.path) for file in self.own.files.values())
 
     @cached_property
     def _whole(self) -> records.OwnRows:

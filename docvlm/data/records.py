@@ -52,11 +52,10 @@ def question_files(path: Path) -> QuestionFiles:
     if path.is_file():
         return QuestionFiles({WHOLE: path}, [file for file in _question_files(path.parent) if file != path])
     own, folders = _question_files(path), _split_folders(path)
-    in_folders = [file for file in folders.values() if file is not None]
+    meant = {split: file for split, file in folders.items() if file is not None}
+    in_folders = [file for one in meant.values() for file in _question_files(one.parent)]
     if not own:
-        meant = {split: file for split, file in folders.items() if file is not None}
-        beside = [file for one in in_folders for file in _question_files(one.parent) if file != one]
-        return QuestionFiles(meant, beside)
+        return QuestionFiles(meant, [file for file in in_folders if file not in meant.values()])
     by_split: dict[str, list[Path]] = {}
     for file in own:
         by_split.setdefault(split_of(file.stem) or WHOLE, []).append(file)
@@ -135,7 +134,7 @@ def read(file: Path, root: Path, split: str = WHOLE) -> OwnRows:
     `DocvlmError` if the file cannot be read or lacks a column.
     """
     home = root if root.is_dir() else root.parent
-    parsed = list(lines(file, PurePath(os.path.relpath(file, home)).as_posix()))
+    parsed = list(lines(file, called(file, root)))
     if not parsed:
         raise DocvlmError(f"{file}: empty; it needs one question a line")
     columns = {name for line in parsed for name in line.values}
@@ -145,6 +144,11 @@ def read(file: Path, root: Path, split: str = WHOLE) -> OwnRows:
     pages = _Pages(file.parent)
     rows = [_row(line, number, split, marked, pages, home) for number, line in enumerate(parsed)]
     return OwnRows(rows, marked and split == WHOLE)
+
+
+def called(file: Path, root: Path) -> str:
+    """A question file's path from its source, by which messages name it."""
+    return PurePath(os.path.relpath(file, root if root.is_dir() else root.parent)).as_posix()
 
 
 def _row(line: Line, number: int, split: str, marked: bool, pages: _Pages, home: Path) -> Row:

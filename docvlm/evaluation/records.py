@@ -238,7 +238,7 @@ def _record(line: Line, unnamed: Counter[str]) -> Prediction:
         question_id=question_id,
         document=document or question_id,
         benchmark=_text(row, "benchmark") or "",
-        document_type=_text(row, "document_type", "doc_type") or "",
+        document_type=", ".join(_texts(row, "document_type", "doc_type")),
         question_types=_texts(row, "question_types", "type"),
         question=question,
         prediction=prediction,
