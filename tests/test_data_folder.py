@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
+import datasets
 import pytest
 from PIL import Image
 
@@ -222,3 +223,29 @@ def test_questions_over_several_pages_by_naming_their_file() -> None:
     assert len(data.test) == 83 and {len(e.pages) for e in data.test} <= {2, 3, 4}
     assert data.label == "folder-reports-qa_multipage"
     assert not any(answer.startswith("[") for e in data.test for answer in e.answers)
+
+
+@pytest.mark.parametrize("layout", ["parquet", "saved"])
+@pytest.mark.parametrize("inside", [True, False], ids=["images in the table", "names of files"])
+def test_own_pages_may_be_a_table(tmp_path: Path, layout: str, inside: bool) -> None:
+    pages(tmp_path, 3)
+    images = [f"images/{number}.png" for number in (0, 1, 1, 2)]
+    table = datasets.Dataset.from_dict(
+        {
+            "image": [{"bytes": (tmp_path / name).read_bytes(), "path": name} for name in images] if inside else images,
+            "question": ["0?", "1?", "1?", "2?"],
+            "answers": [["950.50"], ["1"], ["1"], ["2"]],
+            "doc_id": [0, None, None, 2],
+        }
+    )
+    if inside:
+        table = table.cast_column("image", datasets.Image())
+    splits = datasets.DatasetDict({"train": table, "test": table.select([0, 3])})
+    if layout == "saved":
+        splits.save_to_disk(str(tmp_path))
+    for name in splits if layout == "parquet" else ():
+        splits[name].to_parquet(str(tmp_path / f"{name}.parquet"))
+    data = Folder(str(tmp_path), val_fraction=0.0)
+    assert [(e.question, e.answers) for e in data.train] == [("0?", ("950.50",)), ("1?", ("1",)), ("2?", ("2",))]
+    assert [e.document for e in data.test] == ["0", "2"] and data.label == f"folder-{tmp_path.name}"
+    assert data.quarantine.merged == 1 and data.train[1].pages[0].open().size == data.train[1].pages[0].size

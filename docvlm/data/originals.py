@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.data.benchmark import Benchmark, Public
+from docvlm.data.lines import Number
 from docvlm.data.listing import folders, walk
 from docvlm.data.pages import FilePage
 from docvlm.data.rows import Row, require
@@ -128,7 +129,7 @@ def _index(root: Path) -> Mapping[str, tuple[str, ...]]:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"), parse_int=Number, parse_float=Number)
     except (OSError, ValueError) as error:
         raise DocvlmError(f"{file}: not readable JSON: {error}; download it again") from error
 

@@ -39,19 +39,21 @@ class Reader:
         if self.given is None:
             raise DocvlmError(f"data.source is not set: data={name} needs a path, e.g. data.source=my_pages")
         source = sources.recognise(self.given, self.benchmark)
-        if not self.benchmark.hub and source.layout is not sources.Layout.FOLDER:
+        if not self.benchmark.hub and source.layout in (sources.Layout.RRC, sources.Layout.CHARTQA):
             raise DocvlmError(f"data.source={source}: a {source.layout.value}; use data=docvqa, chartqa or infovqa")
         return source
 
     @property
     def published(self) -> bool:
         """Whether the splits are a publisher's, from the hub or a download: not drawn pages, not own ones."""
-        return self.given != "generated" and self.source.layout is not sources.Layout.FOLDER
+        return (
+            self.given != "generated" and bool(self.benchmark.hub) and self.source.layout is not sources.Layout.FOLDER
+        )
 
     @property
     def label(self) -> str:
         """What results are called. Own pages never pass for a public benchmark, whatever their folder is called."""
-        if self.source.layout is not sources.Layout.FOLDER:
+        if self.published:
             return self.benchmark.name
         if self.benchmark.hub:
             return f"{self.benchmark.name}-folder"
@@ -105,7 +107,8 @@ class Reader:
         if rows is None:
             return []
         where = f"{self.source} ({split})" if split else str(self.source)
-        examples, joined = grouped(self.quarantine.examples(rows, read, where, once=own))
+        once = not self.published
+        examples, joined = grouped(self.quarantine.examples(rows, read, where, once=once))
         if joined:
             one, other = next(iter(joined.items()))
             log.warning("%s: %d documents share a page and go together: %s = %s", where, len(joined), one, other)
@@ -114,7 +117,11 @@ class Reader:
     def _published(self, split: Public | None) -> Iterable[Row] | None:
         if split is None:
             raise ValueError(f"a {self.source.layout.value} is read split by split")
-        return sources.rows(self.source, self.benchmark, split, self.offline)
+        rows = sources.rows(self.source, self.benchmark, split, self.offline)
+        if rows is None or self.benchmark.hub:
+            return rows
+        path = self.source.path
+        return records.located(rows, path if path.is_dir() else path.parent)
 
     def _own_rows(self, split: Public | None) -> Iterable[Row] | None:
         """Rows of one split, or of all; None where there are none."""

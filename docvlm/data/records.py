@@ -4,6 +4,7 @@
                 "doc_id": "…", "doc_type": "…", "split": "train"}          one object a line; the last five are optional
     qa.csv     the same columns; `answers` is a list (as JSON, Python or numpy writes it) or one plain answer
     train.jsonl  val.jsonl  test.jsonl        files named after splits are the splits (`.csv` too)
+    train.parquet  …  or a `datasets` folder   the same columns; images in the table, or names of files (snapshots.py)
 
 `image` is what `locate.py` reads, or a list of it: one question over several pages. Paths are relative to the file. A
 line that is not UTF-8 or not JSON is quarantined like any other bad row; a CSV that is not UTF-8 cannot be cut into
@@ -14,8 +15,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from docvlm.data.benchmark import Public
@@ -214,6 +215,19 @@ class _Pages:
         if isinstance(found, DocvlmError):
             raise BadRow(str(found), _kind(str(found), name)) from found
         return found
+
+
+def located(rows: Iterable[Row], folder: Path) -> Iterator[Row]:
+    """Rows of a table with the pages that a column of file names means; rows with images stay as they are."""
+    pages = _Pages(folder)
+    for row in rows:
+        if row.pages or row.fault:
+            yield row
+            continue
+        try:
+            yield replace(row, pages=pages.of(Line(row.where, dict(row.values))))
+        except BadRow as reason:
+            yield replace(row, fault=str(reason), kind=reason.kind)
 
 
 def _kind(reason: str, name: str) -> str:

@@ -213,8 +213,9 @@ def _rows(table: datasets.Dataset, benchmark: Benchmark, split: Public, where: s
     """Rows with their pages as (Arrow file, row). The table is a run of whole files, so a row finds its file."""
     refuse(table.column_names, benchmark.name, where)
     require(table.column_names, ((IMAGE,), *benchmark.columns), where)
-    places = list(_places(table, where))
-    columns = [name for name in table.column_names if name != IMAGE and name not in UNUSED]
+    named = not benchmark.hub and getattr(table.features[IMAGE], "dtype", "") in ("string", "large_string")
+    places: list[tuple[str, int] | None] = [None] * len(table) if named else list(_places(table, where))
+    columns = [name for name in table.column_names if (named or name != IMAGE) and name not in UNUSED]
     # Arrow's own batches: row by row, `datasets` takes three times as long.
     batches = table.select_columns(columns).with_format("arrow").iter(batch_size=1000)
     values = (row for batch in batches for row in batch.to_pylist())
@@ -225,13 +226,19 @@ def _rows(table: datasets.Dataset, benchmark: Benchmark, split: Public, where: s
 
 
 def _row(
-    values: dict[str, Any], using: Mapping[str, Decoder], where: str, number: int, split: Public, place: tuple[str, int]
+    values: dict[str, Any],
+    using: Mapping[str, Decoder],
+    where: str,
+    number: int,
+    split: Public,
+    place: tuple[str, int] | None,
 ) -> Row:
-    page = ArrowPage(where, *place, IMAGE)
+    """`place` is where the image lies; None where the column holds a file's name."""
+    pages = () if place is None else (ArrowPage(where, *place, IMAGE),)
     try:
-        return Row(where, number, split, decoded(values, using) if using else values, (page,))
+        return Row(where, number, split, decoded(values, using) if using else values, pages)
     except BadRow as reason:
-        return Row(where, number, split, values, (page,), str(reason), reason.kind)
+        return Row(where, number, split, values, pages, str(reason), reason.kind)
 
 
 def _places(table: datasets.Dataset, where: str) -> Iterator[tuple[str, int]]:
