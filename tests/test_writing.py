@@ -81,11 +81,14 @@ def test_answers_and_questions_that_a_terminal_lacks(
 def test_tables_and_reports_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An audit prints tables, and names pages in HTML and JSON."""
     shown = terminal("ascii", monkeypatch)
-    train, test = odd_name("train"), odd_name("test")
+    train, test, val = odd_name("train"), odd_name("test"), Path("pages") / odd_name("val")
+    whole = val.read_bytes()
+    val.write_bytes(whole[:100] + bytes(50) + whole[150:])
     Path(f"pages/{train}").write_bytes(Path(f"pages/{test}").read_bytes())
     with pytest.raises(SystemExit) as ended:
         audit(["scale=tiny", "data=folder", "data.source=pages"])
     assert ended.value.code == 1  # a page of train is evaluated
+    assert r"unreadable (val, 1 questions): page pages/valp\udcff\udce9.png" in shown()
     assert "pixels" in shown() and "Traceback" not in shown() and "Logging error" not in shown()
     (listed,) = Path().glob("outputs/*/audit.json")
     assert json.loads(listed.read_text())["pairs"][0]["train_page"].endswith(train)
