@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from docvlm.config import TrainConfig
     from docvlm.data.datamodule import DocumentDataModule
 
-_ELSEWHERE = {"source", "packing", "offline", "num_workers", "checkpoint", "checkpoints", "by_scale"}
+_ELSEWHERE = {"source", "packing", "offline", "num_workers", "checkpoint", "revision", "checkpoints", "by_scale"}
 _NO_EFFECT = {
     "name",
     "logger",
