@@ -104,6 +104,17 @@ def test_a_download_that_breaks_off_is_continued(online: hub.Hub) -> None:
     assert len(asked) == 1, "what is complete is not read again"
 
 
+def test_a_download_that_keeps_breaking_off_is_one_line(online: hub.Hub) -> None:
+    online.models[f"{NAME}@main"] = checkpoint("qwen2vl")
+    online.busy = 1000
+    said = rf"^model.checkpoint={NAME}: its download from the hub broke off 3 times, at last with status 503; the same"
+    with pytest.raises(DocvlmError, match=said) as caught:
+        load_family("qwen2vl").load(NAME, Budget())
+    assert "\n" not in str(caught.value) and online.busy == 997
+    online.busy = 0
+    load_family("qwen2vl").load(NAME, Budget())
+
+
 def test_a_model_that_is_not_there_is_asked_for_once(online: hub.Hub) -> None:
     with pytest.raises(DocvlmError, match=f"model.checkpoint={NAME}: not a folder here and not to be had from the hub"):
         load_family("qwen2vl").load(NAME, Budget())
