@@ -53,7 +53,9 @@ def _codec(cfg: AuditConfig) -> Codec | None:
     budget = Budget(scaled.min_pixels, scaled.max_pixels, scaled.height, scaled.width)
     checkpoint = str(embedded.checkpoint(cfg.model.family)) if name == "embedded" else name
     try:
-        return load_family(cfg.model.family).codec_of(checkpoint, budget, offline=cfg.offline)
+        return load_family(cfg.model.family).codec_of(
+            checkpoint, budget, offline=cfg.offline, revision=cfg.model.revision
+        )
     except DocvlmError as error:
         print(f"rows are not judged for model={cfg.model.family}: {error}", flush=True)
         return None

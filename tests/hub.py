@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub: the part of its HTTP API through which huggingface_hub publishes a model.
+"""A stand-in for the Hugging Face hub: the part of its HTTP API through which huggingface_hub sends and reads a model.
 
 It keeps what arrives in memory, demands the token on every request, and can be told to fail. Endpoints are those that
 huggingface_hub 2.4 calls with Xet switched off: create, info, card validation, preupload, LFS batch, upload, commit.
@@ -9,21 +9,31 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 TOKEN = "hf_a-token-that-must-not-be-seen"
 LARGE = 4096  # bytes from which on a file goes to large file storage
+COMMIT = "c0ffee" + "0" * 34
+_FILE = re.compile(r"/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 
 
 @dataclass
 class Hub:
-    """What the server was asked and what it holds. `fail` answers a path ending with a status or, as 0, not at all."""
+    """What the server was asked and what it holds. `fail` answers a path ending with a status or, as 0, not at all.
+
+    `models` holds folders by name and revision, `name@revision`. The connection is reset in the middle of the answers
+    to the next `resets` requests for weights, and the `busy` after them are told to come back later.
+    """
 
     url: str = ""
     fail: dict[str, int] = field(default_factory=dict)
@@ -32,6 +42,25 @@ class Hub:
     commits: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     objects: dict[str, bytes] = field(default_factory=dict)
+    models: dict[str, Path] = field(default_factory=dict)
+    resets: int = 0
+    busy: int = 0
+
+    def file(self, path: str) -> tuple[bytes | None, str]:
+        """The content of a file of a model, or the hub's word for why there is none."""
+        asked = _FILE.fullmatch(path)
+        assert asked is not None
+        found = [
+            folder
+            for name, folder in self.models.items()
+            if name == f"{asked['name']}@{asked['revision']}"
+            or (asked["revision"] == COMMIT and name.startswith(f"{asked['name']}@"))
+        ]
+        folder = found[0] if found else None
+        if folder is None:
+            return None, "RevisionNotFound"
+        file = folder / asked["file"]
+        return (file.read_bytes(), "") if file.is_file() else (None, "EntryNotFound")
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         if path == "/api/repos/create":
@@ -54,6 +83,9 @@ class Hub:
             name = path.removeprefix("/api/models/").partition("/commit/")[0]
             return 200, self._commit(name, [json.loads(line) for line in body.splitlines()])
         name = path.removeprefix("/api/models/")
+        asked, _, revision = name.partition("/revision/")
+        if f"{asked}@{revision}" in self.models:
+            return 200, {"id": asked, "private": False, "sha": COMMIT, "tags": [], "siblings": []}
         if method == "GET" and name in self.private:
             return 200, {"id": name, "private": self.private[name], "sha": "0" * 40, "tags": [], "siblings": []}
         return 404, {"error": f"no such thing as {path}"}
@@ -105,7 +137,42 @@ def served() -> Iterator[Hub]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PUT = respond
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if not _FILE.fullmatch(path):
+                return self.respond()
+            hub.requests.append(f"{self.command} {path}")
+            content, missing = hub.file(path)
+            weights = path.endswith(".safetensors") and self.command == "GET"
+            if weights and not hub.resets and hub.busy:
+                hub.busy -= 1
+                content, status = b"later", 503
+            else:
+                status = 200 if content is not None else 404
+            body = content or b""
+            self.send_response(status)
+            self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            if missing:
+                self.send_header("X-Error-Code", missing)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "HEAD":
+                return None
+            if weights and hub.resets and status == 200:
+                hub.resets -= 1
+                self.wfile.write(body[: len(body) // 2])
+                self.wfile.flush()
+                time.sleep(0.3)  # what was sent arrives before the reset
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                self.close_connection = True
+                return None
+            self.wfile.write(body)
+            return None
+
+        do_HEAD = do_GET
+        do_POST = do_PUT = respond
 
         def _known(self) -> bool:
             return self.headers["Authorization"] == f"Bearer {TOKEN}"

@@ -205,6 +205,18 @@ def test_a_failed_run_is_one_line(command: Command) -> None:
     assert command.failed == [(None, "page 7 is broken: mend it")]
 
 
+def test_requests_of_the_hub_client_are_not_printed_and_its_warnings_are(command: Command) -> None:
+    def work(config: TrainConfig) -> None:
+        for name in ("httpx", "httpx2", "httpcore", "urllib3.connectionpool", "docvlm.data"):
+            logging.getLogger(name).info("HTTP Request: HEAD by %s", name)
+            logging.getLogger(name).warning("slow: %s", name)
+
+    command.work = work
+    _, out, err = command()
+    assert [line.split()[-1] for line in (out + err).splitlines() if "HEAD by" in line] == ["docvlm.data"]
+    assert sum("slow: " in line for line in (out + err).splitlines()) == 5
+
+
 def test_ctrl_c_ends_a_sweep_with_its_table(command: Command) -> None:
     def work(config: TrainConfig) -> None:
         raise KeyboardInterrupt

@@ -51,6 +51,7 @@ def check(
         return
     targets(dataclasses.asdict(cfg))
     _model(cfg.model)
+    _revision(cfg)
     need(cfg.packing in SWITCH, "packing", cfg.packing, "choose on or off")
     need(0 <= cfg.seed < 2**32, "seed", cfg.seed, "choose one from 0 to 4294967295")
     if isinstance(cfg, AuditConfig):
@@ -151,6 +152,23 @@ def _model(model: ModelConf) -> None:
     need(model.family in FAMILIES, "model.family", model.family, f"choose one of {known}")
     need(model.dtype in DTYPES, "model.dtype", model.dtype, f"choose one of {', '.join(DTYPES)}")
     need(bool(model.checkpoint), "model.checkpoint", "''", "a folder, a hub id, or the word embedded")
+
+
+def _revision(cfg: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig | ExportConfig) -> None:
+    """A revision is of the hub: neither a folder nor what else a command may evaluate has one."""
+    revision = cfg.model.revision
+    if revision is None:
+        return
+    need(bool(revision.strip()), "model.revision", "''", "a branch, tag or commit, or null for the main branch")
+    for key in ("run", "best", "endpoint", "predictions"):
+        given = getattr(cfg, key, None)
+        advice = f"{key}={given} brings its own weights; drop one of the two"
+        need(not given, "model.revision", revision, advice)
+    need(not isinstance(cfg, ExportConfig), "model.revision", revision, "a run brings its own; drop it")
+    name = cfg.checkpoint if isinstance(cfg, EvaluateConfig | BenchmarkConfig) else None
+    name = name or cfg.model.checkpoint
+    local = name == "embedded" or Path(name).expanduser().exists()
+    need(not local, "model.revision", revision, f"{name} is not on the hub, so it has none; drop it, or give a hub id")
 
 
 def _budget(budget: BudgetConf, family: str) -> None:

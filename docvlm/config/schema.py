@@ -64,7 +64,10 @@ class ScaledModel(ReadOnly):
 
 @dataclass
 class ModelConf(ReadOnly):
-    """`conf/model/`: a family, which checkpoint of it, and the family's defaults for `lora.r`, `freeze`, budget."""
+    """`conf/model/`: a family, which checkpoint of it, and the family's defaults for `lora.r`, `freeze`, budget.
+
+    `revision` is a branch, tag or commit of a checkpoint on the hub.
+    """
 
     family: str
     size: str
@@ -75,6 +78,7 @@ class ModelConf(ReadOnly):
     default_r: int
     default_freeze: float
     by_scale: dict[str, ScaledModel]
+    revision: str | None = None
 
 
 @dataclass

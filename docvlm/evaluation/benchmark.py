@@ -124,8 +124,9 @@ def _of_model(subject: Subject, model: VLM | Endpoint) -> dict[str, Any]:
 
     if isinstance(model, Endpoint):
         return model.described
+    name, found = subject.checkpoint or model.checkpoint, fingerprint(model.checkpoint, model.revision)
     return {
-        "checkpoint": {"name": subject.checkpoint or model.checkpoint, "fingerprint": fingerprint(model.checkpoint)},
+        "checkpoint": {"name": name, "fingerprint": found},
         "budget": asdict(model.codec.budget),
         "dtype": str(model.dtype).removeprefix("torch."),
         "quant": model.quant,

@@ -62,7 +62,7 @@ def base(cfg: BenchmarkConfig, subject: Subject, vlm: VLM) -> Path:
             return Path(cfg.output).expanduser() / f"{subject.family}-{home.name}"
         # what is exported may be published as it stands: nothing goes into it
         return home / "benchmark" if RunFolder(home).manifest.exists() else home.parent / "benchmark" / home.name
-    word = f"{subject.family}-{fingerprint(vlm.checkpoint)[:8]}"
+    word = f"{subject.family}-{fingerprint(vlm.checkpoint, vlm.revision)[:8]}"
     return (CHECKPOINTS if cfg.output is None else Path(cfg.output).expanduser()) / word
 
 

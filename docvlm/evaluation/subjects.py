@@ -118,7 +118,9 @@ def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     budget, dtype = Budget(**record["budget"]), record["dtype"]
     attn = run.manifest["config"]["model"]["attn"]
     base = record["checkpoint"]
-    return of_checkpoint(run.family, base, budget, dtype, attn, output, offline, quant=record["quant"])
+    return of_checkpoint(
+        run.family, base, budget, dtype, attn, output, offline, quant=record["quant"], revision=record["revision"]
+    )
 
 
 def configured(cfg: EvaluateConfig | BenchmarkConfig, job: Job, output: Path | None) -> Subject:
@@ -138,7 +140,9 @@ def configured(cfg: EvaluateConfig | BenchmarkConfig, job: Job, output: Path | N
             raise DocvlmError(f"checkpoint={name}: weights of {family}; give model={family} with it")
         return of_saved(folder, output, cfg.offline, budget=changed(Budget(**record["budget"]), cfg.budget, job))
     budget = Budget(**asdict(cfg.budget))
-    return of_checkpoint(model.family, name, budget, model.dtype, model.attn, output, cfg.offline)
+    return of_checkpoint(
+        model.family, name, budget, model.dtype, model.attn, output, cfg.offline, revision=model.revision
+    )
 
 
 def changed(own: Budget, given: BudgetConf, job: Job) -> Budget:
@@ -164,6 +168,7 @@ def of_checkpoint(
     output: Path | None,
     offline: bool,
     quant: str = "none",
+    revision: str | None = None,
 ) -> Subject:
     """A checkpoint as it comes: a folder, a hub id, or the word `embedded`."""
     from docvlm.vlms import embedded, load_family
@@ -173,13 +178,15 @@ def of_checkpoint(
     source = str(embedded.checkpoint(family)) if checkpoint == "embedded" else os.path.expanduser(checkpoint)
 
     def load() -> VLM:
-        return kind.load(source, budget, dtype=_dtype(dtype), attn=attn, offline=offline, quant=quant)
+        return kind.load(
+            source, budget, dtype=_dtype(dtype), attn=attn, offline=offline, quant=quant, revision=revision
+        )
 
     def codec() -> Codec:
-        return kind.codec_of(source, budget, offline=offline)
+        return kind.codec_of(source, budget, offline=offline, revision=revision)
 
     def place(vlm: VLM) -> Path:
-        return (output or ZERO_SHOT) / f"{family}-{fingerprint(vlm.checkpoint)[:8]}"
+        return (output or ZERO_SHOT) / f"{family}-{fingerprint(vlm.checkpoint, vlm.revision)[:8]}"
 
     return Subject("zero-shot", family, load, place, {"run": None, "trained_on": None, "status": None}, codec=codec)
 
@@ -212,7 +219,7 @@ def identity(subject: Subject, model: VLM | Endpoint, data: dict[str, Any]) -> s
     vlm = model
     held = str(vlm.dtype) if vlm.quant == "none" else f"{vlm.dtype} {vlm.quant}"
     digest = hashlib.sha256(repr((subject.family, vlm.codec.budget, held, vlm.codec.prompt, data)).encode())
-    digest.update(fingerprint(vlm.checkpoint).encode())
+    digest.update(fingerprint(vlm.checkpoint, vlm.revision).encode())
     if subject.weights is not None:
         for chunk in contents(subject.weights):
             digest.update(chunk)

@@ -77,7 +77,7 @@ def measure(cfg: ExportConfig, subject: Subject, asked: Exam, *, rerun: bool) ->
         outcomes.append(benchmark.evaluate(subject, vlm, data, cast("Role", cfg.split), rerun=rerun))
         data.codec = None
     timed = latency.measure(vlm, asked.timed, 1, warmup=cfg.warmup, max_new_tokens=asked.max_new_tokens)
-    base = saved.base_size(vlm.checkpoint) if isinstance(vlm.net, PeftModel) else None
+    base = saved.base_size(vlm.checkpoint, vlm.revision) if isinstance(vlm.net, PeftModel) else None
     found = Found(replies, outcomes, timed, base, vlm.device.type)
     del vlm
     gc.collect()

@@ -51,9 +51,9 @@ def codec(
     """The codec of the model that `load` gives, without its weights; at `budget` if given. Raises as `load` does."""
     record = adapter.read(folder)
     whole = not record["lora"]["r"] or form(record) in WHOLE
-    place = folder if whole else adapter.base_of(record) if checkpoint is None else checkpoint
+    place, revision = (str(folder), None) if whole else adapter.base_of(record, checkpoint)
     kind, seen = load_family(record["family"]), budget or Budget(**record["budget"])
-    return kind.codec_of(place, seen, offline=offline or whole)
+    return kind.codec_of(place, seen, offline=offline or whole, revision=revision)
 
 
 def form(record: dict[str, Any]) -> str:
@@ -77,7 +77,7 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def base_size(checkpoint: str) -> int:
+def base_size(checkpoint: str, revision: str | None) -> int:
     """Bytes of the weights of a checkpoint that has been loaded: what an adapter needs beside itself."""
-    config = cached_file(checkpoint, "config.json", local_files_only=True)
+    config = cached_file(checkpoint, "config.json", local_files_only=True, revision=revision)
     return sum(file.stat().st_size for file in Path(str(config)).parent.glob("*.safetensors"))

@@ -46,7 +46,7 @@ def identity(subject: Subject, vlm: VLM, label: str) -> dict[str, Any]:
     """Which model is measured on whose pages, and where."""
     return {
         "family": subject.family,
-        "checkpoint": {"name": vlm.checkpoint, "fingerprint": fingerprint(vlm.checkpoint)},
+        "checkpoint": {"name": vlm.checkpoint, "fingerprint": fingerprint(vlm.checkpoint, vlm.revision)},
         "benchmark": label,
         "device": device_name(vlm.device.type),
     }

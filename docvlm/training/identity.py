@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from docvlm.data.datamodule import DocumentDataModule
 
 ROLES: tuple[Role, ...] = ("train", "val", "test")
-_ELSEWHERE = {"source", "packing", "offline", "num_workers", "checkpoint", "checkpoints", "by_scale"}
+_ELSEWHERE = {"source", "packing", "offline", "num_workers", "checkpoint", "revision", "checkpoints", "by_scale"}
 _NO_EFFECT = {
     "name",
     "logger",

@@ -74,7 +74,8 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
     family = load_family(cfg.model.family)
-    data.gate(family.codec_of(base_checkpoint(cfg), Budget(**vars(cfg.budget)), offline=cfg.offline))
+    budget, revision = Budget(**vars(cfg.budget)), cfg.model.revision
+    data.gate(family.codec_of(base_checkpoint(cfg), budget, offline=cfg.offline, revision=revision))
     data.setup()
     for role in ("train", "val", "test"):
         data.filled(role)  # before pages are opened to compare them
@@ -97,6 +98,7 @@ def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
         attn=cfg.model.attn,
         offline=cfg.offline,
         quant=cfg.quant,
+        revision=cfg.model.revision,
     )
     trainable = apply(vlm, cfg.freeze, cfg.lora)
     if cfg.trainer.gradient_checkpointing:
@@ -120,7 +122,7 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
     A finished cell of a sweep comes back with its summary and is not to be trained. Raises `KeyboardInterrupt` where
     the user stopped the run, `TrainedElsewhere` where another process is training this cell.
     """
-    identity = identify(cfg, data, fingerprint(vlm.checkpoint))
+    identity = identify(cfg, data, fingerprint(vlm.checkpoint, vlm.revision))
     claimed = ranks.agree(lambda: claim(job, identity, rerun=cfg.rerun))
     main, folder = ranks.is_main(), claimed.folder
     point(job, claimed)

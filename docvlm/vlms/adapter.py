@@ -33,6 +33,7 @@ from docvlm.writing import written
 
 RECORD = "docvlm.json"
 WEIGHTS = "adapter_model.safetensors"
+_LATER = {"quant": NONE, "revision": None}  # keys that older versions did not write
 
 
 def save(vlm: VLM, folder: Path) -> None:
@@ -77,7 +78,7 @@ def load(
         # float32 first: what learned was saved in it, and `apply` puts the frozen part back into `dtype`
         family, budget = load_family(record["family"]), Budget(**record["budget"])
         vlm = family.load(folder, budget, dtype=torch.float32, attn=attn, offline=True)
-        vlm.dtype, vlm.checkpoint = dtype, base_of(record)
+        vlm.dtype, vlm.checkpoint, vlm.revision = dtype, *base_of(record)
         apply(vlm, record["freeze"], lora)
         return vlm.eval()
     vlm = load_base(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline, quant=quant)
@@ -100,11 +101,11 @@ def load_base(
     Raises `DocvlmError` where it is not there or is another one than `folder` was trained on.
     """
     record = read(folder)
-    base = base_of(record) if checkpoint is None else checkpoint
+    base, revision = base_of(record, checkpoint)
     budget, held = Budget(**record["budget"]), record["quant"] if quant is None else quant
     family = load_family(record["family"])
-    vlm = family.load(base, budget, dtype=dtype, attn=attn, offline=offline, quant=held)
-    found = fingerprint(base)
+    vlm = family.load(base, budget, dtype=dtype, attn=attn, offline=offline, quant=held, revision=revision)
+    found = fingerprint(base, revision)
     if found != record["base_fingerprint"]:
         raise DocvlmError(
             f"{folder}: trained on {record['checkpoint']} with fingerprint {record['base_fingerprint']}, but {base}"
@@ -117,7 +118,7 @@ def read(folder: Path) -> dict[str, Any]:
     """`docvlm.json` of a saved folder, checked for its keys. Raises `DocvlmError` if it is absent or cut short."""
     file = folder / RECORD
     try:
-        record: dict[str, Any] = {"quant": NONE} | json.loads(file.read_text())  # which older versions did not have
+        record: dict[str, Any] = _LATER | json.loads(file.read_text())
     except FileNotFoundError as error:
         raise DocvlmError(f"{folder}: no {RECORD} in it, so it is no folder that docvlm saved completely") from error
     except (OSError, ValueError) as error:
@@ -157,7 +158,8 @@ def _record(vlm: VLM) -> dict[str, Any]:
         "family": vlm.family,
         # the word, not the path: an installation elsewhere has it too
         "checkpoint": "embedded" if embedded.holds(vlm.checkpoint) else vlm.checkpoint,
-        "base_fingerprint": fingerprint(vlm.checkpoint),
+        "revision": vlm.revision,
+        "base_fingerprint": fingerprint(vlm.checkpoint, vlm.revision),
         "budget": asdict(vlm.codec.budget),
         "freeze": vlm.trainable.freeze,
         "lora": asdict(vlm.trainable.lora),
@@ -167,8 +169,13 @@ def _record(vlm: VLM) -> dict[str, Any]:
     }
 
 
-def base_of(record: dict[str, Any]) -> str:
-    """Folder or hub id of the checkpoint that what is saved was trained on."""
-    if record["checkpoint"] == "embedded":
-        return str(embedded.checkpoint(record["family"]))
-    return str(record["checkpoint"])
+def base_of(record: dict[str, Any], moved: str | Path | None = None) -> tuple[str, str | None]:
+    """Folder or hub id of the checkpoint that what is saved was trained on, and its revision on the hub.
+
+    `moved` is where it is now; under another name it has no revision.
+    """
+    name = record["checkpoint"]
+    base = str(embedded.checkpoint(record["family"])) if name == "embedded" else str(name)
+    if moved is None or str(moved) == base:
+        return base, record["revision"]
+    return str(moved), None

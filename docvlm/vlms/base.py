@@ -88,13 +88,20 @@ class VLM(nn.Module, ABC):
     codec: Codec
     trainable: Trainable | None = None  # set by `trainable.apply`
 
-    def __init__(self, net: PreTrainedModel, codec: Codec, checkpoint: str | Path, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        net: PreTrainedModel,
+        codec: Codec,
+        checkpoint: str | Path,
+        dtype: torch.dtype,
+        revision: str | None = None,
+    ) -> None:
         super().__init__()
         assert net.generation_config is not None
         net.generation_config = greedy(net.generation_config)
         self.net: nn.Module = net
         self.codec = codec
-        self.checkpoint = str(checkpoint)
+        self.checkpoint, self.revision = str(checkpoint), revision
         self.dtype = dtype
         self.frozen_modules: tuple[str, ...] = ()
 
@@ -109,15 +116,20 @@ class VLM(nn.Module, ABC):
         attn: str = "sdpa",
         offline: bool = False,
         quant: str = NONE,
+        revision: str | None = None,
     ) -> VLM:
         """Load weights and processor from a folder or a hub id; `quant="4bit"` packs language weights, on a GPU.
+
+        `revision`: branch, tag or commit of a hub id, default its main branch.
 
         Raises `DocvlmError` if they are another family's, or cannot be packed here (`docvlm.vlms.quant`).
         """
 
     @classmethod
     @abstractmethod
-    def codec_of(cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False) -> Codec:
+    def codec_of(
+        cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False, revision: str | None = None
+    ) -> Codec:
         """The codec of a folder or a hub id, without its weights: seconds, not minutes. Raises as `load`."""
 
     @abstractmethod

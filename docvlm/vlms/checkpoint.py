@@ -8,12 +8,14 @@ user's file or network, hence one `DocvlmError`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError, XetDownloadError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -28,12 +30,24 @@ from transformers.utils import cached_file, logging
 from docvlm.errors import DocvlmError
 
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
-_BROKEN = (OSError, ValueError, KeyError, SafetensorError, ImportError)
+T = TypeVar("T")
+# httpx of huggingface_hub 1 and httpx2 of 2 name their errors alike, but they are other classes
+_HTTP: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+_BROKEN = (OSError, ValueError, KeyError, SafetensorError, ImportError, XetDownloadError, _HTTP)
+_BUSY = (408, 429)  # and 5xx: the hub's word for "later"
+WAITS_S = (1.0, 5.0, 15.0)
+"""Seconds before a download that broke off is tried again.
+
+Files that are complete are kept. huggingface_hub 2.4 continues a file after a time-out or an early end of it by itself;
+after a reset connection or a 5xx, which reach us, it begins that file again.
+"""
 GENERATION = "generation_config.json"
 _SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
-def model_type(checkpoint: str | Path, family: str, known: tuple[str, ...], *, offline: bool) -> str:
+def model_type(
+    checkpoint: str | Path, family: str, known: tuple[str, ...], *, offline: bool, revision: str | None = None
+) -> str:
     """The checkpoint's `model_type`. Raises `DocvlmError` where there is none or it is not one of `known`."""
     folder = Path(checkpoint)
     if folder.is_dir() and not (folder / "config.json").is_file():
@@ -41,10 +55,8 @@ def model_type(checkpoint: str | Path, family: str, known: tuple[str, ...], *, o
         raise DocvlmError(f"model.checkpoint={checkpoint}: the folder has no config.json, so it is {kind}")
     if folder.is_file() or (folder.is_absolute() and not folder.exists()):
         raise DocvlmError(f"model.checkpoint={checkpoint}: not a folder; give a checkpoint's folder or a hub id")
-    try:
-        config, _ = PreTrainedConfig.get_config_dict(str(checkpoint), local_files_only=offline)
-    except _BROKEN as error:
-        raise _unreadable(checkpoint, error, offline) from error
+    how = {"local_files_only": offline, "revision": revision}
+    config, _ = _tried(checkpoint, how, lambda: PreTrainedConfig.get_config_dict(str(checkpoint), **how))
     found = config["model_type"] if "model_type" in config else None
     if found not in known:
         wanted = " or ".join(known)
@@ -65,64 +77,69 @@ def load_weights(
     attn: str,
     offline: bool,
     options: dict[str, Any] | None = None,
+    revision: str | None = None,
 ) -> ModelT:
     """A model of `cls` with every weight taken from the checkpoint; a missing one is an error, never a random one.
 
     `options` are more of `from_pretrained`'s (`docvlm.vlms.quant`).
     """
-    try:
+    how = {"local_files_only": offline, "revision": revision}
+
+    def read() -> Any:
         with no_progress_bar() if Path(checkpoint).is_dir() else nullcontext():
-            net, info = cls.from_pretrained(
+            return cls.from_pretrained(
                 str(checkpoint),
                 dtype=dtype,
                 attn_implementation=attn,
                 use_safetensors=True,
                 trust_remote_code=False,
-                local_files_only=offline,
                 output_loading_info=True,
+                **how,
                 **(options or {}),
             )
-    except _BROKEN as error:
-        raise _unreadable(checkpoint, error, offline) from error
-    except RuntimeError as error:  # tensors of other shapes than config.json says
-        raise _unreadable(checkpoint, error, offline) from error
+
+    net, info = _tried(checkpoint, how, read, RuntimeError)  # tensors of other shapes than config.json says
     if net.generation_config is None or net.generation_config.eos_token_id is None:
         raise DocvlmError(f"model.checkpoint={checkpoint}: generation_config.json is missing or has no eos_token_id")
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])
         raise DocvlmError(f"model.checkpoint={checkpoint}: {len(names)} weights are missing, the first is {names[0]}")
-    return net
+    return cast("ModelT", net)
 
 
-def load_config(checkpoint: str | Path, *, offline: bool) -> PreTrainedConfig:
+def load_config(checkpoint: str | Path, *, offline: bool, revision: str | None = None) -> PreTrainedConfig:
     """The checkpoint's `config.json`, without its weights."""
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            str(checkpoint), trust_remote_code=False, local_files_only=offline
-        )
-    except _BROKEN as error:
-        raise _unreadable(checkpoint, error, offline) from error
-    return config
+    how = {"local_files_only": offline, "revision": revision}
+    found = _tried(checkpoint, how, lambda: AutoConfig.from_pretrained(str(checkpoint), trust_remote_code=False, **how))
+    return cast("PreTrainedConfig", found)
 
 
-def load_generation_config(checkpoint: str | Path, config: PreTrainedConfig, *, offline: bool) -> GenerationConfig:
+def load_generation_config(
+    checkpoint: str | Path, config: PreTrainedConfig, *, offline: bool, revision: str | None = None
+) -> GenerationConfig:
     """How the checkpoint begins and ends an answer: `generation_config.json`, in old checkpoints `config.json`."""
-    try:
-        if cached_file(
-            str(checkpoint), GENERATION, local_files_only=offline, _raise_exceptions_for_missing_entries=False
-        ):
-            return GenerationConfig.from_pretrained(str(checkpoint), local_files_only=offline)
-    except _BROKEN as error:
-        raise _unreadable(checkpoint, error, offline) from error
-    return GenerationConfig.from_model_config(config)
+    how: dict[str, Any] = {"local_files_only": offline, "revision": revision}
+
+    def read() -> GenerationConfig | None:
+        if cached_file(str(checkpoint), GENERATION, _raise_exceptions_for_missing_entries=False, **how):
+            return GenerationConfig.from_pretrained(str(checkpoint), **how)
+        return None
+
+    found = _tried(checkpoint, how, read)
+    return GenerationConfig.from_model_config(config) if found is None else found
 
 
-def load_processor(checkpoint: str | Path, kind: type[ProcessorMixin], *, offline: bool) -> ProcessorMixin:
+def load_processor(
+    checkpoint: str | Path, kind: type[ProcessorMixin], *, offline: bool, revision: str | None = None
+) -> ProcessorMixin:
     """The checkpoint's processor, which has to be a `kind`."""
-    try:
-        processor = AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False, local_files_only=offline)
-    except (*_BROKEN, AttributeError) as error:  # a tokenizer that lacks what the processor's class expects of it
-        raise _unreadable(checkpoint, error, offline) from error
+    how = {"local_files_only": offline, "revision": revision}
+    processor = _tried(
+        checkpoint,
+        how,
+        lambda: AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False, **how),
+        AttributeError,  # a tokenizer that lacks what the processor's class expects of it
+    )
     if not isinstance(processor, kind):
         raise DocvlmError(
             f"model.checkpoint={checkpoint}: its processor is a {type(processor).__name__}, not a {kind.__name__};"
@@ -135,12 +152,12 @@ def load_processor(checkpoint: str | Path, kind: type[ProcessorMixin], *, offlin
     return processor
 
 
-def fingerprint(checkpoint: str | Path) -> str:
+def fingerprint(checkpoint: str | Path, revision: str | None = None) -> str:
     """16 hex digits of config and weights: all of small files, 64 samples of 64 KiB of each large one (< 0.1 s).
 
     It tells checkpoints apart; it is no protection against someone who changes the bytes between the samples.
     """
-    config = cached_file(str(checkpoint), "config.json", local_files_only=True)
+    config = cached_file(str(checkpoint), "config.json", local_files_only=True, revision=revision)
     folder = Path(str(config)).parent
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for file in sorted(folder.glob("*.safetensors")):
@@ -166,8 +183,46 @@ def no_progress_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _unreadable(checkpoint: str | Path, error: Exception, offline: bool) -> DocvlmError:
-    reason = " ".join(str(error).split())
+def _tried(checkpoint: str | Path, how: dict[str, Any], read: Callable[[], T], *also: type[Exception]) -> T:
+    """What `read` gives, called again where a download breaks off. Raises `DocvlmError` where it fails for good.
+
+    `how` is what `read` tells the hub client; `also` are kinds of errors that only this reader has.
+    """
+    kinds: tuple[type[Exception], ...] = (*_BROKEN, *also)
+    for wait in (*WAITS_S, None):
+        try:
+            return read()
+        except kinds as error:
+            broken = None if how["local_files_only"] else _broken_off(error)
+            if broken is None:
+                raise _unreadable(checkpoint, error, how) from error
+            if wait is None:
+                raise DocvlmError(
+                    f"model.checkpoint={checkpoint}: its download from the hub broke off {len(WAITS_S) + 1} times, at"
+                    f" last with {broken}; the same command continues it, complete files are kept"
+                ) from error
+        time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
+def _broken_off(error: BaseException | None) -> str | None:
+    """What the network or the hub did where asking once more may help, else None; libraries wrap it several times."""
+    while error is not None:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        if isinstance(error, HfHubHTTPError):
+            status = error.response.status_code
+            return f"status {status}" if status >= 500 or status in _BUSY else None
+        cut = isinstance(error, OSError) and str(error).startswith("Consistency check failed")  # a shorter file came
+        if cut or isinstance(error, (_HTTP, XetDownloadError)):
+            return reason
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _unreadable(checkpoint: str | Path, error: Exception, how: dict[str, Any]) -> DocvlmError:
+    reason, offline = " ".join(str(error).split()), how["local_files_only"]
+    if how["revision"] is not None and not Path(checkpoint).exists():
+        checkpoint = f"{checkpoint} model.revision={how['revision']}"
     if not Path(checkpoint).exists() and isinstance(error, OSError):
         if offline:
             return DocvlmError(

@@ -173,21 +173,25 @@ class Florence2(VLM):
         attn: str = "sdpa",
         offline: bool = False,
         quant: str = NONE,
+        revision: str | None = None,
     ) -> Florence2:
         """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
-        codec = cls.codec_of(checkpoint, budget, offline=offline)
+        codec = cls.codec_of(checkpoint, budget, offline=offline, revision=revision)
         how = options(quant, dtype, cls.kept)
         kind = Florence2ForConditionalGeneration
-        net = load_weights(kind, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how)
-        return cls(net, codec, checkpoint, dtype)
+        net = load_weights(kind, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how, revision=revision)
+        return cls(net, codec, checkpoint, dtype, revision)
 
     @classmethod
-    def codec_of(cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False) -> Florence2Codec:
+    def codec_of(
+        cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False, revision: str | None = None
+    ) -> Florence2Codec:
         """The processor with this budget, and how an answer begins."""
-        model_type(checkpoint, cls.family, ("florence2",), offline=offline)
-        processor = load_processor(checkpoint, Florence2Processor, offline=offline)
-        config = load_config(checkpoint, offline=offline)
-        return Florence2Codec(processor, config, load_generation_config(checkpoint, config, offline=offline), budget)
+        model_type(checkpoint, cls.family, ("florence2",), offline=offline, revision=revision)
+        processor = load_processor(checkpoint, Florence2Processor, offline=offline, revision=revision)
+        config = load_config(checkpoint, offline=offline, revision=revision)
+        generation = load_generation_config(checkpoint, config, offline=offline, revision=revision)
+        return Florence2Codec(processor, config, generation, budget)
 
     def set_budget(self, budget: Budget) -> None:
         """Pixels of a page, `height` x `width`."""

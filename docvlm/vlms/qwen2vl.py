@@ -59,23 +59,30 @@ class Qwen2VL(VLM):
         attn: str = "sdpa",
         offline: bool = False,
         quant: str = NONE,
+        revision: str | None = None,
     ) -> Qwen2VL:
         """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
-        codec = cls.codec_of(checkpoint, budget, offline=offline)
-        net_class, _ = _CLASSES[model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline)]
+        codec = cls.codec_of(checkpoint, budget, offline=offline, revision=revision)
+        found = model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline, revision=revision)
+        net_class, _ = _CLASSES[found]
         how = options(quant, dtype, cls.kept)
-        net = load_weights(net_class, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how)
+        net = load_weights(
+            net_class, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how, revision=revision
+        )
         use_fast_paths(net)
         use_branches(net)
         use_recompute(net)
-        return cls(net, codec, checkpoint, dtype)
+        return cls(net, codec, checkpoint, dtype, revision)
 
     @classmethod
-    def codec_of(cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False) -> Qwen2VLCodec:
+    def codec_of(
+        cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False, revision: str | None = None
+    ) -> Qwen2VLCodec:
         """The processor with this budget, and how many positions the language side has."""
-        _, processor_class = _CLASSES[model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline)]
-        processor = load_processor(checkpoint, processor_class, offline=offline)
-        longest = load_config(checkpoint, offline=offline).get_text_config().max_position_embeddings
+        found = model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline, revision=revision)
+        _, processor_class = _CLASSES[found]
+        processor = load_processor(checkpoint, processor_class, offline=offline, revision=revision)
+        longest = load_config(checkpoint, offline=offline, revision=revision).get_text_config().max_position_embeddings
         return Qwen2VLCodec(processor, budget, longest)
 
     def set_budget(self, budget: Budget) -> None:

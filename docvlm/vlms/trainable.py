@@ -204,6 +204,7 @@ def _peft_config(vlm: VLM, lora: Lora, learning: tuple[Block, ...]) -> LoraConfi
             f" {vlm.family}'s language side; choose from {', '.join(names)}"
         )
     return LoraConfig(
+        revision=vlm.revision,  # of the base, for whoever loads the adapter with PEFT alone
         r=lora.r,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides by r; a fraction is as good
         lora_dropout=lora.dropout,
@@ -217,7 +218,7 @@ def _peft_config(vlm: VLM, lora: Lora, learning: tuple[Block, ...]) -> LoraConfi
 def _wrapped(net: PreTrainedModel, config: LoraConfig) -> PeftModel:
     with warnings.catch_warnings():  # PEFT asks `is_gradient_checkpointing`, which Transformers 5.23 has renamed
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        wrapped = get_peft_model(net, config)
+        wrapped = get_peft_model(net, config, revision=config.revision)
     assert isinstance(wrapped, PeftModel)
     for module in wrapped.modules():
         if isinstance(module, BaseTunerLayer):
