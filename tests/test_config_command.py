@@ -252,3 +252,15 @@ def test_the_callers_logging_comes_back(command: Command, words: tuple[str, ...]
     assert command(*words)[0] == 0
     assert inside and set(inside).isdisjoint(before)
     assert (root.handlers, root.level) == (before, level)
+
+
+def test_requests_to_the_hub_are_not_told_of(command: Command) -> None:
+    """The root logger of a verb is at INFO, where the clients of the hub write a line for each request."""
+
+    def work(config: TrainConfig) -> None:
+        for name in ("httpx", "httpx2", "docvlm.test"):
+            logging.getLogger(name).info("a request by %s", name)
+
+    command.work = work
+    _, out, _ = command("scale=tiny")
+    assert "a request by docvlm.test" in out and "a request by httpx" not in out

@@ -259,3 +259,22 @@ def test_every_export_answers_in_an_environment_without_docvlm(
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=tmp_path, env=clean)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-1]) == ours != "", word
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_what_leaves_can_be_read_by_whom_the_umask_lets(mask: int, tmp_path: Path) -> None:
+    """safetensors writes for the owner only; an export has the permissions of its own day, not of the training's."""
+    before = os.umask(0o077 - mask + 0o022)
+    try:
+        run = source(tmp_path / "run", "qwen2vl")
+        os.umask(mask)
+        trained("qwen2vl", 100, Lora(r=4)).save(tmp_path / "best")
+        adapter_format.write(run, tmp_path / "adapter")
+        merged.write(run, tmp_path / "merged")
+    finally:
+        os.umask(before)
+    for folder in ("best", "adapter", "merged"):
+        files = [file for file in (tmp_path / folder).rglob("*") if file.is_file()]
+        assert {oct(file.stat().st_mode & 0o777) for file in files} == {oct(0o666 & ~mask)}
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o777 & ~mask
+        assert any(file.suffix == ".safetensors" for file in files)

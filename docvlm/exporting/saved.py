@@ -8,6 +8,7 @@ in `config.json`. Nothing but safetensors is read, and no code of a folder runs.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from transformers.utils import cached_file
 
 from docvlm.errors import DocvlmError
 from docvlm.vlms import adapter, load_family
+from docvlm.vlms.checkpoint import share
 from docvlm.vlms.codec import Budget
 
 if TYPE_CHECKING:
@@ -61,11 +63,17 @@ def form(record: dict[str, Any]) -> str:
 def complete(folder: Path, best: Path, about: dict[str, Any]) -> None:
     """Put beside the weights in `folder` what a run saved beside its own: processor, generation config, record.
 
-    `about` goes into `docvlm.json`, with `format` among it.
+    `about` goes into `docvlm.json`, with `format` among it. Permissions are those of new files, not the run's.
     """
-    shutil.copytree(best, folder, ignore=shutil.ignore_patterns(*_WEIGHTS), dirs_exist_ok=True)
+    ignored = shutil.ignore_patterns(*_WEIGHTS)
+    for place, _, names in os.walk(best):
+        into = folder / Path(place).relative_to(best)
+        into.mkdir(exist_ok=True)
+        for name in set(names) - ignored(place, names):
+            shutil.copyfile(Path(place, name), into / name)
     record = adapter.read(best) | about
     (folder / adapter.RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    share(folder, adapter.RECORD)
 
 
 def size(folder: Path) -> int:

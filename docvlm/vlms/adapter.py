@@ -23,7 +23,7 @@ import docvlm
 from docvlm.errors import DocvlmError
 from docvlm.vlms import embedded, load_family
 from docvlm.vlms.base import VLM
-from docvlm.vlms.checkpoint import fingerprint
+from docvlm.vlms.checkpoint import fingerprint, share
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.quant import NONE
 from docvlm.vlms.trainable import Lora, apply
@@ -46,6 +46,7 @@ def save(vlm: VLM, folder: Path) -> None:
         vlm.bare.generation_config.save_pretrained(beside)
         vlm.codec.save(beside)
         (beside / RECORD).write_text(json.dumps(_record(vlm), indent=2) + "\n")
+        share(beside, RECORD)
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)
     except OSError as error:

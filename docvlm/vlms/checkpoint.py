@@ -8,6 +8,7 @@ user's file or network, hence one `DocvlmError`.
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -152,6 +153,16 @@ def fingerprint(checkpoint: str | Path) -> str:
                 stream.seek(start)
                 digest.update(stream.read(_SAMPLE_BYTES))
     return digest.hexdigest()[:16]
+
+
+def share(folder: Path, like: str) -> None:
+    """Give the weights in `folder` the permissions of the file `like` beside them, which the umask decided.
+
+    safetensors writes for its owner only, and a server under another account could not read what it is to serve.
+    """
+    mode = stat.S_IMODE((folder / like).stat().st_mode)
+    for file in folder.glob("*.safetensors"):
+        file.chmod(mode)
 
 
 @contextmanager
