@@ -90,9 +90,9 @@ def test_config_is_plain_and_read_only() -> None:
 
 
 def test_mixture_passes_its_limits_and_source_to_the_parts() -> None:
-    parts = train("data=mix", "data.source=generated", "data.limit_train=7").data.parts
+    parts = train("data=mix", "data.source=hub", "data.limit_train=7", "data.revision=v2").data.parts
     assert parts is not None and set(parts) == {"docvqa", "chartqa", "infovqa"}
-    assert {(part["limit_train"], part["source"]) for part in parts.values()} == {(7, "generated")}
+    assert {(part["limit_train"], part["source"], part["revision"]) for part in parts.values()} == {(7, "hub", "v2")}
 
 
 @cache
@@ -150,6 +150,9 @@ REFUSED = [
     ("data.limit_val=0", "data.limit_val=0", "null for all"),
     ("data.val_fraction=1.5", "data.val_fraction=1.5", "share"),
     ("data.preset=huge", "data.preset=huge", "tiny or full"),
+    ("data.revision=abc data.source=.", "data.revision=abc", "only data sets of the hub"),
+    ("data.revision=abc data.source=generated", "data.revision=abc", "only data sets of the hub"),
+    ("data.revision='' data.source=hub", "data.revision=''", "commit, branch or tag"),
     ("data.num_workers=-1", "data.num_workers=-1", "0 or more"),
     ("data=mix data.weights.docvqa=0", "data.weights.docvqa=0", "above 0"),
     ("data=mix +data.weights.docvq=1", "data.weights.docvq=1", "docvqa"),

@@ -209,6 +209,11 @@ def _data(data: DataConf, key: str) -> None:
             data.source,
             "there is no such file or folder; give hub, generated, or a path that exists",
         )
+    if data.revision is not None:
+        need(bool(data.revision.strip()), f"{key}.revision", "''", "a commit, branch or tag of the data set, or null")
+        remote = data.source == "hub" or (repository and not Path(str(data.source)).exists())
+        advice = f"only data sets of the hub have revisions, and {key}.source={data.source} is none; leave it out"
+        need(bool(remote), f"{key}.revision", data.revision, advice)
     need(data.preset in ("tiny", "full"), f"{key}.preset", data.preset, "choose tiny or full")
     need(0 <= data.val_fraction < 1, f"{key}.val_fraction", data.val_fraction, "a share from 0 to below 1")
     need(data.num_workers >= 0, f"{key}.num_workers", data.num_workers, "0 or more processes")

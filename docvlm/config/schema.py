@@ -133,6 +133,7 @@ class DataConf(ReadOnly):
     split_seed: int | None = None
     metric: str | None = None
     max_new_tokens: int | None = None
+    revision: str | None = None
     packing: str = "on"
     parts: dict[str, Any] | None = None
     weights: dict[str, float] | None = None

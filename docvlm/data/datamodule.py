@@ -81,12 +81,15 @@ class DocumentDataModule(LightningDataModule):
         split_seed: int = 0,
         max_new_tokens: int | None = None,
         packing: str = "on",
+        revision: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= test_fraction <= 1 or not 0 <= val_fraction <= 1:
             raise DocvlmError(
                 f"data.val_fraction={val_fraction}, data.test_fraction={test_fraction}: give shares from 0 to 1"
             )
+        if revision is not None and source == "generated":
+            raise DocvlmError(f"data.revision={revision}: generated pages have no revisions; give data.source=hub")
         self.source = source
         self.seed = seed
         self.batch_size = 8 if batch_size is None and batch_tokens is None else batch_size
@@ -102,7 +105,7 @@ class DocumentDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.packing = packing == "on"
         self.max_new_tokens = max_new_tokens or self.benchmark.max_new_tokens
-        self.reader = Reader(self.benchmark, source, offline, self.quarantine)
+        self.reader = Reader(self.benchmark, source, offline, self.quarantine, revision=revision)
         self.audited: dict[str, Any] = {}  # what an audit of leakage found and took out, for the manifest
         self._splits: dict[Role, list[Example]] = {}
 

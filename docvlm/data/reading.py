@@ -25,11 +25,20 @@ log = logging.getLogger(__name__)
 class Reader:
     """Reads one benchmark from one source. Nothing is touched before the first question."""
 
-    def __init__(self, benchmark: Benchmark, source: str | None, offline: bool, quarantine: Quarantine) -> None:
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        source: str | None,
+        offline: bool,
+        quarantine: Quarantine,
+        *,
+        revision: str | None = None,
+    ) -> None:
         self.benchmark = benchmark
         self.given = source
         self.offline = offline
         self.quarantine = quarantine
+        self.revision = revision
         self._read: dict[Public | None, list[Example]] = {}
 
     @cached_property
@@ -41,6 +50,11 @@ class Reader:
         source = sources.recognise(self.given, self.benchmark)
         if not self.benchmark.hub and source.layout in (sources.Layout.RRC, sources.Layout.CHARTQA):
             raise DocvlmError(f"data.source={source}: a {source.layout.value}; use data=docvqa, chartqa or infovqa")
+        if self.revision is not None and source.layout is not sources.Layout.HUB:
+            raise DocvlmError(
+                f"data.revision={self.revision}: only data sets of the hub have revisions, and data.source={source} "
+                "lies here; leave it out, or give data.source=hub"
+            )
         return source
 
     @property
@@ -117,7 +131,7 @@ class Reader:
     def _published(self, split: Public | None) -> Iterable[Row] | None:
         if split is None:
             raise ValueError(f"a {self.source.layout.value} is read split by split")
-        rows = sources.rows(self.source, self.benchmark, split, self.offline)
+        rows = sources.rows(self.source, self.benchmark, split, self.offline, self.revision)
         if rows is None or self.benchmark.hub:
             return rows
         path = self.source.path

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docvlm.data.benchmark import Benchmark, HubSplit, Public
+from docvlm.data.benchmark import Benchmark, Public
 from docvlm.data.columns import Decoder, decoded, decoders
+from docvlm.data.download import fetched
 from docvlm.data.listing import walk
 from docvlm.data.pages import ArrowPage
 from docvlm.data.rows import BadRow, Row, require
@@ -40,43 +41,16 @@ ALIASES: dict[Public, tuple[str, ...]] = {
 }
 
 
-def hub_rows(repo: str, benchmark: Benchmark, split: Public, offline: bool) -> Iterator[Row] | None:
-    """Rows of a public data set. With `offline`, only what `datasets` has in its cache.
-
-    Raises `DocvlmError` naming the repository and the remedy if it cannot be had.
-    """
+def hub_rows(
+    repo: str, benchmark: Benchmark, split: Public, offline: bool, revision: str | None = None
+) -> Iterator[Row] | None:
+    """Rows of a public data set, at `revision` instead of the benchmark's own. Raises as `download.fetched` does."""
     if split not in benchmark.hub[repo]:
         return None
     place = benchmark.hub[repo][split]
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    import datasets
-    import huggingface_hub
-
-    if offline:
-        # The variable is read at import, which may have happened before.
-        datasets.config.HF_HUB_OFFLINE = True
-        huggingface_hub.constants.HF_HUB_OFFLINE = True
-    try:
-        table = datasets.load_dataset(**_arguments(place))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = "offline=true and it is not in the cache" if offline else " ".join(str(error).split())[:160]
-        folder = place.repo.split("/")[-1]
-        raise DocvlmError(
-            f"data.source=hub: cannot load {place.repo} ({split}): {reason}; fetch it where there is a network with "
-            f"`hf download {place.repo} --repo-type dataset --local-dir {folder}` and give data.source={folder}, "
-            "or use data.source=generated"
-        ) from error
-    return _rows(table, benchmark, split, f"{repo} {split}")
-
-
-def _arguments(place: HubSplit) -> dict[str, Any]:
-    """Arguments of `load_dataset`. Undeclared files go to the parquet builder: the card's splits would not fit."""
-    if place.files:
-        revision = f"@{place.revision}" if place.revision else ""
-        files = f"hf://datasets/{place.repo}{revision}/{place.files}"
-        return {"path": "parquet", "data_files": {place.split: files}, "split": place.split}
-    return {"path": place.repo, "name": place.config, "split": place.split, "revision": place.revision}
+    if revision is not None:
+        place = replace(place, revision=revision)
+    return _rows(fetched(place, split, offline), benchmark, split, f"{repo} {split}")
 
 
 def saved_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] | None:

@@ -90,13 +90,15 @@ def _layout(path: Path, benchmark: Benchmark) -> Layout:
     )
 
 
-def rows(source: Source, benchmark: Benchmark, split: Public, offline: bool) -> Iterator[Row] | None:
-    """The rows of one published split; None if the source has no such split."""
+def rows(
+    source: Source, benchmark: Benchmark, split: Public, offline: bool, revision: str | None = None
+) -> Iterator[Row] | None:
+    """The rows of one published split; None if the source has no such split. `revision` is one of the hub's."""
     from docvlm.data import originals, snapshots
 
     match source.layout:
         case Layout.HUB:
-            return snapshots.hub_rows(source.repo, benchmark, split, offline)
+            return snapshots.hub_rows(source.repo, benchmark, split, offline, revision)
         case Layout.SAVED:
             return snapshots.saved_rows(source.path, benchmark, split)
         case Layout.PARQUET:

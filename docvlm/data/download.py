@@ -1,0 +1,115 @@
+"""Data sets from the Hugging Face hub, through networks that break off.
+
+What has arrived stays in the cache of `huggingface_hub`, so trying again, here or with the same command, goes on from
+there. Importing `datasets` takes seconds, so it happens only here, only when needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from docvlm.data.benchmark import HubSplit
+from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    import datasets
+
+log = logging.getLogger(__name__)
+
+WAITS_S = (1.0, 4.0, 10.0)
+"""Seconds before each further attempt. `huggingface_hub` has tried single requests again before."""
+_PASSING = frozenset({408, 429})  # HTTP: too slow, too many at once; both are worth another attempt, as 5xx are
+
+
+def fetched(place: HubSplit, split: str, offline: bool) -> datasets.Dataset:
+    """A split from the hub, `split` being its public name. With `offline`, only what `datasets` has in its cache.
+
+    Raises `DocvlmError` naming the repository and the remedy if it cannot be had.
+    """
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    import datasets
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if offline:
+        # The variable is read at import, which may have happened before.
+        datasets.config.HF_HUB_OFFLINE = True
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    # httpx of huggingface_hub 1 and httpx2 of 2 name their errors alike, but they are other classes
+    transport: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+    for wait in (*WAITS_S, None):
+        try:
+            return datasets.load_dataset(**arguments(place))
+        except (OSError, ValueError, transport, datasets.exceptions.DatasetsError) as error:
+            broken = None if offline or huggingface_hub.constants.HF_HUB_OFFLINE else _broken(error)
+            if broken is None:
+                raise _unavailable(place, split, error, offline) from error
+            if wait is None:
+                raise _broken_off(place, split, broken) from error
+            log.warning("%s (%s): the download broke off (%s); again in %g s", place.repo, split, broken, wait)
+            time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def arguments(place: HubSplit) -> dict[str, Any]:
+    """Arguments of `load_dataset`. Undeclared files go to the parquet builder: the card's splits would not fit."""
+    if place.files:
+        revision = f"@{quote(place.revision, safe='')}" if place.revision else ""
+        files = f"hf://datasets/{place.repo}{revision}/{place.files}"
+        return {"path": "parquet", "data_files": {place.split: files}, "split": place.split}
+    return {"path": place.repo, "name": place.config, "split": place.split, "revision": place.revision}
+
+
+def _broken(error: BaseException) -> str | None:
+    """What the network or the server did, where another attempt may end better; None for any other error."""
+    found = None
+    for link in _chain(error):
+        kinds = {kind.__name__ for kind in type(link).__mro__}
+        text = " ".join(str(link).split())
+        if "HfHubHTTPError" in kinds:
+            status = getattr(getattr(link, "response", None), "status_code", 0)
+            if status not in _PASSING and status < 500:
+                return None
+            found = f"the hub answered {status}"
+        elif "TimeoutException" in kinds or isinstance(link, TimeoutError):
+            found = "the hub did not answer in time"
+        elif kinds & {"NetworkError", "RemoteProtocolError", "ConnectionError"} or "Consistency check" in text:
+            found = text[:120] or type(link).__name__
+    return found
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those it was raised from, the first cause last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _broken_off(place: HubSplit, split: str, broken: str) -> DocvlmError:
+    return DocvlmError(
+        f"data.source=hub: the download of {place.repo} ({split}) broke off {len(WAITS_S) + 1} times, last: {broken}; "
+        f"what arrived is kept: the same command continues it, or {_elsewhere(place)}"
+    )
+
+
+def _unavailable(place: HubSplit, split: str, error: Exception, offline: bool) -> DocvlmError:
+    reason = "offline=true and it is not in the cache" if offline else " ".join(str(error).split())[:160]
+    pinned = f" at revision {place.revision}" if place.revision else ""
+    return DocvlmError(
+        f"data.source=hub: cannot load {place.repo} ({split}){pinned}: {reason}; {_elsewhere(place)}, "
+        "or use data.source=generated"
+    )
+
+
+def _elsewhere(place: HubSplit) -> str:
+    folder = place.repo.split("/")[-1]
+    command = f"hf download {place.repo} --repo-type dataset --local-dir {folder}"
+    if place.revision:
+        command += f" --revision {place.revision}"
+    return f"fetch it where there is a network with `{command}` and give data.source={folder}"
