@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from docvlm.config import Job, TrainConfig, verb
+from docvlm.config import EvaluateConfig, Job, TrainConfig, verb
+from docvlm.config.compose import load
 from docvlm.errors import DocvlmError, TrainedElsewhere
 
 
@@ -215,6 +216,19 @@ def test_requests_of_the_hub_client_are_not_printed_and_its_warnings_are(command
     _, out, err = command()
     assert [line.split()[-1] for line in (out + err).splitlines() if "HEAD by" in line] == ["docvlm.data"]
     assert sum("slow: " in line for line in (out + err).splitlines()) == 5
+
+
+def test_a_config_can_be_composed_within_a_verb(command: Command) -> None:
+    """As the report does for the pages of an evaluation; the sweep's later cells still know their own Hydra."""
+    found: list[str] = []
+
+    def work(config: TrainConfig) -> None:
+        found.append(load("evaluate", EvaluateConfig, ["scale=tiny", f"seed={config.seed}"]).model.family)
+
+    command.work = work
+    code, _, err = command("-m", "model=florence2", "seed=1,2")
+    assert (code, err, found) == (0, "", ["qwen2vl"] * 2)
+    assert [config.seed for config, _ in command.seen] == [1, 2]
 
 
 def test_ctrl_c_ends_a_sweep_with_its_table(command: Command) -> None:

@@ -72,10 +72,16 @@ def typed(cfg: DictConfig, schema: type[C]) -> C:
 
 
 def load(name: str, schema: type[C], overrides: list[str] | None = None) -> C:
-    """The config a verb would get for these overrides, unchecked. For code and tests without a command line."""
+    """The config a verb would get for these overrides, unchecked. For code without a command line, within a verb too."""
     register_resolvers()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return typed(compose(name, as_typed(overrides or [], schema)), schema)
+    hydra = GlobalHydra.instance()
+    running = hydra.hydra  # the verb's own: Hydra knows one at a time
+    hydra.clear()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return typed(compose(name, as_typed(overrides or [], schema)), schema)
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -> str:
