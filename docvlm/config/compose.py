@@ -72,7 +72,7 @@ def typed(cfg: DictConfig, schema: type[C]) -> C:
 
 
 def load(name: str, schema: type[C], overrides: list[str] | None = None) -> C:
-    """The config a verb would get for these overrides, unchecked. For code without a command line, within a verb too."""
+    """The config a verb would get for these overrides, unchecked. For code without a command line, also in a verb."""
     register_resolvers()
     hydra = GlobalHydra.instance()
     running = hydra.hydra  # the verb's own: Hydra knows one at a time
