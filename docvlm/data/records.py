@@ -2,7 +2,7 @@
 
     qa.jsonl   {"image": "images/1.png", "question": "…", "answers": ["…"], "question_id": "…", "type": "…",
                 "doc_id": "…", "doc_type": "…", "split": "train"}          one object a line; the last five are optional
-    qa.csv     the same columns; `answers` is a list (as JSON, Python or numpy writes it) or one plain answer
+    qa.csv     the same columns; `answers`, `image` and types: a list (as JSON, Python or numpy writes it) or one text
     train.jsonl  val.jsonl  test.jsonl        files named after splits are the splits (`.csv` too)
     train.parquet  …  or a `datasets` folder   the same columns; images in the table, or names of files (snapshots.py)
 
