@@ -83,7 +83,7 @@ def test_a_strip_of_a_page_is_one_line(vlm: VLM, size: tuple[int, int]) -> None:
 
 
 def test_several_pages_are_one_line(vlm: VLM) -> None:
-    with pytest.raises(DocvlmError, match="question q1: 2 pages, but Florence-2 reads exactly one"):
+    with pytest.raises(DocvlmError, match="question q1: 2 pages, but this model reads 1"):
         vlm.codec.prompt_batch([example(1, pages=(Paper("a"), Paper("b")))])
 
 

@@ -29,6 +29,7 @@ from docvlm.errors import DocvlmError
 
 MOST_ENCODED = 96_000_000
 """Characters of an image in a row: some 70 MB of image."""
+_PATH = 300  # characters of a path in a message; an image in the text is longer
 _LONGEST = 4096  # characters; no path is longer
 _HEAD = 1024  # bytes
 _FRAGMENT = re.compile(r"(?P<path>.+\.(?:pdf|tiff?))#page=(?P<number>[0-9]{1,9})", re.IGNORECASE | re.DOTALL)
@@ -62,7 +63,8 @@ def named(name: str, folder: Path, place: str, numbers: Sequence[int] | None = N
     if (data := _plain_base64(bare)) is not None:
         return of_bytes(place, data, numbers)
     place = "" if folder == Path() else f" in {folder}"
-    raise DocvlmError(f"image {shown(name)} not found{place}{_advice(bare)}")
+    said = repr(name) if len(name) <= _PATH else shown(name)  # the end of a path tells more than its beginning
+    raise DocvlmError(f"image {said} not found{place}{_advice(bare)}")
 
 
 def _one_of(path: Path, number: int) -> tuple[StoredPage, ...]:

@@ -64,10 +64,11 @@ def present(row: Row, *columns: str) -> Any:
     return None
 
 
-def characters(name: str, value: Any) -> str:
+def characters(name: str, value: Any, *, whole: bool = True) -> str:
     """A single value of column `name` as text. Raises `BadRow` where it is none, or its characters are lost.
 
-    JSON's true and false are the words of the file. A float of a typed table is refused: 950.50 is 950.5 there.
+    JSON's true and false are the words of the file. A float of a typed table is refused: 950.50 is 950.5 there. Half a
+    surrogate pair is refused unless `whole` is false: docvlm's own files hold names of files that are not UTF-8.
     """
     if missing(value):
         raise BadRow(f"{name} {'is null' if value is None else 'is NaN'}")
@@ -78,7 +79,7 @@ def characters(name: str, value: Any) -> str:
     if not isinstance(value, str | int | Decimal):
         raise BadRow(f"{name} is a {type(value).__name__}, not text")
     found = str(value)
-    if (at := _half(found)) is not None:
+    if whole and (at := _half(found)) is not None:
         raise BadRow(
             f"{name} holds half a surrogate pair (\\u{ord(found[at]):04x} at character {at + 1}), no character",
             f"{name} holds half a surrogate pair",

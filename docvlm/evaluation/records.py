@@ -201,7 +201,7 @@ def _parse(path: Path) -> tuple[list[Prediction], int]:
         if line.torn:
             return records, line.torn
         try:
-            record = _record(line, unnamed)
+            record = _record(line, unnamed, whole=False)
         except BadRow as reason:
             raise DocvlmError(f"{line.where}: {reason}; mend or remove the line") from reason
         if record.key in places:
@@ -214,15 +214,15 @@ def _parse(path: Path) -> tuple[list[Prediction], int]:
     return records, 0
 
 
-def _record(line: Line, unnamed: Counter[str]) -> Prediction:
-    """A line as a prediction. Raises `BadRow`."""
+def _record(line: Line, unnamed: Counter[str], *, whole: bool = True) -> Prediction:
+    """A line as a prediction. Raises `BadRow`. `whole`: documents may not be named by half a surrogate pair."""
     if line.fault:
         raise BadRow(line.fault, line.fault.split(":")[0].split(" (")[0])
     row = line.values
     images = _images(row)
     question = _text(row, "question") or ""
-    document = _text(row, "document", "doc_id", "docId") or (document_of(images[0]) if images else "")
-    question_id = _text(row, "question_id", "questionId") or ""
+    document = _text(row, "document", "doc_id", "docId", whole=whole) or (document_of(images[0]) if images else "")
+    question_id = _text(row, "question_id", "questionId", whole=whole) or ""
     if question_id in ("", "-1"):  # ChartQA's published annotations have -1 everywhere
         question_id = _derived_id(document, question, unnamed)
     answers = _texts(row, "answers", "answer")
@@ -250,11 +250,11 @@ def _record(line: Line, unnamed: Counter[str]) -> Prediction:
     )
 
 
-def _text(row: Values, *names: str) -> str | None:
+def _text(row: Values, *names: str, whole: bool = True) -> str | None:
     """A value's characters, outer white space included; None where no column has one."""
     for name in names:
         if name in row and not missing(row[name]):
-            return characters(name, row[name])
+            return characters(name, row[name], whole=whole)
     return None
 
 

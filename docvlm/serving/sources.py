@@ -28,6 +28,7 @@ from docvlm.data.quarantine import Quarantine, Rejected
 from docvlm.data.rows import BadRow, Row, answers, identifier, present, strings, text
 from docvlm.errors import DocvlmError
 from docvlm.serving.pages import STDIN, as_pages
+from docvlm.writing import encodable
 
 if TYPE_CHECKING:
     from docvlm.data.example import Page
@@ -72,6 +73,8 @@ def read(
     """
     if any(not question.strip() for question in questions):
         raise DocvlmError("--question is empty: write the question, in quotes")
+    if halves := [question for question in questions if not encodable(question)]:
+        raise DocvlmError(f"question {halves[0]!r}: holds bytes that are no UTF-8; type it again")
     kinds = {name: _kind(name) for name in inputs}
     alone = [name for name, kind in kinds.items() if kind in ("folder", "lines")]
     if len(inputs) > 1 and (alone or STDIN in inputs):
