@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -23,14 +25,20 @@ log = logging.getLogger(__name__)
 
 WAITS_S = (1.0, 4.0, 10.0)
 """Seconds before each further attempt. `huggingface_hub` has tried single requests again before."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _PASSING = frozenset({408, 429})  # HTTP: too slow, too many at once; both are worth another attempt, as 5xx are
 
 
 def fetched(place: HubSplit, split: str, offline: bool) -> datasets.Dataset:
     """A split from the hub, `split` being its public name. With `offline`, only what `datasets` has in its cache.
 
-    Raises `DocvlmError` naming the repository and the remedy if it cannot be had.
+    Raises `DocvlmError` naming the repository and the remedy if it cannot be had, or is cached at another commit.
     """
+    if Path(place.repo).exists():  # `datasets` would read that instead
+        raise DocvlmError(
+            f"data.source=hub: a folder {place.repo} lies here; give data.source=./{place.repo} to read it, or run"
+            " elsewhere"
+        )
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     import datasets
@@ -45,7 +53,7 @@ def fetched(place: HubSplit, split: str, offline: bool) -> datasets.Dataset:
     transport: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     for wait in (*WAITS_S, None):
         try:
-            return datasets.load_dataset(**arguments(place))
+            return _of_revision(datasets.load_dataset(**arguments(place)), place)
         except (OSError, ValueError, transport, datasets.exceptions.DatasetsError) as error:
             broken = None if offline or huggingface_hub.constants.HF_HUB_OFFLINE else _broken(error)
             if broken is None:
@@ -64,6 +72,22 @@ def arguments(place: HubSplit) -> dict[str, Any]:
         files = f"hf://datasets/{place.repo}{revision}/{place.files}"
         return {"path": "parquet", "data_files": {place.split: files}, "split": place.split}
     return {"path": place.repo, "name": place.config, "split": place.split, "revision": place.revision}
+
+
+def _of_revision(table: datasets.Dataset, place: HubSplit) -> datasets.Dataset:
+    """The table, if it is of the commit that was asked for.
+
+    Where the hub cannot be reached, `datasets` takes the last commit it has cached, whatever was asked for. Raises
+    `DocvlmError` for another one; a branch or a tag says not which commit it is.
+    """
+    # the cache has a folder for each commit; what is read by files' names (`place.files`) is found by commit anyway
+    found = {name for file in table.cache_files if _COMMIT.fullmatch(name := Path(file["filename"]).parent.name)}
+    if place.revision is None or not _COMMIT.fullmatch(place.revision) or not found or place.revision in found:
+        return table
+    raise DocvlmError(
+        f"data.source=hub: {place.repo} cannot be had at {place.revision} now; the cache holds {', '.join(found)}; "
+        f"{_elsewhere(place)}"
+    )
 
 
 def _broken(error: BaseException) -> str | None:

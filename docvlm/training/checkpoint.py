@@ -12,6 +12,7 @@ included: training that only harms is reported as such.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from docvlm.errors import DocvlmError
 from docvlm.training.identity import Identity
@@ -29,6 +31,23 @@ from docvlm.writing import discard, written
 
 UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError)
 """What torch raises for files that are no checkpoints, and what comes of one that docvlm did not write."""
+
+
+class PlainFiles(TorchCheckpointIO):
+    """Checkpoints in files of this machine. Lightning's own way reads `::` in a path as fsspec's chain."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write the whole file at once, as Lightning does: torch itself would report a full disk in other words."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).write_bytes(content.getbuffer())
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """What `save_checkpoint` wrote, on the CPU unless told otherwise; tensors and plain values only."""
+        found: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return found
 
 
 class LastCheckpoint(Callback):

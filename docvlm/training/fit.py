@@ -14,7 +14,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from docvlm import build
 from docvlm.errors import DocvlmError
 from docvlm.training import checkpoint, features, ranks
-from docvlm.training.checkpoint import BestCheckpoint, LastCheckpoint
+from docvlm.training.checkpoint import BestCheckpoint, LastCheckpoint, PlainFiles
 from docvlm.training.epochs import EpochTable
 from docvlm.training.files import read_json, write_json
 from docvlm.training.interrupt import StopRequest
@@ -170,6 +170,7 @@ def _trainer(run: Run, callbacks: list[Callback]) -> Trainer:
         **options,
         logger=loggers,
         callbacks=callbacks,
+        plugins=None if isinstance(options["strategy"], FSDPStrategy) else [PlainFiles()],  # FSDP has its own way
         default_root_dir=run.folder.root,
         num_sanity_val_steps=0,
         enable_checkpointing=False,

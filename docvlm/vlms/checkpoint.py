@@ -86,6 +86,8 @@ def load_weights(
     how = {"local_files_only": offline, "revision": revision}
 
     def read() -> Any:
+        # asked for by itself first: `from_pretrained` takes one that cannot be fetched for one that is not there
+        cached_file(str(checkpoint), GENERATION, _raise_exceptions_for_missing_entries=False, **how)
         with no_progress_bar() if Path(checkpoint).is_dir() else nullcontext():
             return cls.from_pretrained(
                 str(checkpoint),
