@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import checkpoint
+from tiny import Paper, checkpoint
 
 from docvlm import writing
 from docvlm.audit import main as audit
@@ -23,6 +23,9 @@ from docvlm.data.rows import Row
 from docvlm.errors import DocvlmError, Unwritable
 from docvlm.evaluation import records
 from docvlm.predict import main as predict
+from docvlm.serving import writers
+from docvlm.serving.answers import Answer
+from docvlm.serving.sources import Task
 from docvlm.training import files
 from docvlm.vlms import load_family
 from docvlm.vlms.codec import Budget
@@ -153,3 +156,14 @@ def test_other_errors_are_left_alone(tmp_path: Path) -> None:
     for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         said = writing.explained(OSError(number, os.strerror(number), "a.pdf"), tmp_path)
         assert said is not None and said.startswith(f"a.pdf: cannot be written ({os.strerror(number)}); free space")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_lines_are_json_whatever_a_stream_can_say(encoding: str) -> None:
+    said = "총액 \U0001f600 é \udcff"
+    task = Task((Paper("a.png"),), said)
+    answer = Answer(said, said, ("a.png",), 1.0, 1, False, 0.1)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+    writers.write([(task, answer)], [task], "jsonl", stream)
+    (line,) = stream.buffer.getvalue().decode(encoding).splitlines()  # type: ignore[attr-defined]  # a BytesIO
+    assert json.loads(line)["prediction"] == json.loads(line)["question"] == said

@@ -7,6 +7,8 @@ questions came with them), so what was answered here can be scored there.
 from __future__ import annotations
 
 import csv
+import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -50,7 +52,7 @@ def write(answered: Iterable[Answered], tasks: Sequence[Task], form: str, stream
         _text(answered, tasks, stream)
     elif form == "jsonl":
         for task, answer in answered:
-            print(dumps(row(task, answer)), file=stream, flush=True)
+            print(_encodable(dumps(row(task, answer)), stream), file=stream, flush=True)
     else:
         _csv(answered, tasks, stream)
 
@@ -82,6 +84,15 @@ def _given(answer: Answer) -> dict[str, Any]:
 
 
 GIVEN = ("prediction", "confidence", "tokens", "truncated", "latency_s")
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """JSON with its own escapes for what the stream's encoding lacks: a stream's `\\U0001f600` is none of JSON's."""
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return re.sub(r"[^\x00-\x7f]", lambda letter: json.dumps(letter[0])[1:-1], text)
+    return text
 
 
 def _text(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) -> None:
