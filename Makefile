@@ -63,7 +63,7 @@ format: $(STAMP) ## let ruff mend and format what it can
 
 base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
 	for family in qwen2vl florence2; do \
-		$(BIN)/python -m docvlm.vlms.embedded.recipe $$family --out outputs/base/$$family || exit 1; \
+		$(BIN)/python -m docvlm.vlms.embedded.training.recipe $$family --out outputs/base/$$family || exit 1; \
 		cp outputs/base/$$family/checkpoint/* docvlm/vlms/embedded/$$family/; \
 	done
 

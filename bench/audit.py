@@ -24,12 +24,12 @@ from PIL import Image, ImageEnhance
 from docvlm import build
 from docvlm.config import TrainConfig
 from docvlm.config.compose import load
-from docvlm.data import near
-from docvlm.data.audit import BITS_APART, LIKE, SAME, audit
 from docvlm.data.example import Page
 from docvlm.data.generated import documents
+from docvlm.data.leakage import registration
+from docvlm.data.leakage.audit import BITS_APART, LIKE, SAME, audit
+from docvlm.data.leakage.hashes import BITS, Print, distances, margins, print_of
 from docvlm.data.pages import FilePage
-from docvlm.data.prints import BITS, Print, distances, margins, print_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 CROP = 0.03
@@ -104,7 +104,7 @@ def pages_of(folder: Path | None, count: int, preset: str, seed: int) -> list[Pa
 
 
 def looked_at(one: Image.Image, other: Image.Image, prints: tuple[Print, Print]) -> float:
-    return near.agreement(near.sketch(one), near.sketch(other), margins(*prints))
+    return registration.agreement(registration.sketch(one), registration.sketch(other), margins(*prints))
 
 
 def close(one: Print, other: Print) -> bool:
@@ -133,7 +133,7 @@ def recall(images: list[tuple[Image.Image, Print]]) -> None:
 
 def alarms(pages: list[Page], known: list[Print]) -> dict[str, float]:
     """Counts over all pairs of pages, the time of the second look, and the highest agreement of two different pages."""
-    sketches = [near.sketch(page.open()) for page in pages]
+    sketches = [registration.sketch(page.open()) for page in pages]
     counts: dict[str, float] = {"pairs": len(pages) * (len(pages) - 1) / 2, "identical": 0, "close": 0, "like": 0}
     agreed: list[float] = []
     begun = time.process_time()
@@ -146,7 +146,7 @@ def alarms(pages: list[Page], known: list[Print]) -> dict[str, float]:
                 counts["identical"] += 1
                 continue
             counts["close"] += 1
-            agreed.append(near.agreement(sketches[one], sketches[other], margins(known[one], known[other])))
+            agreed.append(registration.agreement(sketches[one], sketches[other], margins(known[one], known[other])))
             if agreed[-1] >= SAME:
                 print(f"alarm: {pages[one].name} = {pages[other].name}, agreement {agreed[-1]:.3f}", flush=True)
     counts["seconds"] = time.process_time() - begun

@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from docvlm.training.machine import peak_memory_mb, reset_peak_memory
+from docvlm.machine import peak_memory_mb, reset_peak_memory
 
 DISTURBED = 0.05  # of the processors' time
 

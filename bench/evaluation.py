@@ -20,7 +20,7 @@ from docvlm.data.example import Example
 from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Stored
-from docvlm.vlms.features import FeatureStore
+from docvlm.vlms.feature_store import FeatureStore
 
 QUESTIONS, NEW_TOKENS, WIDER = 4, 12, 4.0
 ONE, PADDED = "one by one (`generate`)", "padded batch (packing=off)"

@@ -15,9 +15,9 @@ import torch
 from bench import clock, models
 from bench.peers import LEARNING_RATE
 from bench.suite import Cell, Column, Row, Section, Suite, each
-from docvlm.data.docvqa import DocVQA
+from docvlm.data.benchmarks.docvqa import DocVQA
 from docvlm.vlms.codec import Budget, Stored
-from docvlm.vlms.features import FeatureStore
+from docvlm.vlms.feature_store import FeatureStore
 
 PER_PAGE = 4  # about as many questions as a drawn page has
 TIMES = 10

@@ -17,7 +17,7 @@ from bench.peers import LEARNING_RATE
 from docvlm.data.example import Example
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Stored
-from docvlm.vlms.features import FeatureStore
+from docvlm.vlms.feature_store import FeatureStore
 
 LIMIT = 2**33  # bytes of a store; nothing is dropped here
 

@@ -20,8 +20,8 @@ from PIL import Image
 from transformers import AutoProcessor, PreTrainedModel, Qwen2VLForConditionalGeneration, TrainerCallback
 
 from bench.peers import LEARNING_RATE, OPTIMIZER, chats
+from docvlm.data.benchmarks.folder import INSTRUCTION
 from docvlm.data.example import Example
-from docvlm.data.folder import INSTRUCTION
 from docvlm.data.pages import FilePage
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj"]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from bench.suite import Row, Section, Suite, number
-from docvlm.training.machine import git_commit, hardware, versions
+from docvlm.machine import git_commit, hardware, versions
 
 BEGIN = "<!-- `python -m bench --write` writes from here -->"
 END = "<!-- to here -->"

@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = _flags(argv)
     if find_spec("gradio") is None:
         raise DocvlmError(f"docvlm-app needs Gradio, which is not installed: {INSTALL}")
-    from docvlm.serving.app import contenders, server, sheets  # not for --help
+    from docvlm.serving.app import models as contenders
+    from docvlm.serving.app import samples as sheets  # not for --help
+    from docvlm.serving.app import server
 
     with server.listen(flags.host, flags.port) as listener, server.uploads():
         models = contenders.load(
@@ -46,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             offline=flags.offline,
             alone=flags.alone,
         )
-        from docvlm.serving.app import desk, page
+        from docvlm.serving.app import handlers, page
 
         samples = sheets.samples("tiny" if any(one.miniature for one in models) else "full")
-        built = page.build(desk.Desk(models, samples, flags.max_mb, flags.max_new_tokens))
+        built = page.build(handlers.Desk(models, samples, flags.max_mb, flags.max_new_tokens))
         running = server.server(built, int(flags.max_mb * sheets.MEGABYTE))
         where = server.address(listener)
         print(f"{', '.join(one.title for one in models)}: {where} (Ctrl-C ends it)", flush=True)

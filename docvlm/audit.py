@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def main(cfg: AuditConfig, job: Job) -> None:
     """Read the splits, compare them, show, write."""
     from docvlm import build
-    from docvlm.data import audit_page
-    from docvlm.data.audit import audit
-    from docvlm.data.print_store import PrintStore
+    from docvlm.data.leakage import page
+    from docvlm.data.leakage.audit import audit
+    from docvlm.data.leakage.hash_cache import PrintStore
     from docvlm.evaluation.printing import console
 
     data = build.datamodule(cfg.data)
@@ -35,10 +35,10 @@ def main(cfg: AuditConfig, job: Job) -> None:
     print(*data.account(), sep="\n", flush=True)
     store = PrintStore(Path(cfg.features_folder).expanduser() / "prints")
     found = audit(data.train, {"val": data.val, "test": data.test}, store)
-    console().print(audit_page.table(found))
+    console().print(page.table(found))
     for bad in found.unreadable:
         print(f"unreadable ({bad.split}, {bad.questions} questions): {bad.reason}")
-    files = audit_page.write(job.folder, data.label, found, data.quarantine.rejected)
+    files = page.write(job.folder, data.label, found, data.quarantine.rejected)
     print(*("written: " + str(file) for file in files), sep="\n")
     if found.overlaps:
         raise SystemExit(1)

@@ -15,39 +15,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from docvlm.config import BenchmarkConfig, Job, verb
-from docvlm.training.files import remove_unused
+from docvlm.files import remove_unused
 
 if TYPE_CHECKING:
     from docvlm.data.benchmark import Role
-    from docvlm.evaluation.prices import Prices
     from docvlm.evaluation.subjects import Subject
+    from docvlm.timing.prices import Prices
 
 
 @verb("benchmark", BenchmarkConfig, on_failure=lambda job, reason: remove_unused(job.folder, "benchmark"))
 def main(cfg: BenchmarkConfig, job: Job) -> None:
     """Choose what is measured; then for each: load, time and score at every budget, price, show, write."""
-    from docvlm.evaluation import contenders, prices
+    from docvlm.timing import chosen, prices
 
     listed = prices.read(prices.DEFAULT if cfg.prices is None else Path(cfg.prices).expanduser())
-    for subject, name in contenders.chosen(cfg, job):
+    for subject, name in chosen.chosen(cfg, job):
         _benchmark(cfg, subject, name, listed)
     remove_unused(job.folder, "benchmark")
 
 
 def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, listed: Prices) -> None:
-    from docvlm.evaluation import contenders, frontier, predict
+    from docvlm.answering import answer
     from docvlm.evaluation.printing import console
     from docvlm.evaluation.questions import prepare
-    from docvlm.reporting import benchmark, benchmark_tables
+    from docvlm.reporting.tables import benchmark as benchmark_tables
+    from docvlm.timing import chosen, frontier, record
 
-    data = contenders.data(cfg, name)
+    data = chosen.data(cfg, name)
     prepare(subject, [data], cast("Role", cfg.split), lambda line: print(line, flush=True))
-    vlm = subject.load().to(predict.device())
-    base, who = contenders.base(cfg, subject, vlm), benchmark.identity(subject, vlm, data.label)
-    others = benchmark.elsewhere(base, who, cfg.measured)
+    vlm = subject.load().to(answer.device())
+    base, who = chosen.base(cfg, subject, vlm), record.identity(subject, vlm, data.label)
+    others = record.elsewhere(base, who, cfg.measured)
     measured = frontier.measure(cfg, subject, vlm, data, lambda line: print(line, flush=True))
-    found = benchmark.record(cfg, subject, vlm, who, data.source, measured)
-    files, costs = benchmark.write(base, found, others, listed)
+    found = record.record(cfg, subject, vlm, who, data.source, measured)
+    files, costs = record.write(base, found, others, listed)
     for shown in benchmark_tables.tables(found, costs):
         console().print(shown)
     print(*(f"written: {file}" for file in files), sep="\n")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docvlm.config import DataConf, OptimConf, TrainerConf
+from docvlm.config import DataConf, OptimConf, TrainerConf, renamed
 from docvlm.config.checks import targets
 from docvlm.errors import DocvlmError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
     from lightning.pytorch.strategies import Strategy
 
-    from docvlm.data.datamodule import DocumentDataModule
+    from docvlm.data.loading.datamodule import DocumentDataModule
 
 
 def instantiate(values: dict[str, Any], key: str = "") -> Any:
@@ -28,6 +28,7 @@ def instantiate(values: dict[str, Any], key: str = "") -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate as hydra_instantiate
 
+    values = renamed.current(values)
     targets(values, key)
     try:
         return hydra_instantiate(values, _convert_="all")

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docvlm.config import EvaluateConfig, Job, verb
-from docvlm.training.files import remove_unused
+from docvlm.files import remove_unused
 
 if TYPE_CHECKING:
-    from docvlm.evaluation.analysis import Analysis
-    from docvlm.evaluation.table import Row
+    from docvlm.evaluation.tables import Row
+    from docvlm.scoring.analysis import Analysis
 
 
 @verb("evaluate", EvaluateConfig, on_failure=lambda job, reason: remove_unused(job.folder, "evaluate"))
@@ -34,27 +34,28 @@ def main(cfg: EvaluateConfig, job: Job) -> None:
         _score_only(cfg, Path(cfg.output).expanduser() if cfg.output else job.folder)
         remove_unused(job.folder, "evaluate")
         return
-    from docvlm.evaluation import analysis, pairs, table
+    from docvlm.evaluation import comparison, tables
+    from docvlm.scoring import analysis
 
-    rows = [row for pair in pairs.chosen(cfg, job) for row in pairs.rows(cfg, pair)]
+    rows = [row for pair in comparison.chosen(cfg, job) for row in comparison.rows(cfg, pair)]
     apart = [row.analysis() for row in rows]
     _show(rows, apart)
     folder = _folder(cfg, job, rows)
-    files = table.write(folder, rows) + analysis.write(folder, apart) + _beyond(cfg, rows, folder)
+    files = tables.write(folder, rows) + analysis.write(folder, apart) + _beyond(cfg, rows, folder)
     print(*(f"written: {file}" for file in files), sep="\n")
     remove_unused(job.folder, "evaluate")
 
 
 def _score_only(cfg: EvaluateConfig, folder: Path) -> None:
-    from docvlm.evaluation import scoring
+    from docvlm.evaluation import answer_files
     from docvlm.evaluation.printing import console
 
     path = Path(str(cfg.predictions)).expanduser()
     against = None if cfg.against is None else Path(cfg.against).expanduser()
-    found = scoring.score_file(path, cfg.metric, against)
-    for shown in scoring.tables(found, path):
+    found = answer_files.score_file(path, cfg.metric, against)
+    for shown in answer_files.tables(found, path):
         console().print(shown)
-    print(*("written: " + str(file) for file in scoring.write(folder, found, path, against)), sep="\n")
+    print(*("written: " + str(file) for file in answer_files.write(folder, found, path, against)), sep="\n")
 
 
 def _folder(cfg: EvaluateConfig, job: Job, rows: list[Row]) -> Path:
@@ -66,18 +67,18 @@ def _folder(cfg: EvaluateConfig, job: Job, rows: list[Row]) -> Path:
 
 
 def _show(rows: list[Row], apart: list[Analysis]) -> None:
-    from docvlm.evaluation import printing, table
+    from docvlm.evaluation import printing, tables
 
     console = printing.console()
     for row, one in zip(rows, apart, strict=True):
         for shown in (
-            *table.by_type(row),
+            *tables.by_type(row),
             *printing.of_gains(one),
             *printing.of_failures(one),
             *printing.of_flips(one),
         ):
             console.print(shown)
-    for shown in table.summary(rows):
+    for shown in tables.summary(rows):
         console.print(shown)
 
 

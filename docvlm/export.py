@@ -13,7 +13,7 @@ with an interval for the difference, size, latency and memory. One that is not t
 from __future__ import annotations
 
 from docvlm.config import ExportConfig, Job, verb
-from docvlm.training.files import remove_unused
+from docvlm.files import remove_unused
 
 
 @verb("export", ExportConfig, on_failure=lambda job, reason: remove_unused(job.folder, "export"))

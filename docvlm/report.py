@@ -18,19 +18,20 @@ from docvlm.config import Job, ReportConfig, verb
 @verb("report", ReportConfig)
 def main(cfg: ReportConfig, job: Job) -> None:
     """Gather, examine, answer, draw, write."""
-    from docvlm.reporting import card, page, sections
-    from docvlm.reporting.answers import answer
-    from docvlm.reporting.exams import GENERATED, examine
-    from docvlm.reporting.gather import gather
-    from docvlm.reporting.highlights import highlights
+    from docvlm.reporting.card import card
+    from docvlm.reporting.inputs.gather import gather
+    from docvlm.reporting.inputs.scored import GENERATED, examine
+    from docvlm.reporting.page import render, sections
+    from docvlm.reporting.page.findings import answer
+    from docvlm.reporting.page.highlights import highlights
 
     folder = Path(cfg.output).expanduser()
     inputs = gather(cfg)
     exams = [examine(answers) for answers in inputs.answers]
     parts = sections.build(inputs, exams, cfg, folder / "figures")
     drawn = bool(exams) and all(exam.kind == GENERATED for exam in exams)
-    report = page.Report(answer(exams, cfg.target), highlights(exams, inputs.benchmarks), parts, drawn)
-    html, text = page.write(folder, report)
+    report = render.Report(answer(exams, cfg.target), highlights(exams, inputs.benchmarks), parts, drawn)
+    html, text = render.write(folder, report)
     cards = [card.write(folder / "cards" / f"{run.family}-{run.scale}", run, exams) for run in inputs.chosen]
     for one in report.answers:
         print(f"{one.question}\n  {one.sentence}")

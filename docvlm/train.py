@@ -13,14 +13,14 @@ under outputs/ and multirun/ the others lie. rerun=true trains anew what is ther
 from __future__ import annotations
 
 from docvlm.config import Job, TrainConfig, verb
-from docvlm.reporting.sweep import summarise_sweep
-from docvlm.training.result import record_failure
+from docvlm.reporting.sweeps.sweep import summarise_sweep
+from docvlm.runs.result import record_failure
 
 
 @verb("train", TrainConfig, after_sweep=summarise_sweep, on_failure=record_failure)
 def main(cfg: TrainConfig, job: Job) -> float:
     """Train one model. Returns its selection score, on val."""
-    from docvlm.training.exam import report, test
+    from docvlm.training.final_test import report, test
     from docvlm.training.fit import fit
     from docvlm.training.run import load, opened, read
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
     from selenium.webdriver.remote.webelement import WebElement
 
-    from docvlm.serving.app.sheets import Sample
+    from docvlm.serving.app.samples import Sample
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 T = TypeVar("T")
@@ -27,12 +27,14 @@ T = TypeVar("T")
 @contextmanager
 def served(run: Path, most_mb: float = 1) -> Iterator[tuple[str, Any]]:
     """The page in front of a run on a free port: its address and its desk."""
-    from docvlm.serving.app import contenders, desk, page, server, sheets
+    from docvlm.serving.app import handlers as desk
+    from docvlm.serving.app import models as contenders
+    from docvlm.serving.app import page, samples, server
 
     models = contenders.load(run)
-    behind = desk.Desk(models, sheets.samples("tiny"), most_mb)
+    behind = desk.Desk(models, samples.samples("tiny"), most_mb)
     with server.listen("127.0.0.1", 0) as listener, server.uploads():
-        running = server.server(page.build(behind), int(most_mb * sheets.MEGABYTE))
+        running = server.server(page.build(behind), int(most_mb * samples.MEGABYTE))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -13,11 +13,11 @@ from PIL import Image, ImageEnhance
 
 from docvlm.config import Job, TrainConfig
 from docvlm.config.compose import load
-from docvlm.data import folder
-from docvlm.data.audit import Audit, audit
-from docvlm.data.datamodule import DocumentDataModule
+from docvlm.data.benchmarks import folder
 from docvlm.data.generated import DrawnPage
-from docvlm.data.print_store import PrintStore
+from docvlm.data.leakage.audit import Audit, audit
+from docvlm.data.leakage.hash_cache import PrintStore
+from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.training.run import read
 
 

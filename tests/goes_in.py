@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from docvlm.data.benchmarks.folder import Folder
 from docvlm.data.example import Example
-from docvlm.data.folder import Folder
 from docvlm.errors import DocvlmError
 
 T = TypeVar("T")

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from tiny import checkpoint, example, load, widen
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms import adapter, embedded, load_family
+from docvlm.vlms import embedded, load_family
+from docvlm.vlms import saved as adapter
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.trainable import Lora, apply

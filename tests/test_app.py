@@ -24,21 +24,21 @@ from tiny import checkpoint
 from docvlm import app
 from docvlm.errors import DocvlmError
 from docvlm.serving.answers import Answer
-from docvlm.serving.app import contenders, markup, server, sheets
-from docvlm.serving.app.desk import MOST_QUESTIONS, Desk, questions
+from docvlm.serving.app import markup, models, samples, server
+from docvlm.serving.app.handlers import MOST_QUESTIONS, Desk, questions
 
 EVIL = "<script>alert(1)</script> & </article>"
 needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="no gradio here")
 
 
 @pytest.fixture(scope="module")
-def pair() -> tuple[contenders.Contender, ...]:
-    return contenders.load(files.reading_run())
+def pair() -> tuple[models.Contender, ...]:
+    return models.load(files.reading_run())
 
 
 @pytest.fixture(scope="module")
-def desk(pair: tuple[contenders.Contender, ...]) -> Desk:
-    return Desk(pair, sheets.samples("tiny"), 1)
+def desk(pair: tuple[models.Contender, ...]) -> Desk:
+    return Desk(pair, samples.samples("tiny"), 1)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *flags: object, code: int = 1) -> str:
@@ -55,7 +55,7 @@ def test_a_run_and_its_base_answer_as_they_answer_alone(desk: Desk) -> None:
     run, base = files.load_once(files.reading_run()), files.load_once("embedded", family="qwen2vl")
     invoice = desk.samples[0]
     asked = list(invoice.answers)
-    replies = contenders.ask(desk.models, [invoice.drawn], asked, None)
+    replies = models.ask(desk.models, [invoice.drawn], asked, None)
     assert [one.title for one in desk.models] == ["fine-tuned", "base"]
     assert [reply.answers[0].text for reply in replies] == [run.ask(invoice.drawn, one).text for one in asked]
     assert [reply.answers[1].text for reply in replies] == [base.ask(invoice.drawn, one).text for one in asked]
@@ -84,25 +84,25 @@ def test_every_sample_opens_and_brings_questions(desk: Desk) -> None:
     for one in desk.samples:
         assert 2 <= len(one.answers) <= 6
         assert desk.show(one, 1).size == (280, 168)
-    full = sheets.samples("full")
+    full = samples.samples("full")
     assert [one.title for one in full] == [one.title for one in desk.samples]
     assert 1200 < max(desk.show(full[0], 1).size) <= 1600
 
 
 def test_what_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = files.reading_run()
-    (alone,) = contenders.load(run, alone=True)
+    (alone,) = models.load(run, alone=True)
     assert (alone.title, alone.kind, alone.miniature) == ("fine-tuned", "Qwen2-VL with LoRA of rank 4", True)
     learned = alone.reader.vlm.trainable
     alone.reader.vlm.trainable = replace(learned, lora=replace(learned.lora, use_dora=True))
     assert alone.kind == "Qwen2-VL with DoRA of rank 4"
-    (zero_shot,) = contenders.load(None, "embedded", family="florence2")
+    (zero_shot,) = models.load(None, "embedded", family="florence2")
     assert (zero_shot.title, zero_shot.kind, zero_shot.name) == ("checkpoint", "Florence-2", "embedded")
     assert "A miniature trained on small drawn pages" in markup.header([zero_shot])
     with pytest.raises(DocvlmError, match="fingerprint"):
-        contenders.load(run, base=str(checkpoint("qwen2vl")))
+        models.load(run, base=str(checkpoint("qwen2vl")))
     with pytest.raises(DocvlmError, match=r"device=quantum: not to be had .*; give cpu, cuda"):
-        contenders.load(run, device="quantum")
+        models.load(run, device="quantum")
     assert capsys.readouterr().err == ""
 
 
@@ -111,11 +111,11 @@ def test_a_run_whose_base_is_gone_answers_alone_and_says_so(capsys: pytest.Captu
     run = files.full_run()
     record = run / "checkpoints" / "best" / "docvlm.json"
     record.write_text(record.read_text().replace(str(checkpoint("qwen2vl")), "/gone/base"))
-    (ours,) = contenders.load(run)
+    (ours,) = models.load(run)
     assert (ours.kind, ours.miniature) == ("Qwen2-VL learned in full", False)
     assert "without the base beside it:" in (said := capsys.readouterr().err)
     assert "its base /gone/base is not there any more" in said
-    both = contenders.load(run, base=str(checkpoint("qwen2vl")))
+    both = models.load(run, base=str(checkpoint("qwen2vl")))
     assert [one.title for one in both] == ["fine-tuned", "base"]
 
 
@@ -173,7 +173,7 @@ def test_questions_that_are_refused(desk: Desk) -> None:
 
 def test_what_others_wrote_is_text_on_the_page(desk: Desk) -> None:
     answer = Answer(EVIL, EVIL, ("x",), 0.5, 3, True, 0.25)
-    shown = markup.answers(["checkpoint"], [contenders.Reply(EVIL, (answer,))], {EVIL: EVIL}) + markup.notice(EVIL)
+    shown = markup.answers(["checkpoint"], [models.Reply(EVIL, (answer,))], {EVIL: EVIL}) + markup.notice(EVIL)
     assert "<script>" not in shown
     assert shown.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 4
     assert "cut after 3 tokens" in shown

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from docvlm.data import glance, near, prints
-from docvlm.data.audit import Audit, audit
 from docvlm.data.example import Example
 from docvlm.data.generated import DrawnPage, documents
+from docvlm.data.leakage import hashes, prefilter, registration
+from docvlm.data.leakage.audit import Audit, audit
+from docvlm.data.leakage.hash_cache import PrintStore
 from docvlm.data.pages import FilePage
-from docvlm.data.print_store import PrintStore
 from docvlm.errors import DocvlmError
 from tests.audit_pages import COPIES, Folder, annotated, cropped, drawn, jpeg
 
@@ -135,15 +135,15 @@ def test_prints_of_another_decoder_are_not_read(pages: Folder, tmp_path: Path, m
 def test_a_page_without_a_hash_of_its_bytes_is_known_by_its_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     drawn(50).save(path)
-    before = prints.key(FilePage(str(path)))
-    assert before == prints.key(FilePage(str(path))) and before is not None
+    before = hashes.key(FilePage(str(path)))
+    assert before == hashes.key(FilePage(str(path))) and before is not None
     os.utime(path, (1, 1))
-    assert prints.key(FilePage(str(path))) != before
+    assert hashes.key(FilePage(str(path))) != before
 
 
 def test_two_processes_share_a_store_and_a_damaged_one_is_begun_anew(pages: Folder, tmp_path: Path) -> None:
     one, other = PrintStore(tmp_path / "store"), PrintStore(tmp_path / "store")
-    found = {name: prints.print_of(drawn(index)) for name, index in (("a", 50), ("b", 51))}
+    found = {name: hashes.print_of(drawn(index)) for name, index in (("a", 50), ("b", 51))}
     one.add_prints({"a": found["a"]})
     other.add_prints({"b": found["b"]})
     one.save()
@@ -179,18 +179,18 @@ def test_a_glance_tells_most_pages_of_one_layout_apart() -> None:
     """What keeps the first audit of a run short; a page as its hash would cut it still passes."""
     drawings = [drawn(index).convert("L") for index in range(0, 60, 5)]
     pairs = [(one, other) for number, one in enumerate(drawings) for other in drawings[:number]]
-    assert sum(glance.alike(*pair) for pair in pairs) < len(pairs) / 5
+    assert sum(prefilter.alike(*pair) for pair in pairs) < len(pairs) / 5
     for page in drawings:
-        margins = prints.margins(prints.print_of(page), prints.print_of(cropped(page)))
-        assert margins == (prints.WINDOWS[1], glance.WHOLE)
-        assert glance.alike(glance.cut(page, margins[0]), cropped(page))
+        margins = hashes.margins(hashes.print_of(page), hashes.print_of(cropped(page)))
+        assert margins == (hashes.WINDOWS[1], prefilter.WHOLE)
+        assert prefilter.alike(prefilter.cut(page, margins[0]), cropped(page))
 
 
 def test_a_small_print_on_a_large_sheet_passes_the_glance() -> None:
     """The noise of its paper is found nowhere on the copy, and must not count."""
     sheet = Image.effect_noise((800, 1200), 4).point(lambda grey: grey + 110)
     sheet.paste(drawn(0).convert("L"), (250, 300))
-    assert glance.alike(sheet, jpeg(sheet).convert("L"))
+    assert prefilter.alike(sheet, jpeg(sheet).convert("L"))
     blank = Image.new("L", (800, 1200), "white")
-    assert glance.alike(blank, blank), "nothing tells them apart; the second look says that nothing makes them one"
-    assert near.agreement(blank, blank) == 0
+    assert prefilter.alike(blank, blank), "nothing tells them apart; the second look says that nothing makes them one"
+    assert registration.agreement(blank, blank) == 0

@@ -14,8 +14,8 @@ import pytest
 from docvlm.audit import main
 from docvlm.config import Job, TrainConfig
 from docvlm.config.compose import load
-from docvlm.data import audit_page
-from docvlm.data.audit import KINDS
+from docvlm.data.leakage import page as audit_page
+from docvlm.data.leakage.audit import KINDS
 from docvlm.data.pages import FilePage
 from docvlm.errors import DocvlmError
 from docvlm.training.run import read

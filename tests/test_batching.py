@@ -15,17 +15,17 @@ import torch
 from runs import result, rows, train
 from tiny import Paper, example, load
 
-from docvlm.data.batching import Lengths, by_tokens, cut_to, documents
 from docvlm.data.example import Example
 from docvlm.data.generated import documents as drawn
+from docvlm.data.loading.batching import Lengths, by_tokens, cut_to, documents
+from docvlm.data.loading.samplers import TrainBatches
 from docvlm.data.pages import FilePage
-from docvlm.data.samplers import TrainBatches
 from docvlm.errors import DocvlmError
-from docvlm.training.files import read_json
+from docvlm.files import read_json
 from docvlm.training.module import AnswerModule
 from docvlm.training.preflight import histogram
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.qwen2vl import Qwen2VL
+from docvlm.vlms.qwen2vl.model import Qwen2VL
 
 RANDOM = np.random.default_rng(0)
 GROUPS = np.repeat(np.arange(300), RANDOM.integers(1, 6, 300))

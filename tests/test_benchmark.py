@@ -13,11 +13,11 @@ from runs import after, copied
 from tiny import checkpoint
 
 from docvlm.benchmark import main
-from docvlm.evaluation import frontier as frontier_of_a_model
-from docvlm.evaluation import latency
-from docvlm.reporting import benchmark
 from docvlm.reporting.figures import measured as figures
-from docvlm.reporting.measured import Measured
+from docvlm.reporting.inputs.measured import Measured
+from docvlm.timing import frontier as frontier_of_a_model
+from docvlm.timing import latency
+from docvlm.timing import record as benchmark
 
 SMALL = ("scale=tiny", "limit=8", "pages=2", "warmup=1", "max_batch=2", "data.docvqa.max_new_tokens=3")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docvlm.training import code
+from docvlm.runs import code_version
 
 SOURCE = '''"""A module."""
 
@@ -33,7 +33,7 @@ class Empty:
 )
 def test_words_and_layout_do_not_count(before: str, after: str) -> None:
     assert before in SOURCE
-    assert code.digest(SOURCE.replace(before, after)) == code.digest(SOURCE)
+    assert code_version.digest(SOURCE.replace(before, after)) == code_version.digest(SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -42,15 +42,17 @@ def test_words_and_layout_do_not_count(before: str, after: str) -> None:
 )
 def test_what_it_does_counts(before: str, after: str) -> None:
     assert before in SOURCE
-    assert code.digest(SOURCE.replace(before, after)) != code.digest(SOURCE)
+    assert code_version.digest(SOURCE.replace(before, after)) != code_version.digest(SOURCE)
 
 
 def test_a_string_that_is_no_docstring_counts() -> None:
-    assert code.digest("def f():\n    x = 1\n    return 'a'") != code.digest("def f():\n    x = 1\n    return 'b'")
+    assert code_version.digest("def f():\n    x = 1\n    return 'a'") != code_version.digest(
+        "def f():\n    x = 1\n    return 'b'"
+    )
 
 
 def test_modules_between_a_document_and_a_score_are_in_it() -> None:
-    found = code.versions()
+    found = code_version.versions()
     for name in (
         "build.py", "data/docvqa.py", "data/generated/tiny/docvqa.py", "vlms/qwen2vl.py", "vlms/branches.py",
         "training/module.py", "training/optim.py", "training/run.py", "metrics/anls.py", "evaluation/score.py",
@@ -61,23 +63,23 @@ def test_modules_between_a_document_and_a_score_are_in_it() -> None:
 
 
 def test_every_name_that_is_left_out_exists(root: Path) -> None:
-    for name in {*code.DECIDES, *code.WATCHES}:
+    for name in {*code_version.DECIDES, *code_version.WATCHES}:
         assert (root / "docvlm" / name).exists(), name
 
 
 def test_a_new_module_counts_and_the_line_names_what_changed(tmp_path: Path) -> None:
-    for name in code.DECIDES:
+    for name in code_version.DECIDES:
         path = tmp_path / name
         (path if path.suffix else path / "a.py").parent.mkdir(parents=True, exist_ok=True)
         (path if path.suffix else path / "a.py").write_text("x = 1\n")
-    before = code._read(tmp_path)
+    before = code_version._read(tmp_path)
     (tmp_path / "vlms" / "llava.py").write_text("x = 1\n")
     (tmp_path / "training" / "progress.py").write_text("x = 1\n")
     (tmp_path / "data" / "a.py").write_text("x = 2\n")
     (tmp_path / "metrics" / "a.py").write_text("x = 1  # one\n")
-    after = code._read(tmp_path)
-    assert code.changed(before, after) == "data/a.py, vlms/llava.py"
-    assert code.fingerprint(before) != code.fingerprint(after)
+    after = code_version._read(tmp_path)
+    assert code_version.changed(before, after) == "data/a.py, vlms/llava.py"
+    assert code_version.fingerprint(before) != code_version.fingerprint(after)
     (tmp_path / "vlms" / "a.py").unlink()
     (tmp_path / "build.py").write_text("x = 3\n")
-    assert code.changed(before, code._read(tmp_path)) == "build.py, data/a.py, vlms/a.py and 1 more"
+    assert code_version.changed(before, code_version._read(tmp_path)) == "build.py, data/a.py, vlms/a.py and 1 more"

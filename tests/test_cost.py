@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import prices
-from docvlm.evaluation.cost import NOT_MEASURED, Cost, OnMachine, costs, openai_tiles
-from docvlm.evaluation.prices import Prices
+from docvlm.timing import prices
+from docvlm.timing.cost import NOT_MEASURED, Cost, OnMachine, costs, openai_tiles
+from docvlm.timing.prices import Prices
 
 MINE = """
 machines:

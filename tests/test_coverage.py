@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from docvlm.evaluation.groups import FEWEST
-from docvlm.evaluation.intervals import clustered_bootstrap, clustered_wilson, paired_difference, score_interval
-from docvlm.evaluation.significance import compare_cells, smallest_detectable
+from docvlm.scoring.gains import FEWEST
+from docvlm.scoring.intervals import clustered_bootstrap, clustered_wilson, paired_difference, score_interval
+from docvlm.scoring.significance import compare_cells, smallest_detectable
 
 
 def two_models(rng: np.random.Generator, pages: int, lifts: Sequence[float]) -> tuple[list[np.ndarray], np.ndarray]:

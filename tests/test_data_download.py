@@ -15,10 +15,10 @@ import pytest
 from hub_schemas import DOCVQA, docvqa_rows, parquet
 from huggingface_hub.utils import hf_raise_for_status
 
-from docvlm.data import download
-from docvlm.data.chartqa import ChartQA
-from docvlm.data.docvqa import REVISION, DocVQA
-from docvlm.data.infovqa import InfoVQA
+from docvlm.data.benchmarks.chartqa import ChartQA
+from docvlm.data.benchmarks.docvqa import REVISION, DocVQA
+from docvlm.data.benchmarks.infovqa import InfoVQA
+from docvlm.data.sources import download
 from docvlm.errors import DocvlmError
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -11,9 +11,9 @@ import datasets
 import pytest
 from PIL import Image
 
-from docvlm.data.datamodule import DocumentDataModule
-from docvlm.data.docvqa import DocVQA
-from docvlm.data.folder import Folder
+from docvlm.data.benchmarks.docvqa import DocVQA
+from docvlm.data.benchmarks.folder import Folder
+from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.errors import DocvlmError
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -18,13 +18,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from torch import Tensor
 
-from docvlm.data.chartqa import ChartQA
-from docvlm.data.datamodule import DocumentDataModule
-from docvlm.data.docvqa import DocVQA
+from docvlm.data.benchmarks.chartqa import ChartQA
+from docvlm.data.benchmarks.docvqa import DocVQA
+from docvlm.data.benchmarks.folder import Folder
+from docvlm.data.benchmarks.infovqa import InfoVQA
 from docvlm.data.example import Example
-from docvlm.data.folder import Folder
-from docvlm.data.infovqa import InfoVQA
-from docvlm.data.mix import Mix
+from docvlm.data.loading.datamodule import DocumentDataModule
+from docvlm.data.loading.mix import Mix
 from docvlm.errors import DocvlmError
 from docvlm.vlms.codec import EvalBatch
 

@@ -13,9 +13,9 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Json, List, Value
 from hub_schemas import DOCVQA, docvqa_rows, parquet, png
 
-from docvlm.data.chartqa import ChartQA
-from docvlm.data.datamodule import DocumentDataModule
-from docvlm.data.docvqa import DocVQA
+from docvlm.data.benchmarks.chartqa import ChartQA
+from docvlm.data.benchmarks.docvqa import DocVQA
+from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.data.rows import BadRow
 
 NAMES = {  # each with a sibling that a pattern or a variable would find instead, where there is one
@@ -165,7 +165,7 @@ def test_numbers_and_classes_of_a_typed_column(tmp_path: Path) -> None:
 
 
 def test_a_json_column_that_holds_none_is_a_bad_row() -> None:
-    from docvlm.data.columns import decoded, decoders
+    from docvlm.data.sources.columns import decoded, decoders
 
     using = decoders(Features({"answers": List(Json()), "half": ClassLabel(names=["human"]), "id": Value("string")}))
     assert decoded({"answers": ['"a"', None], "half": -1, "id": '"k"'}, using) == {

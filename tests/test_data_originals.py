@@ -9,9 +9,9 @@ import datasets
 import pytest
 from hub_schemas import DOCVQA, MASRY_CHARTQA, chart_rows, described, docvqa_rows, infovqa_rows, parquet
 
-from docvlm.data.chartqa import ChartQA
-from docvlm.data.docvqa import DocVQA
-from docvlm.data.infovqa import InfoVQA
+from docvlm.data.benchmarks.chartqa import ChartQA
+from docvlm.data.benchmarks.docvqa import DocVQA
+from docvlm.data.benchmarks.infovqa import InfoVQA
 from docvlm.errors import DocvlmError
 
 

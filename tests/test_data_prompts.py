@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from docvlm.data import chartqa, docvqa, folder, infovqa
+from docvlm.data.benchmarks import chartqa, docvqa, folder, infovqa
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "prompts.json"
 

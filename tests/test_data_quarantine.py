@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from docvlm.data.folder import Folder
+from docvlm.data.benchmarks.folder import Folder
 from docvlm.errors import DocvlmError
 
 

@@ -24,11 +24,11 @@ from hub_schemas import (
     parquet,
 )
 
-from docvlm.data.chartqa import ChartQA
-from docvlm.data.datamodule import DocumentDataModule
-from docvlm.data.docvqa import REVISION, DocVQA
-from docvlm.data.folder import Folder
-from docvlm.data.infovqa import InfoVQA
+from docvlm.data.benchmarks.chartqa import ChartQA
+from docvlm.data.benchmarks.docvqa import REVISION, DocVQA
+from docvlm.data.benchmarks.folder import Folder
+from docvlm.data.benchmarks.infovqa import InfoVQA
+from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.errors import DocvlmError
 
 

@@ -9,9 +9,9 @@ from torch.utils.data import Dataset
 
 from docvlm.data import splits
 from docvlm.data.example import Example
+from docvlm.data.loading.samplers import EvalBatches, TrainBatches, epoch_order
+from docvlm.data.page_ids import grouped
 from docvlm.data.pages import FilePage
-from docvlm.data.samplers import EvalBatches, TrainBatches, epoch_order
-from docvlm.data.stored import grouped
 from docvlm.errors import DocvlmError
 
 

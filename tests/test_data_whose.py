@@ -25,10 +25,10 @@ from hub_schemas import (
 )
 
 from docvlm.audit import main as audit
-from docvlm.data.chartqa import ChartQA
-from docvlm.data.datamodule import DocumentDataModule
-from docvlm.data.docvqa import DocVQA
-from docvlm.data.infovqa import InfoVQA
+from docvlm.data.benchmarks.chartqa import ChartQA
+from docvlm.data.benchmarks.docvqa import DocVQA
+from docvlm.data.benchmarks.infovqa import InfoVQA
+from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.errors import DocvlmError
 
 MODULES: dict[str, type[DocumentDataModule]] = {"docvqa": DocVQA, "infovqa": InfoVQA, "chartqa": ChartQA}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from docvlm.evaluation import records
+from docvlm.scoring import predictions
 from tests import runs
 from tests.audit_pages import Folder, drawn
 
@@ -51,7 +51,7 @@ def test_two_processes_learn_what_one_does_and_answer_each_question_once(
     assert float(runs.rows(both)[0]["val_loss"]) == pytest.approx(float(start), rel=1e-5)
     for name, weight in runs.weights(one).items():
         torch.testing.assert_close(runs.weights(both)[name], weight, rtol=1e-2, atol=1e-4)
-    ids = [[p.question_id for p in records.read(run / "predictions.jsonl")] for run in (one, both)]
+    ids = [[p.question_id for p in predictions.read(run / "predictions.jsonl")] for run in (one, both)]
     assert sorted(ids[0]) == sorted(ids[1])
     assert len(set(ids[1])) == len(ids[1]) == runs.result(both)["headline"]["questions"]
 

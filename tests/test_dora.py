@@ -17,13 +17,13 @@ from tiny import load
 from docvlm.config import ReportConfig
 from docvlm.config.compose import load as config
 from docvlm.evaluate import main as evaluate
-from docvlm.evaluation import records
-from docvlm.evaluation.runs import read
-from docvlm.reporting.gather import gather
+from docvlm.reporting.inputs.gather import gather
 from docvlm.reporting.naming import name
-from docvlm.reporting.sweep import summarise_sweep
-from docvlm.reporting.tables_setup import training
-from docvlm.reporting.tables_sweeps import title
+from docvlm.reporting.sweeps.sweep import summarise_sweep
+from docvlm.reporting.tables.setup import training
+from docvlm.reporting.tables.sweeps import title
+from docvlm.runs.finished import read
+from docvlm.scoring import predictions
 
 COUNTS = re.compile(r"proof: one step moved language (\d+) tensors, (\d+) of them DoRA magnitudes")
 
@@ -55,7 +55,7 @@ def test_an_evaluation_gives_the_number_of_the_run(trained: Path, monkeypatch: p
     (row,) = json.loads((trained / "eval" / "table.json").read_text())["rows"]
     assert row["ours"]["headline"] == runs.result(trained)["headline"]["value"]
     ours, base, before = (
-        {one.question_id: one.prediction for one in records.read(folder / "predictions.jsonl")}
+        {one.question_id: one.prediction for one in predictions.read(folder / "predictions.jsonl")}
         for folder in (Path(row["ours"]["folder"]), Path(row["baseline"]["folder"]), trained)
     )
     assert ours == before != base, "training should have moved the answers"

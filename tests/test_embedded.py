@@ -16,13 +16,13 @@ from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded import checkpoint
 from docvlm.vlms.embedded.architecture import BUILDERS
-from docvlm.vlms.embedded.attention import fast_vision
-from docvlm.vlms.embedded.batches import BATCHERS, READ, Answers, Qwen2VLBatcher, branches
-from docvlm.vlms.embedded.layouts import KINDS
-from docvlm.vlms.embedded.pages import draw
-from docvlm.vlms.embedded.placing import Placement
-from docvlm.vlms.embedded.positions import show_positions
-from docvlm.vlms.embedded.recipe import STAGES, Stage, Stream, correct, evaluate, rate
+from docvlm.vlms.embedded.training.attention import fast_vision
+from docvlm.vlms.embedded.training.batches import BATCHERS, READ, Answers, Qwen2VLBatcher, branches
+from docvlm.vlms.embedded.training.layouts import KINDS
+from docvlm.vlms.embedded.training.pages import draw
+from docvlm.vlms.embedded.training.placing import Placement
+from docvlm.vlms.embedded.training.positions import show_positions
+from docvlm.vlms.embedded.training.recipe import STAGES, Stage, Stream, correct, evaluate, rate
 
 BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": Budget(height=168, width=280)}
 

@@ -18,21 +18,21 @@ from test_evaluate import csv_rows, refused, table
 from tiny import Paper
 from transformers import AutoProcessor
 
+from docvlm.answering import chat
+from docvlm.answering.chat import Chat, data_url
+from docvlm.answering.endpoint import PATCH, Endpoint
 from docvlm.config import BudgetConf
 from docvlm.data.example import Example
 from docvlm.evaluate import main
-from docvlm.evaluation.endpoint import PATCH, Endpoint
-from docvlm.evaluation.records import Prediction, read
-from docvlm.reporting import answered
-from docvlm.reporting.exams import examine
-from docvlm.reporting.highlights import highlights
-from docvlm.reporting.measured import Measured
-from docvlm.serving import chat
-from docvlm.serving.chat import Chat, data_url
+from docvlm.reporting.inputs import answers as answered
+from docvlm.reporting.inputs.measured import Measured
+from docvlm.reporting.inputs.scored import examine
+from docvlm.reporting.page.highlights import highlights
+from docvlm.scoring.predictions import Prediction, read
 from docvlm.serving.reader import Reader
 from docvlm.vlms import embedded
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.qwen2vl_codec import resized
+from docvlm.vlms.qwen2vl.codec import resized
 
 TINY = ("scale=tiny", "limit=8")
 

@@ -11,10 +11,10 @@ import pytest
 from served import Fault, Handler, Served, completion, config, evaluate
 from test_evaluate import refused, table
 
+from docvlm.answering.chat import KEY
 from docvlm.config import BudgetConf, check
 from docvlm.errors import DocvlmError
 from docvlm.evaluate import main
-from docvlm.serving.chat import KEY
 
 TINY = ("scale=tiny", "limit=2", "retries=0", "timeout=5")
 

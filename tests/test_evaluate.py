@@ -14,8 +14,8 @@ from tiny import checkpoint
 
 from docvlm.config.compose import detect_scale
 from docvlm.evaluate import main
-from docvlm.evaluation.records import read
-from docvlm.evaluation.score import compare, score
+from docvlm.scoring.predictions import read
+from docvlm.scoring.score import compare, score
 
 SMALL = ("scale=tiny", "limit=6", "data.docvqa.max_new_tokens=2", "data.chartqa.max_new_tokens=2")
 REAL = Path(__file__).parents[2] / "shared" / "data" / "predictions"

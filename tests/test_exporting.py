@@ -20,17 +20,17 @@ from tiny import Paper, checkpoint, example, load
 from torch import nn
 
 from docvlm import load as load_reader
+from docvlm.answering import answer as predict
 from docvlm.config import ToleranceConf
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import predict
-from docvlm.evaluation.runs import Run
 from docvlm.exporting import adapter as adapter_format
 from docvlm.exporting import canary, formats, int4, int8, merged, saved
 from docvlm.exporting.canary import Comparison, Reply
 from docvlm.exporting.source import Source
 from docvlm.exporting.verdict import beyond, declared
-from docvlm.training.folder import RunFolder
-from docvlm.vlms import adapter
+from docvlm.runs.finished import Run
+from docvlm.runs.folder import RunFolder
+from docvlm.vlms import saved as adapter
 from docvlm.vlms.base import VLM
 from docvlm.vlms.trainable import Lora
 

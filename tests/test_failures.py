@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docvlm.evaluation.dress import content, same_but_dress
-from docvlm.evaluation.failures import CLASSES, Failure, classify
-from docvlm.evaluation.flips import flips
-from docvlm.evaluation.frequencies import Frequency, findings, frequencies
-from docvlm.evaluation.quantities import parse
-from docvlm.evaluation.records import read
-from docvlm.evaluation.score import score
+from docvlm.scoring.failures import CLASSES, Failure, classify
+from docvlm.scoring.flips import flips
+from docvlm.scoring.frequencies import Frequency, findings, frequencies
+from docvlm.scoring.predictions import read
+from docvlm.scoring.quantities import parse
+from docvlm.scoring.score import score
+from docvlm.scoring.wording import content, same_but_dress
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "predictions"
 

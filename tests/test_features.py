@@ -14,17 +14,17 @@ from tiny import load
 from torch import Tensor
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
+from docvlm import machine
 from docvlm.config import TrainConfig
 from docvlm.config.compose import load as config
 from docvlm.data.generated import documents
 from docvlm.errors import DocvlmError
 from docvlm.evaluation.subjects import identity, of_checkpoint
-from docvlm.training import features as training_features
-from docvlm.training import machine
-from docvlm.training.files import read_json, write_json
+from docvlm.files import read_json, write_json
+from docvlm.training import feature_choice as training_features
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget, Stored, as_tensor
-from docvlm.vlms.features import FeatureStore
+from docvlm.vlms.feature_store import FeatureStore
 from docvlm.vlms.trainable import Lora, apply
 
 ASKED = [example for document in documents("docvqa", "test", 3, "tiny", 0) for example in document]
@@ -240,7 +240,7 @@ def test_a_gpu_too_small_for_the_trial_pages_is_one_line(tmp_path: Path, monkeyp
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("docvlm.training.features._measure", full)
+    monkeypatch.setattr("docvlm.training.feature_choice._measure", full)
     with pytest.raises(DocvlmError, match=r"out of memory: 8 pages encoded .* the budget"):
         train(tmp_path / "outputs" / "small")
 

@@ -19,13 +19,13 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 
-from docvlm.data import audit_page
-from docvlm.data.print_store import PrintStore
-from docvlm.data.quarantine import Quarantine
-from docvlm.training import files
-from docvlm.training.folder import RunFolder
-from docvlm.vlms import adapter
-from docvlm.vlms.features import FeatureStore
+from docvlm import files
+from docvlm.data.leakage import page
+from docvlm.data.leakage.hash_cache import PrintStore
+from docvlm.data.sources.quarantine import Quarantine
+from docvlm.runs.folder import RunFolder
+from docvlm.vlms import saved
+from docvlm.vlms.feature_store import FeatureStore
 from tests import own, runs
 
 ROOM = 16  # bytes
@@ -57,7 +57,7 @@ STAGES: dict[str, list[tuple[Any, str, int, str, str]]] = {
     "before the weights": [
         (Quarantine, "_write", 1, "", "quarantine.jsonl"),
         (PrintStore, "save", 1, "", "prints-"),
-        (audit_page, "write", 1, "", "audit.html"),
+        (page, "write", 1, "", "audit.html"),
         (RunFolder, "lock", 1, "", "result.json"),
         (*WHOLE, 2, "result.json", "result.json"),
         (FeatureStore, "flush", 1, "", "features_folder: .features"),
@@ -67,7 +67,7 @@ STAGES: dict[str, list[tuple[Any, str, int, str, str]]] = {
     "from then on": [
         (*WHOLE, 2, "manifest.json", "manifest.json"),
         (*WHOLE, 1, "epochs.csv", "epochs.csv"),
-        (adapter, "save", 1, "", "checkpoints/best"),
+        (saved, "save", 1, "", "checkpoints/best"),
         (Trainer, "save_checkpoint", 1, "", "checkpoints/last.ckpt"),
         (Trainer, "save_checkpoint", 2, "", "checkpoints/last.ckpt"),
         (CSVLogger, "save", 1, "", "outputs/"),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from docvlm.data.generated import documents
 from docvlm.vlms.codec import Stored
-from docvlm.vlms.features import FeatureStore
+from docvlm.vlms.feature_store import FeatureStore
 from docvlm.vlms.trainable import Lora, apply
 from tests.pretend_gpu import OnGpu, gpu, place
 

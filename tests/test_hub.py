@@ -14,8 +14,8 @@ from downloads import Place
 from hub_schemas import DOCVQA, docvqa_rows, parquet
 from tiny import checkpoint
 
-from docvlm.data import snapshots
-from docvlm.data.docvqa import BENCHMARK, DocVQA
+from docvlm.data.benchmarks.docvqa import BENCHMARK, DocVQA
+from docvlm.data.sources import snapshots
 from docvlm.errors import DocvlmError
 from docvlm.vlms import load_family
 from docvlm.vlms.codec import Budget

@@ -15,7 +15,7 @@ from tiny import checkpoint, example
 from docvlm.config import AuditConfig, EvaluateConfig, ExportConfig, TrainConfig, check
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
-from docvlm.vlms import FAMILIES, adapter, load_family
+from docvlm.vlms import FAMILIES, load_family, saved
 from docvlm.vlms import checkpoint as checkpoints
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
@@ -52,7 +52,7 @@ def test_the_revision_that_was_named_is_what_is_read(family: str, online: hub.Hu
     vlm.save(tmp_path / "best")
     assert json.loads((tmp_path / "best" / "docvlm.json").read_text())["revision"] == "pinned"
     assert json.loads((tmp_path / "best" / "adapter_config.json").read_text())["revision"] == "pinned"
-    again = adapter.load(tmp_path / "best", offline=True)
+    again = saved.load(tmp_path / "best", offline=True)
     assert (again.checkpoint, again.revision) == (NAME, "pinned"), "there is no main in the cache"
     prompts = vlm.codec.prompt_batch([example(0)])
     assert again.generate(prompts, 4) == vlm.eval().generate(prompts, 4)
@@ -68,7 +68,7 @@ def test_a_record_without_a_revision_still_loads(tmp_path: Path) -> None:
     record = json.loads(file.read_text())
     assert record.pop("revision") is None
     file.write_text(json.dumps(record))
-    assert adapter.load(tmp_path / "best", offline=True).revision is None
+    assert saved.load(tmp_path / "best", offline=True).revision is None
 
 
 REFUSED: list[tuple[str, Any, str, str]] = [

@@ -19,8 +19,8 @@ from PIL import Image
 from docvlm import evaluate
 from docvlm.config import Job, TrainConfig
 from docvlm.config.compose import load
-from docvlm.data.datamodule import DocumentDataModule
 from docvlm.data.example import Example
+from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.errors import DocvlmError
 from docvlm.serving import sources
 from docvlm.serving.reader import load_codec

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from docvlm.evaluation.intervals import (
+from docvlm.scoring.intervals import (
     clustered_bootstrap,
     clustered_wilson,
     paired_difference,

@@ -12,10 +12,10 @@ from tiny import Paper, example, load
 
 from docvlm.data.generated import documents
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import budgets, timed_pages
-from docvlm.evaluation.capacity import largest
-from docvlm.evaluation.frontier import pareto
-from docvlm.evaluation.latency import measure, timed
+from docvlm.timing import budgets, timed_pages
+from docvlm.timing.capacity import largest
+from docvlm.timing.frontier import pareto
+from docvlm.timing.latency import measure, timed
 from docvlm.vlms.base import Generated
 from docvlm.vlms.codec import Budget
 

@@ -16,14 +16,14 @@ from filelock import FileLock
 
 from docvlm.config import Job
 from docvlm.errors import DocvlmError, TrainedElsewhere
-from docvlm.training import code
-from docvlm.training.folder import Action, RunFolder, done_in, follow, point
-from docvlm.training.identity import Identity
-from docvlm.training.interrupt import Interrupted
-from docvlm.training.ledger import claim
-from docvlm.training.result import ResultFile, record_failure
+from docvlm.runs import code_version
+from docvlm.runs.claim import claim
+from docvlm.runs.folder import Action, RunFolder, done_in, follow, point
+from docvlm.runs.identity import Identity
+from docvlm.runs.interrupt import Interrupted
+from docvlm.runs.result import ResultFile, record_failure
 
-IDENTITY = Identity("abc", "data", "checkpoint", "code")
+IDENTITY = Identity("abc", "data", "checkpoint", {"data": 1})
 OTHER = replace(IDENTITY, run="other")
 
 
@@ -104,7 +104,7 @@ def test_other_code_starts_anew_and_says_which_modules(
 ) -> None:
     left(old, "finished", code="before")
     if recorded:
-        modules = {**code.versions(), "vlms/qwen2vl.py": "0", "data/gone.py": "1"}
+        modules = {**code_version.versions(), "vlms/qwen2vl.py": "0", "data/gone.py": "1"}
         (old / "manifest.json").write_text(json.dumps({"code": {"modules": modules}}))
     assert claim(cell(tmp_path), IDENTITY, rerun=False).action is Action.START
     which = "data/gone.py, vlms/qwen2vl.py" if recorded else "which modules is not recorded"
@@ -162,15 +162,15 @@ import sys, time
 from pathlib import Path
 from docvlm.config import Job
 from docvlm.errors import TrainedElsewhere
-from docvlm.training.identity import Identity
-from docvlm.training.ledger import claim
+from docvlm.runs.identity import Identity
+from docvlm.runs.claim import claim
 
 sweep = Path(sys.argv[1])
 (sweep / "0").mkdir(parents=True)
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    identity = Identity("abc", "data", "checkpoint", "code")
+    identity = Identity("abc", "data", "checkpoint", {"data": 1})
     found = claim(Job(sweep / "0", (), sweep, 0), identity, rerun=False)  # with its lock
     print(found.action.value)
 except TrainedElsewhere as elsewhere:

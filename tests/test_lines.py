@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from docvlm.data.folder import Folder
-from docvlm.data.lines import cell, lines, listed
-from docvlm.data.locate import named
-from docvlm.data.records import question_files
+from docvlm.data.benchmarks.folder import Folder
+from docvlm.data.sources.lines import cell, lines, listed
+from docvlm.data.sources.locate import named
+from docvlm.data.sources.own_folder import question_files
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.records import given
+from docvlm.scoring.predictions import given
 from docvlm.serving import sources, writers
 from docvlm.serving.answers import Answer
 

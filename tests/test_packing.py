@@ -10,16 +10,16 @@ import torch
 from tiny import Paper, example, load, widen
 from torch import Tensor
 
-from docvlm.data.batching import page_groups
 from docvlm.data.generated import documents
-from docvlm.data.packing import Branch, by_pages, pack, positions, questions, split_of
-from docvlm.data.samplers import TrainBatches, epoch_order
+from docvlm.data.loading.batching import page_groups
+from docvlm.data.loading.packing import Branch, by_pages, pack, positions, questions, split_of
+from docvlm.data.loading.samplers import TrainBatches, epoch_order
 from docvlm.errors import DocvlmError
 from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM, Generated
-from docvlm.vlms.branches import branch_mask
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded import checkpoint
+from docvlm.vlms.qwen2vl.branches import branch_mask
 from docvlm.vlms.trainable import Lora, apply
 
 WIDE = (Paper("wide", 560, 84),)

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from tiny import checkpoint
 
-from docvlm.evaluation import records
 from docvlm.predict import main
+from docvlm.scoring import predictions
 from docvlm.serving import reader
 
 AWKWARD = "What's {the} total=[sum], in $ or %? \\ 'x'"
@@ -144,7 +144,7 @@ def test_lines_are_answered_in_their_order(run: Path, folder: Path, capsys: pyte
     for row, name in zip(rows[:3], "aba", strict=True):
         alone, _ = asked(capsys, "--run", run, *SHORT, "--question", row["question"], folder / f"{name}.png")
         assert " ".join(row["prediction"].split()) == alone.removesuffix("\n")
-    scored = records.read(output)
+    scored = predictions.read(output)
     assert [record.answers for record in scored] == [("1",), ("2",), ("3",), ("4",)]
     assert [record.prediction for record in scored] == [row["prediction"] for row in rows]
 

@@ -13,10 +13,10 @@ import asked as files
 import pytest
 from runs import on_call
 
+from docvlm.files import GrowingFile
 from docvlm.predict import main
 from docvlm.serving import reader
 from docvlm.serving.reader import Reader
-from docvlm.training.files import GrowingFile
 
 QUESTIONS = [("a", "x?"), ("b", "x?"), ("c", "x?"), ("a", "y z?"), ("d", "x?")]  # of four pages, one asked twice
 

@@ -21,11 +21,12 @@ from runs import after, copied, finished
 from docvlm.config import ExportConfig, check
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.runs import read
 from docvlm.export import main
 from docvlm.exporting import publish
-from docvlm.reporting import card, card_about
-from docvlm.reporting.parts import Table
+from docvlm.reporting.blocks import Table
+from docvlm.reporting.card import about as card_about
+from docvlm.reporting.card import card
+from docvlm.runs.finished import read
 
 SMALL = (
     "scale=tiny", "run=outputs/run", "limit=6", "canary=2", "pages=2", "warmup=1", "data.docvqa.max_new_tokens=2",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from docvlm.errors import DocvlmError
-from docvlm.reporting import published
+from docvlm.reporting.inputs import published
 
 SMALL = """
 sources:

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from docvlm.errors import DocvlmError
 from docvlm.evaluate import main as evaluate
-from docvlm.evaluation import records
-from docvlm.evaluation.runs import read
 from docvlm.reporting.naming import name as called
+from docvlm.runs.finished import read
+from docvlm.scoring import predictions
 from docvlm.train import main as train
-from docvlm.vlms import adapter, proof, quant
+from docvlm.vlms import proof, quant, saved
 from docvlm.vlms.base import VLM
 from docvlm.vlms.trainable import Lora, apply
 
@@ -146,8 +146,8 @@ def test_an_adapter_names_its_base_and_loads_on_either(lora: Lora, tmp_path: Pat
     batch, prompts = vlm.codec.packed_batch(EXAMPLES), vlm.codec.prompt_batch(EXAMPLES)
     config = json.loads((tmp_path / "best" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(checkpoint("qwen2vl"))
-    assert adapter.read(tmp_path / "best")["quant"] == "4bit"
-    again, full = adapter.load(tmp_path / "best"), adapter.load(tmp_path / "best", quant="none")
+    assert saved.read(tmp_path / "best")["quant"] == "4bit"
+    again, full = saved.load(tmp_path / "best"), saved.load(tmp_path / "best", quant="none")
     assert (again.quant, full.quant) == ("4bit", "none")
     assert torch.equal(again.loss(batch)[0], vlm.loss(batch)[0])
     assert again.generate(prompts, 6) == vlm.generate(prompts, 6)
@@ -175,7 +175,7 @@ def test_a_run_trains_says_so_and_is_evaluated_in_4_bits(
     ours, base = Path(row["ours"]["folder"]), Path(row["baseline"]["folder"])
     assert {json.loads((place / "evaluation.json").read_text())["quant"] for place in (ours, base)} == {"4bit"}
     said = [
-        {one.question_id: one.prediction for one in records.read(place / "predictions.jsonl")}
+        {one.question_id: one.prediction for one in predictions.read(place / "predictions.jsonl")}
         for place in (ours, folder)
     ]
     assert said[0] == said[1]
@@ -202,11 +202,11 @@ def test_without_a_cuda_device_training_and_evaluation_are_refused(
     )
     best = tmp_path / "best"
     shutil.copytree(runs.finished() / "checkpoints" / "best", best)
-    record = json.loads((best / adapter.RECORD).read_text())
-    (best / adapter.RECORD).write_text(json.dumps(record | {"quant": "4bit"}))
+    record = json.loads((best / saved.RECORD).read_text())
+    (best / saved.RECORD).write_text(json.dumps(record | {"quant": "4bit"}))
     with pytest.raises(DocvlmError, match="weights in 4 bits need a CUDA device"):
-        adapter.load(best)
-    assert adapter.load(best, quant="none").quant == "none"
+        saved.load(best)
+    assert saved.load(best, quant="none").quant == "none"
 
 
 def test_without_bitsandbytes_it_is_refused_with_the_extra_s_name(
@@ -232,10 +232,10 @@ def spec(*, installed: bool) -> Callable[..., ModuleSpec | None]:
 def test_a_record_of_an_older_version_was_not_packed(tmp_path: Path) -> None:
     best = tmp_path / "best"
     shutil.copytree(runs.finished() / "checkpoints" / "best", best)
-    record = json.loads((best / adapter.RECORD).read_text())
+    record = json.loads((best / saved.RECORD).read_text())
     del record["quant"]
-    (best / adapter.RECORD).write_text(json.dumps(record))
-    assert adapter.load(best).quant == "none"
+    (best / saved.RECORD).write_text(json.dumps(record))
+    assert saved.load(best).quant == "none"
 
 
 @pytest.mark.gpu
@@ -246,5 +246,5 @@ def test_on_a_gpu_a_run_trains_and_its_exam_reads_it_back(family: str, tmp_path:
     folder = tmp_path / "outputs" / "run"
     runs.train(folder, *runs.overrides(family), "quant=4bit", "model.dtype=bfloat16", "trainer.precision=bf16-mixed")
     assert runs.result(folder)["status"] == "finished"
-    vlm = adapter.load(folder / "checkpoints" / "best", dtype=torch.bfloat16)
+    vlm = saved.load(folder / "checkpoints" / "best", dtype=torch.bfloat16)
     assert vlm.quant == "4bit" and vlm.device.type == "cuda"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.records import Prediction, PredictionLog, append, document_of, given, read
+from docvlm.scoring.predictions import Prediction, PredictionLog, append, document_of, given, read
 
 GOOD = '{"question_id": 1, "question": "q", "image": "a.png", "prediction": "x", "answers": ["x"]}'
 

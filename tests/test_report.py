@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from docvlm import evaluate
-from docvlm.evaluation.records import Prediction
 from docvlm.report import main
-from docvlm.reporting.answered import Answers
-from docvlm.reporting.answers import answer
-from docvlm.reporting.exams import Exam, examine
+from docvlm.reporting.inputs.answers import Answers
+from docvlm.reporting.inputs.scored import Exam, examine
+from docvlm.reporting.page.findings import answer
+from docvlm.scoring.predictions import Prediction
 from tests.runs import finished
 
 EVIL = "<script>alert('x')</script> $\\frac{"

@@ -16,15 +16,16 @@ from PIL import Image
 from docvlm import build
 from docvlm.config import GalleryConf, ReportConfig, TrainConfig
 from docvlm.config.compose import load
-from docvlm.evaluation.records import Prediction
-from docvlm.evaluation.runs import Run
-from docvlm.reporting import card, commands
-from docvlm.reporting.answered import Answers
-from docvlm.reporting.exams import examine
-from docvlm.reporting.gather import gather
-from docvlm.reporting.pictures import Pictures
-from docvlm.reporting.tables_setup import audited
-from docvlm.training.folder import RunFolder
+from docvlm.reporting.card import card
+from docvlm.reporting.inputs.answers import Answers
+from docvlm.reporting.inputs.gather import gather
+from docvlm.reporting.inputs.scored import examine
+from docvlm.reporting.page import commands
+from docvlm.reporting.page.pictures import Pictures
+from docvlm.reporting.tables.setup import audited
+from docvlm.runs.finished import Run
+from docvlm.runs.folder import RunFolder
+from docvlm.scoring.predictions import Prediction
 from tests.runs import finished, result
 from tests.test_report import Text, reported
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from docvlm.training import exam
+from docvlm.training import final_test
 from docvlm.training.module import AnswerModule
 from tests import runs
 from tests.runs import Killed, kill, on_call
@@ -41,7 +41,7 @@ POINTS = [
     pytest.param(AnswerModule, "training_step", 7, id="first batch of epoch 2"),
     pytest.param(AnswerModule, "training_step", 1, id="before any checkpoint", marks=pytest.mark.slow),
     pytest.param(AnswerModule, "training_step", 11, id="end of epoch 2", marks=pytest.mark.slow),
-    pytest.param(exam, "answer", 1, id="test split", marks=pytest.mark.slow),
+    pytest.param(final_test, "answer", 1, id="test split", marks=pytest.mark.slow),
 ]
 
 

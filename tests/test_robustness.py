@@ -18,10 +18,10 @@ from tiny import Paper, checkpoint, example
 from docvlm.errors import DocvlmError
 from docvlm.evaluate import main
 from docvlm.evaluation import controls, robustness
-from docvlm.evaluation.benchmark import Outcome
-from docvlm.evaluation.dress import content
-from docvlm.evaluation.records import Prediction, read
-from docvlm.evaluation.score import score
+from docvlm.evaluation.outcome import Outcome
+from docvlm.scoring.predictions import Prediction, read
+from docvlm.scoring.score import score
+from docvlm.scoring.wording import content
 
 CELLS = {(name, severity) for name in ("noise", "skew") for severity in (1, 4)}
 SMALL = ("scale=tiny", "limit=12", "data.docvqa.max_new_tokens=3", "output=here")

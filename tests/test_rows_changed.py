@@ -11,7 +11,7 @@ import pytest
 
 from docvlm.errors import DocvlmError
 from docvlm.evaluate import main as evaluate
-from docvlm.training import exam
+from docvlm.training import final_test
 from docvlm.training.module import AnswerModule
 from tests import own, runs
 from tests.own import change
@@ -36,7 +36,7 @@ def refuse(*_: Any, **__: Any) -> None:
 def failed_in_its_exam(monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
     """The run of a command whose second answer on test could not be given."""
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(exam, "answer", after_one_answer(exam.answer))
+        patch.setattr(final_test, "answer", after_one_answer(final_test.answer))
         command(*more)
 
 
@@ -105,7 +105,7 @@ def test_a_row_of_val_that_changes_is_recorded_and_one_of_train_trains_anew(
     with monkeypatch.context() as patch:
         untrained(patch)
         with patch.context() as again, pytest.raises(SystemExit):  # it is found by its new rows, then by newer ones
-            again.setattr(exam, "answer", refuse)
+            again.setattr(final_test, "answer", refuse)
             command()
         change("test0", answers=["zero"])
         command()

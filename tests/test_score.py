@@ -10,8 +10,8 @@ import pytest
 from rrc import rrc
 
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.records import Prediction, document_of, read
-from docvlm.evaluation.score import compare, score, with_scores
+from docvlm.scoring.predictions import Prediction, document_of, read
+from docvlm.scoring.score import compare, score, with_scores
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "predictions"
 

@@ -13,10 +13,10 @@ import pytest
 from served import Served
 from test_evaluate import table
 
+from docvlm.answering.endpoint import FOLDER
 from docvlm.config import EvaluateConfig
 from docvlm.config.compose import load, rehearse
 from docvlm.evaluate import main
-from docvlm.evaluation.endpoint import FOLDER
 from docvlm.serving.reader import Reader
 
 ADDRESS = "http://localhost:8000/v1"

@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.flips import flips
-from docvlm.evaluation.frequencies import crossed, findings, frequencies
-from docvlm.evaluation.groups import FEWEST, gains
-from docvlm.evaluation.intervals import (
+from docvlm.scoring.flips import flips
+from docvlm.scoring.frequencies import crossed, findings, frequencies
+from docvlm.scoring.gains import FEWEST, gains
+from docvlm.scoring.intervals import (
     clustered_bootstrap,
     paired_difference,
     resampled_group_means,
     standard_error,
     two_sided_p,
 )
-from docvlm.evaluation.records import Prediction
-from docvlm.evaluation.significance import compare_cells, holm, mcnemar, smallest_detectable
+from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.significance import compare_cells, holm, mcnemar, smallest_detectable
 
 PS = st.lists(st.floats(0, 1), max_size=12)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docvlm.reporting.sweep import collect, render, summarise_sweep
+from docvlm.reporting.sweeps.sweep import collect, render, summarise_sweep
 
 
 def cell(sweep: Path, number: int, override: str, **learned: Any) -> Path:

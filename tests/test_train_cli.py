@@ -11,16 +11,17 @@ import pytest
 import torch
 
 from docvlm import build
+from docvlm.answering import answer
 from docvlm.config import TrainConfig
 from docvlm.config.checks import PRECISIONS
 from docvlm.config.compose import load
-from docvlm.data.datamodule import DocumentDataModule
+from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import predict, records
-from docvlm.evaluation.runs import read
 from docvlm.evaluation.subjects import of_run
+from docvlm.runs.finished import read
+from docvlm.runs.identity import identify
+from docvlm.scoring import predictions as records
 from docvlm.train import main
-from docvlm.training.identity import identify
 from docvlm.training.module import AnswerModule
 from tests import runs
 from tests.tiny import checkpoint
@@ -69,7 +70,7 @@ def test_the_saved_weights_give_the_answers_of_the_run(tmp_path: Path) -> None:
     run = read(runs.finished())
     vlm = of_run(run, None, offline=True).load()
     data: DocumentDataModule = build.datamodule(load("train", TrainConfig, runs.overrides()).data)
-    found = predict.answer(vlm, data, data.test, tmp_path / "predictions.jsonl")
+    found = answer.answer(vlm, data, data.test, tmp_path / "predictions.jsonl")
     before = records.read(runs.finished() / "predictions.jsonl")
     assert {p.question_id: (p.prediction, p.scores) for p in found} == {
         p.question_id: (p.prediction, p.scores) for p in before

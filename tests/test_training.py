@@ -14,10 +14,10 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from docvlm.config import LoraConf
-from docvlm.data.datamodule import DocumentDataModule
+from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.records import Prediction
-from docvlm.evaluation.score import with_scores
+from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.score import with_scores
 from docvlm.training.evaluation import Tally, judge
 from docvlm.training.module import AnswerModule
 from docvlm.training.optim import OptimPartials, warmup_cosine
@@ -208,7 +208,7 @@ def test_scores_do_not_depend_on_the_batch_size() -> None:
 class Given(DocumentDataModule):
     """Validation examples that are there already."""
 
-    from docvlm.data.docvqa import BENCHMARK as benchmark
+    from docvlm.data.benchmarks.docvqa import BENCHMARK as benchmark
 
     def __init__(self, examples: Sequence[Any], batch_size: int) -> None:
         super().__init__("generated", eval_batch_size=batch_size)

@@ -17,7 +17,7 @@ from transformers import AutoProcessor
 from docvlm.errors import DocvlmError
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.florence2 import Florence2
+from docvlm.vlms.florence2.model import Florence2
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "florence2.txt"
 MIXED = [example(0), example(1, pages=(Paper("wide", 560, 84),)), example(3)]

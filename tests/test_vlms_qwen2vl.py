@@ -21,13 +21,13 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen
 from transformers.models.qwen2_5_vl import Qwen2_5_VLConfig, Qwen2_5_VLProcessor
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms import recompute
-from docvlm.vlms.attention import use_fast_paths
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.proof import prove
-from docvlm.vlms.qwen2vl import Qwen2VL
-from docvlm.vlms.qwen2vl_codec import resized
+from docvlm.vlms.qwen2vl import recompute
+from docvlm.vlms.qwen2vl.attention import use_fast_paths
+from docvlm.vlms.qwen2vl.codec import resized
+from docvlm.vlms.qwen2vl.model import Qwen2VL
 from docvlm.vlms.trainable import Lora, apply
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "qwen2vl.txt"

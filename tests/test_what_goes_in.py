@@ -35,7 +35,7 @@ from hypothesis import strategies as st
 
 from docvlm.data.example import Example
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import records
+from docvlm.scoring import predictions
 from docvlm.serving import sources, writers
 from docvlm.serving.answers import Answer
 
@@ -242,7 +242,7 @@ def test_cells_of_csv(table: tuple[list[dict[str, Cell]], bytes, list[int]]) -> 
     }
     asked = {place: question for place, (question, _, _) in expected.items()} | unanswered
     assert {task.where: task.question for task in source.tasks} == asked
-    scored = records.given(file)
+    scored = predictions.given(file)
     told = {one.question: (one.answers, one.prediction) for one in scored[0]}
     for place, (question, texts, number) in expected.items():
         if sum(question == other for other, _, _ in expected.values()) == 1:
@@ -277,7 +277,7 @@ def test_what_predict_writes_is_scored(written: list[Written], predicted: list[s
             for name, value in row.columns.items():
                 given_there = json.loads(value.spelled, parse_float=str, parse_int=str)
                 assert repr(back[name]) == repr(given_there)
-    scored, quarantine = records.given(output)
+    scored, quarantine = predictions.given(output)
     expected = {row.single("question_id"): (row, text) for row, text in zip(asked, predicted, strict=False) if row.good}
     assert {one.question_id.strip() for one in scored} == set(expected)
     assert len(quarantine.rejected) == len(asked) - len(expected)

@@ -23,11 +23,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from docvlm.data.benchmarks.folder import Folder
 from docvlm.data.example import Example
-from docvlm.data.folder import Folder
 from docvlm.data.pages import BytesPage, FilePage
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import records
+from docvlm.scoring import predictions
 from docvlm.serving import sources
 from docvlm.vlms import embedded, load_family
 from docvlm.vlms.codec import Budget, Codec
@@ -68,7 +68,7 @@ def test_damaged_files(name: str, damage: list[tuple[int, str, bytes]], encoding
     file = put(name, raw)
     data = one_line(lambda: read(home()))
     one_line(lambda: sources.read([str(file)], []))
-    one_line(lambda: records.given(file))
+    one_line(lambda: predictions.given(file))
     if isinstance(data, Folder) and name == "qa.jsonl":
         there = raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")
         assert data.quarantine.read == sum(bool(line.strip()) for line in there)

@@ -16,17 +16,16 @@ import torch
 from safetensors.torch import save_file
 from tiny import Paper, checkpoint
 
-from docvlm import writing
+from docvlm import files, writing
 from docvlm.audit import main as audit
-from docvlm.data.quarantine import Quarantine
 from docvlm.data.rows import Row
+from docvlm.data.sources.quarantine import Quarantine
 from docvlm.errors import DocvlmError, Unwritable
-from docvlm.evaluation import records
 from docvlm.predict import main as predict
+from docvlm.scoring import predictions
 from docvlm.serving import writers
 from docvlm.serving.answers import Answer
 from docvlm.serving.sources import Task
-from docvlm.training import files
 from docvlm.vlms import load_family
 from docvlm.vlms.codec import Budget
 from tests import own
@@ -104,7 +103,7 @@ def test_a_run_on_such_pages(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
     own.train("features=off")
     assert "test: anls" in shown() and "Traceback" not in shown()
     (folder,) = Path("outputs").iterdir()
-    kept = [one.question for one in records.read(folder / "predictions.jsonl")]
+    kept = [one.question for one in predictions.read(folder / "predictions.jsonl")]
     assert "총액은 얼마입니까?" in kept and Path(f"pages/{name}").exists()
 
 
@@ -113,9 +112,9 @@ def test_every_writer_of_text(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "a.json") == {"name": ODD, "한": "é"}
     files.write_csv(tmp_path / "a.csv", [{"name": ODD}])
     assert (tmp_path / "a.csv").read_text() == "name\np\\udcff\\udce9.png\n"
-    record = records.Prediction(ODD, ODD, "b", "", (), "q", "한", ("a",))
-    records.append(tmp_path / "predictions.jsonl", [record])
-    assert records.read(tmp_path / "predictions.jsonl") == [record]
+    record = predictions.Prediction(ODD, ODD, "b", "", (), "q", "한", ("a",))
+    predictions.append(tmp_path / "predictions.jsonl", [record])
+    assert predictions.read(tmp_path / "predictions.jsonl") == [record]
     quarantine = Quarantine(tmp_path / "quarantine.jsonl")
     rows = [Row(ODD, 0, "train", {"question_id": ODD}, fault=f"{ODD}: broken")]
     with pytest.raises(DocvlmError):

@@ -90,7 +90,7 @@ def _facts(device: Any, tiny: bool) -> dict[str, Any]:
     import torch
 
     from bench.gpu.report import peak_flops
-    from docvlm.training import machine
+    from docvlm import machine
     from docvlm.vlms import losses
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -25,7 +25,7 @@ from typing import Any
 
 from torch import Tensor
 
-from docvlm.data.packing import IGNORED
+from docvlm.data.loading.packing import IGNORED
 
 
 @dataclass(frozen=True)

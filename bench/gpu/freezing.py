@@ -12,7 +12,7 @@ from bench.gpu.models import asked, florence, sheets
 from bench.gpu.report import Deadline, Memory, Report, free, seconds
 from bench.gpu.settings import PLAIN, STORED, VARIANTS, Settings, batch_of, encode, pinned, store
 from bench.gpu.training import optimizer_step
-from docvlm.data.packing import IGNORED
+from docvlm.data.loading.packing import IGNORED
 
 PAGES = 4  # in a micro-batch
 

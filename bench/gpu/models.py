@@ -20,14 +20,14 @@ from transformers import Qwen2VLForConditionalGeneration as Qwen2VLNet
 
 from bench.dimensions import florence2_base, qwen2vl_2b
 from docvlm.data.example import Example
-from docvlm.vlms.attention import use_fast_paths
 from docvlm.vlms.base import VLM
-from docvlm.vlms.branches import use_branches
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded.architecture import florence2, qwen2vl
-from docvlm.vlms.florence2 import Florence2, Florence2Codec
-from docvlm.vlms.qwen2vl import Qwen2VL, Qwen2VLCodec
-from docvlm.vlms.recompute import use_recompute
+from docvlm.vlms.florence2.model import Florence2, Florence2Codec
+from docvlm.vlms.qwen2vl.attention import use_fast_paths
+from docvlm.vlms.qwen2vl.branches import use_branches
+from docvlm.vlms.qwen2vl.model import Qwen2VL, Qwen2VLCodec
+from docvlm.vlms.qwen2vl.recompute import use_recompute
 from docvlm.vlms.trainable import Lora, apply
 
 CELL = 28  # pixels of a page token's side

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from docvlm.training import machine
+from docvlm import machine
 
 GB = 1e9
 PEAKS = {

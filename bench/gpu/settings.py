@@ -16,7 +16,7 @@ from bench.gpu.models import Sheet, asked
 from docvlm.data.example import Example
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Stored
-from docvlm.vlms.features import FeatureStore
+from docvlm.vlms.feature_store import FeatureStore
 
 Variant = Literal["plain sequences", "shared pages", "shared pages, stored features"]
 PLAIN: Variant = "plain sequences"

@@ -30,7 +30,7 @@ from bench.gpu.settings import (
     pinned,
     store,
 )
-from docvlm.data.packing import questions
+from docvlm.data.loading.packing import questions
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Stored
 

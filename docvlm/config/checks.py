@@ -223,7 +223,7 @@ def _data(data: DataConf, key: str) -> None:
     for name in ("batch_size", "batch_tokens", "eval_batch_size", "limit_train", "limit_val", "limit_test"):
         value = getattr(data, name)
         need(value is None or value >= 1, f"{key}.{name}", value, "1 or more" + ", or null for all" * ("limit" in name))
-    from docvlm.data.whose import MARKS
+    from docvlm.data.benchmarks.ownership import MARKS
 
     for name, weight in (data.weights or {}).items():
         left_out = name in MARKS and weight == 1  # the yaml's own weight of a part that ~data.parts.NAME left out

@@ -20,22 +20,22 @@ from PIL import Image
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from docvlm.answering import answer as predict
 from docvlm.data import splits
 from docvlm.data.corruptions import on_pages
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import predict
-from docvlm.evaluation.benchmark import PREDICTIONS, Outcome
-from docvlm.evaluation.dress import content
-from docvlm.evaluation.flips import p_value
-from docvlm.evaluation.intervals import Difference, Interval, score_interval
-from docvlm.evaluation.records import Prediction
-from docvlm.evaluation.score import clusters, compare, paired, score
-from docvlm.training.files import write_csv, write_json
+from docvlm.evaluation.outcome import PREDICTIONS, Outcome
+from docvlm.files import write_csv, write_json
+from docvlm.scoring.flips import p_value
+from docvlm.scoring.intervals import Difference, Interval, score_interval
+from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.score import clusters, compare, paired, score
+from docvlm.scoring.wording import content
 
 if TYPE_CHECKING:
-    from docvlm.data.datamodule import DocumentDataModule
+    from docvlm.answering.endpoint import Endpoint
     from docvlm.data.example import Example, Page
-    from docvlm.evaluation.endpoint import Endpoint
+    from docvlm.data.loading.datamodule import DocumentDataModule
     from docvlm.vlms.base import VLM
 
 BLANK, SHUFFLED = "blank", "shuffled"

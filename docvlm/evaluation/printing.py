@@ -13,10 +13,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from docvlm.evaluation.analysis import Analysis, Side
-from docvlm.evaluation.flips import p_value
-from docvlm.evaluation.frequencies import Finding, Frequency
-from docvlm.evaluation.groups import FEWEST, Gains
+from docvlm.scoring.analysis import Analysis, Side
+from docvlm.scoring.flips import p_value
+from docvlm.scoring.frequencies import Finding, Frequency
+from docvlm.scoring.gains import FEWEST, Gains
 
 PIPED_WIDTH = 100  # columns, where the output is no terminal
 SHORT = 5  # classes of failure in a short table

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docvlm.data.print_store import PrintStore
-from docvlm.data.prints import unreadable
+from docvlm.data.leakage.hash_cache import PrintStore
+from docvlm.data.leakage.hashes import unreadable
 
 if TYPE_CHECKING:
     from docvlm.data.benchmark import Role
-    from docvlm.data.datamodule import DocumentDataModule
+    from docvlm.data.loading.datamodule import DocumentDataModule
     from docvlm.evaluation.subjects import Subject
 
 PRINTS = Path(".features") / "prints"

@@ -22,22 +22,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from docvlm.answering import answer as predict
 from docvlm.data import splits
 from docvlm.data.corruptions import CORRUPTIONS, REVISION, corrupted
-from docvlm.evaluation import predict
-from docvlm.evaluation.benchmark import PREDICTIONS, Outcome
-from docvlm.evaluation.dress import content
-from docvlm.evaluation.intervals import Difference, Interval, paired_difference, paired_ratio, score_interval
-from docvlm.evaluation.records import Prediction
-from docvlm.evaluation.score import clusters, paired
-from docvlm.evaluation.significance import holm
+from docvlm.evaluation.outcome import PREDICTIONS, Outcome
 from docvlm.metrics import metric_function
+from docvlm.scoring.intervals import Difference, Interval, paired_difference, paired_ratio, score_interval
+from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.score import clusters, paired
+from docvlm.scoring.significance import holm
+from docvlm.scoring.wording import content
 
 if TYPE_CHECKING:
+    from docvlm.answering.endpoint import Endpoint
     from docvlm.config import EvaluateConfig
-    from docvlm.data.datamodule import DocumentDataModule
     from docvlm.data.example import Example
-    from docvlm.evaluation.endpoint import Endpoint
+    from docvlm.data.loading.datamodule import DocumentDataModule
     from docvlm.vlms.base import VLM
 
 Cell = tuple[str, int]

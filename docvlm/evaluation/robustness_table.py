@@ -17,10 +17,10 @@ from rich.table import Table
 
 import docvlm
 from docvlm.data.corruptions import CORRUPTIONS
-from docvlm.evaluation.intervals import Interval
 from docvlm.evaluation.robustness import Point, Robustness
-from docvlm.evaluation.significance import LEVEL
-from docvlm.training.files import write_csv, write_json
+from docvlm.files import write_csv, write_json
+from docvlm.scoring.intervals import Interval
+from docvlm.scoring.significance import LEVEL
 
 CLEAN, MEAN = "clean", "mean"
 
@@ -55,7 +55,7 @@ def _score(point: Point) -> str:
 
 def write(folder: Path, found: Sequence[Robustness]) -> list[Path]:
     """`robustness.json`, `robustness.csv`, and a figure (PDF and SVG) for each family and benchmark, in `folder`."""
-    from docvlm.reporting import robustness as figures
+    from docvlm.reporting.figures import robustness as figures
 
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "robustness.json", folder / "robustness.csv"]

@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.answering.answer import device
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.predict import device
-from docvlm.evaluation.runs import Run
+from docvlm.runs.finished import Run
 
 if TYPE_CHECKING:
+    from docvlm.answering.endpoint import Endpoint
     from docvlm.config import BenchmarkConfig, BudgetConf, EvaluateConfig, Job
-    from docvlm.evaluation.endpoint import Endpoint
     from docvlm.vlms.base import VLM
     from docvlm.vlms.codec import Budget, Codec
 
@@ -58,7 +58,7 @@ class Subject:
 def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
     """The weights a run reports."""
     from docvlm.exporting import saved
-    from docvlm.vlms import adapter
+    from docvlm.vlms import saved as adapter
 
     attn = run.manifest["config"]["model"]["attn"]
 
@@ -88,7 +88,7 @@ def of_saved(
     `budget` takes the place of the one it was saved with. Raises `DocvlmError` if it holds no complete record.
     """
     from docvlm.exporting import saved
-    from docvlm.vlms import adapter
+    from docvlm.vlms import saved as adapter
 
     record, named = adapter.read(folder), named or folder
     word = saved.form(record)
@@ -111,7 +111,7 @@ def of_saved(
 
 def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     """The checkpoint a run started from, with the run's budget and dtype, in 4 bits where the run had it so."""
-    from docvlm.vlms import adapter
+    from docvlm.vlms import saved as adapter
     from docvlm.vlms.codec import Budget
 
     record = adapter.read(run.folder.best)
@@ -128,7 +128,7 @@ def configured(cfg: EvaluateConfig | BenchmarkConfig, job: Job, output: Path | N
 
     Saved and exported weights bring their own, of which the command can change any key that it sets itself.
     """
-    from docvlm.vlms import adapter
+    from docvlm.vlms import saved as adapter
     from docvlm.vlms.codec import Budget
 
     model = cfg.model
@@ -193,7 +193,7 @@ def of_checkpoint(
 
 def served(cfg: EvaluateConfig, output: Path | None) -> Subject:
     """The model of an endpoint, which has been asked what it serves."""
-    from docvlm.evaluation import endpoint
+    from docvlm.answering import endpoint
 
     found = endpoint.connected(cfg)
     address, name = found.chat.endpoint, found.chat.served
@@ -211,7 +211,7 @@ def identity(subject: Subject, model: VLM | Endpoint, data: dict[str, Any]) -> s
 
     Of a served model its address and name stand for its weights, which nobody can see.
     """
-    from docvlm.evaluation.endpoint import Endpoint
+    from docvlm.answering.endpoint import Endpoint
     from docvlm.vlms.checkpoint import fingerprint
 
     if isinstance(model, Endpoint):

@@ -12,7 +12,7 @@ from shutil import copyfile
 from typing import TYPE_CHECKING
 
 from docvlm.exporting import saved
-from docvlm.vlms.adapter import WEIGHTS
+from docvlm.vlms.saved import WEIGHTS
 
 if TYPE_CHECKING:
     from docvlm.exporting.source import Source

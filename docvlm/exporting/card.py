@@ -1,4 +1,4 @@
-"""The model card of an export: the card of its run (`docvlm.reporting.card`) with the format and how close it is."""
+"""The model card of an export: the card of its run with the format and how close it is."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docvlm.evaluation.intervals import Difference
 from docvlm.exporting import formats
-from docvlm.reporting import card
-from docvlm.reporting.answered import Answers
-from docvlm.reporting.exams import examine
+from docvlm.reporting.blocks import Column, Table, metric_name
+from docvlm.reporting.card import card
+from docvlm.reporting.inputs.answers import Answers
+from docvlm.reporting.inputs.scored import examine
 from docvlm.reporting.naming import name, shown
-from docvlm.reporting.parts import Column, Table, metric_name
+from docvlm.scoring.intervals import Difference
 
 if TYPE_CHECKING:
-    from docvlm.evaluation.benchmark import Outcome
+    from docvlm.evaluation.outcome import Outcome
     from docvlm.exporting.source import Source
 
 _COLUMNS = (

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import contenders, pairs
-from docvlm.evaluation import runs as trained
+from docvlm.evaluation import comparison
 from docvlm.exporting.source import Source
+from docvlm.runs import finished as trained
+from docvlm.timing import chosen
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig, Job
-    from docvlm.evaluation.runs import Run
+    from docvlm.runs.finished import Run
 
 
 def runs(cfg: ExportConfig, job: Job) -> Iterator[tuple[Source, list[str], Path]]:
@@ -21,17 +22,17 @@ def runs(cfg: ExportConfig, job: Job) -> Iterator[tuple[Source, list[str], Path]
     output = None if cfg.output is None else Path(cfg.output).expanduser()
     if cfg.run is not None:
         run = trained.read(Path(cfg.run).expanduser())
-        pairs.same_scale(run, cfg.scale.name, job)
+        comparison.same_scale(run, cfg.scale.name, job)
         yield _of(cfg, run, output)
     elif cfg.best:
-        for family, run in pairs.best_runs(cfg.scale.name, cfg.benchmarks or tuple(cfg.data)).items():
+        for family, run in comparison.best_runs(cfg.scale.name, cfg.benchmarks or tuple(cfg.data)).items():
             yield _of(cfg, run, None if output is None else output / family)
     else:
         raise DocvlmError("nothing to export: give run=DIR, a folder that docvlm.train left, or best=true")
 
 
 def _of(cfg: ExportConfig, run: Run, output: Path | None) -> tuple[Source, list[str], Path]:
-    learned = contenders.learned(run)
+    learned = chosen.learned(run)
     return Source(run, learned, cfg.offline), cfg.benchmarks or [learned], output or run.folder.root / "export"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from docvlm.evaluation import predict
+from docvlm.answering import answer
 from docvlm.exporting import quantised
 from docvlm.vlms.quant import nf4
 
@@ -32,4 +32,4 @@ def missing(source: Source) -> str | None:
 
 def write(source: Source, folder: Path) -> None:
     """Weights, config, processor and record into a new `folder`."""
-    quantised.write(source, folder, "int4", partial(nf4, source.dtype), device_map={"": predict.device()})
+    quantised.write(source, folder, "int4", partial(nf4, source.dtype), device_map={"": answer.device()})

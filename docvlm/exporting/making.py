@@ -24,9 +24,9 @@ from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
 from docvlm.exporting import canary, card, formats, measuring, records, verdict
 from docvlm.exporting.source import beside
+from docvlm.files import replace_folder, write_json
+from docvlm.machine import git_commit, hardware
 from docvlm.reporting.naming import shown
-from docvlm.training.files import replace_folder, write_json
-from docvlm.training.machine import git_commit, hardware
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig

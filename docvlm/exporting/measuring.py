@@ -1,8 +1,8 @@
 """What is known of one set of weights: its canary answers, its scores, how long an answer takes, what memory it needs.
 
 The run and each of its exports are read from disk and go through the same steps, one at a time. Scores are the
-evaluation's own (`docvlm.evaluation.benchmark`), whose answers are kept, latency the benchmark's
-(`docvlm.evaluation.latency`): one question alone on its page, from opening the file to the text.
+evaluation's own (`docvlm.evaluation.outcome`), whose answers are kept, latency the benchmark's
+(`docvlm.timing.latency`): one question alone on its page, from opening the file to the text.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING, cast
 import torch
 from peft import PeftModel
 
-from docvlm.evaluation import benchmark, contenders, latency, predict, timed_pages
+from docvlm.answering import answer
+from docvlm.evaluation import outcome
 from docvlm.evaluation.questions import prepare
 from docvlm.exporting import canary, saved
+from docvlm.timing import chosen, latency, timed_pages
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig
     from docvlm.data.benchmark import Role
-    from docvlm.data.datamodule import DocumentDataModule
     from docvlm.data.example import Example
-    from docvlm.evaluation.benchmark import Outcome
-    from docvlm.evaluation.latency import Latency
+    from docvlm.data.loading.datamodule import DocumentDataModule
+    from docvlm.evaluation.outcome import Outcome
     from docvlm.evaluation.subjects import Subject
     from docvlm.exporting.canary import Reply
+    from docvlm.timing.latency import Latency
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def exam(cfg: ExportConfig, names: Sequence[str], folder: Path, subject: Subject
 
     Rows are judged for `subject`, the run that is exported.
     """
-    data = {name: contenders.data(cfg, name) for name in names}
+    data = {name: chosen.data(cfg, name) for name in names}
     prepare(subject, data.values(), cast("Role", cfg.split), lambda line: print(line, flush=True))
     first = data[names[0]]
     questions = first.filled(cast("Role", cfg.split))
@@ -70,11 +72,11 @@ def exam(cfg: ExportConfig, names: Sequence[str], folder: Path, subject: Subject
 
 def measure(cfg: ExportConfig, subject: Subject, asked: Exam, *, rerun: bool) -> Found:
     """Load `subject`, ask, score, time, and let its weights go. `rerun` answers the benchmarks again."""
-    vlm = subject.load().to(predict.device()).eval()
+    vlm = subject.load().to(answer.device()).eval()
     replies = canary.ask(vlm, asked.canary, asked.max_new_tokens)
     outcomes = []
     for data in asked.benchmarks.values():
-        outcomes.append(benchmark.evaluate(subject, vlm, data, cast("Role", cfg.split), rerun=rerun))
+        outcomes.append(outcome.evaluate(subject, vlm, data, cast("Role", cfg.split), rerun=rerun))
         data.codec = None
     timed = latency.measure(vlm, asked.timed, 1, warmup=cfg.warmup, max_new_tokens=asked.max_new_tokens)
     base = saved.base_size(vlm.checkpoint, vlm.revision) if isinstance(vlm.net, PeftModel) else None

@@ -19,7 +19,7 @@ import docvlm
 from docvlm.errors import DocvlmError
 from docvlm.exporting import saved
 from docvlm.exporting.records import FILE
-from docvlm.vlms import adapter
+from docvlm.vlms import saved as adapter
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig

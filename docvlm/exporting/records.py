@@ -8,18 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from docvlm.evaluation.score import compare
 from docvlm.evaluation.subjects import contents
 from docvlm.exporting import saved, verdict
-from docvlm.reporting.benchmark import device_name
+from docvlm.files import read_json
+from docvlm.machine import versions
 from docvlm.reporting.naming import shown
-from docvlm.training.files import read_json
-from docvlm.training.machine import versions
+from docvlm.scoring.score import compare
+from docvlm.timing.record import device_name
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig
     from docvlm.data.benchmark import Role
-    from docvlm.evaluation.benchmark import Outcome
+    from docvlm.evaluation.outcome import Outcome
     from docvlm.exporting.canary import Comparison
     from docvlm.exporting.measuring import Exam, Found
     from docvlm.exporting.source import Source

@@ -1,6 +1,6 @@
 """A folder that docvlm saved or exported, as a model again.
 
-`docvlm.json` says how: without the key `format`, and for an `adapter`, it is what a run saves (`docvlm.vlms.adapter`).
+`docvlm.json` says how: without the key `format`, and for an `adapter`, it is what a run saves (`docvlm.vlms.saved`).
 `merged`, `int8` and `int4` are whole models, which Transformers' own `from_pretrained` reads: what was quantised stands
 in `config.json`. Nothing but safetensors is read, and no code of a folder runs.
 """
@@ -16,7 +16,7 @@ import torch
 from transformers.utils import cached_file
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms import adapter, load_family
+from docvlm.vlms import load_family, saved
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.modes import follow_umask
 
@@ -35,10 +35,10 @@ def load(folder: Path, *, checkpoint: str | Path | None = None, attn: str = "sdp
     `checkpoint` names the base of an adapter where it has moved. Raises `DocvlmError` where the folder is incomplete,
     its base has changed, or the library that quantised it is missing.
     """
-    record = adapter.read(folder)
+    record = saved.read(folder)
     dtype: torch.dtype = getattr(torch, record["dtype"])
     if form(record) not in WHOLE:
-        return adapter.load(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline)
+        return saved.load(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline)
     if checkpoint is not None:
         raise DocvlmError(f"{folder}: a whole model ({form(record)}), so {checkpoint} is of no use; leave base out")
     budget = Budget(**record["budget"])
@@ -49,9 +49,9 @@ def codec(
     folder: Path, *, checkpoint: str | Path | None = None, offline: bool = False, budget: Budget | None = None
 ) -> Codec:
     """The codec of the model that `load` gives, without its weights; at `budget` if given. Raises as `load` does."""
-    record = adapter.read(folder)
+    record = saved.read(folder)
     whole = not record["lora"]["r"] or form(record) in WHOLE
-    place, revision = (str(folder), None) if whole else adapter.base_of(record, checkpoint)
+    place, revision = (str(folder), None) if whole else saved.base_of(record, checkpoint)
     kind, seen = load_family(record["family"]), budget or Budget(**record["budget"])
     return kind.codec_of(place, seen, offline=offline or whole, revision=revision)
 
@@ -67,8 +67,8 @@ def complete(folder: Path, best: Path, about: dict[str, Any]) -> None:
     `about` goes into `docvlm.json`, with `format` among it.
     """
     shutil.copytree(best, folder, ignore=shutil.ignore_patterns(*_WEIGHTS), dirs_exist_ok=True)
-    record = adapter.read(best) | about
-    (folder / adapter.RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    record = saved.read(best) | about
+    (folder / saved.RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     follow_umask(folder)
 
 

@@ -13,9 +13,9 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from docvlm.evaluation.runs import Run
 from docvlm.exporting import saved
-from docvlm.vlms import adapter
+from docvlm.runs.finished import Run
+from docvlm.vlms import saved as adapter
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import no_progress_bar
 

@@ -12,10 +12,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 import docvlm
-from docvlm.evaluation.intervals import Difference, Interval
 from docvlm.exporting.records import FILE, RUN
-from docvlm.training.files import write_csv, write_json
-from docvlm.training.machine import git_commit, versions
+from docvlm.files import write_csv, write_json
+from docvlm.machine import git_commit, versions
+from docvlm.scoring.intervals import Difference, Interval
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig

@@ -10,3 +10,6 @@ from docvlm.metrics.squad import accuracy, exact_match, f1
 from docvlm.metrics.variants import METRICS, VARIANTS, metric_function
 
 __all__ = ["METRICS", "VARIANTS", "accuracy", "anls", "exact_match", "f1", "metric_function", "relaxed_accuracy"]
+
+REVISION = 1
+"""Goes up with every change of this room that gives other numbers (`docvlm.runs.code_version`)."""

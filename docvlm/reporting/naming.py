@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from docvlm.evaluation.runs import Run
+from docvlm.runs.finished import Run
 
 FAMILIES = {"qwen2vl": "Qwen2-VL", "florence2": "Florence-2"}
 

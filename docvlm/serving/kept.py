@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import docvlm
-from docvlm.data.lines import contents, dumps, objects
+from docvlm.data.page_ids import STORED
 from docvlm.data.pages import digest
 from docvlm.data.pdf import PdfPage
 from docvlm.data.rows import Values
-from docvlm.data.stored import STORED
+from docvlm.data.sources.lines import contents, dumps, objects
 from docvlm.errors import DocvlmError
+from docvlm.files import GrowingFile
 from docvlm.serving.answers import Answer
 from docvlm.serving.writers import asked, row
-from docvlm.training.files import GrowingFile
 from docvlm.writing import discard
 
 if TYPE_CHECKING:

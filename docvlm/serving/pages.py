@@ -14,12 +14,12 @@ from typing import TypeAlias
 from PIL import Image
 
 from docvlm.data.example import Page
-from docvlm.data.locate import named, of_bytes
 from docvlm.data.pixels import upright, upright_size
+from docvlm.data.sources.locate import named, of_bytes
 from docvlm.errors import DocvlmError
 
 PageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Page"
-"""What `docvlm.data.locate` reads, an encoded file, a Pillow image, or a page of docvlm's own."""
+"""What `docvlm.data.sources.locate` reads, an encoded file, a Pillow image, or a page of docvlm's own."""
 
 STDIN = "-"
 

@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
+from docvlm.answering.answer import device as default_device
 from docvlm.data.example import Example, Page
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import runs
-from docvlm.evaluation.predict import device as default_device
 from docvlm.exporting import saved
+from docvlm.runs import finished
 from docvlm.serving import BENCHMARKS
 from docvlm.serving.answers import Answer
 from docvlm.serving.pages import PageLike, as_pages
-from docvlm.vlms import FAMILIES, adapter, embedded, load_family
+from docvlm.vlms import FAMILIES, embedded, load_family
+from docvlm.vlms import saved as adapter
 from docvlm.vlms.codec import Budget
 from docvlm.writing import encodable
 
@@ -206,7 +207,7 @@ def weights_of(source: str | Path) -> Path:
 
 
 def _reader(vlm: VLM, place: torch.device, benchmark: str) -> Reader:
-    return Reader(vlm.to(place).eval(), import_module(f"docvlm.data.{benchmark}").BENCHMARK)
+    return Reader(vlm.to(place).eval(), import_module(f"docvlm.data.benchmarks.{benchmark}").BENCHMARK)
 
 
 def _check_benchmark(benchmark: str | None) -> None:
@@ -236,7 +237,7 @@ def _saved(source: str | Path) -> tuple[Path, str, str]:
             f"{source}: a checkpoint, not a run; give it with its family ({' or '.join(FAMILIES)}): --checkpoint and"
             " --family, in Python family=…"
         )
-    run = runs.read(folder)
+    run = finished.read(folder)
     attn, name = _told(run, "model", "attn"), _told(run, "data", "name")
     return run.folder.best, attn, PHRASE if name == "mix" else name
 
@@ -262,7 +263,7 @@ def _dtype(record: dict[str, Any]) -> torch.dtype:
     return dtype
 
 
-def _told(run: runs.Run, *names: str) -> str:
+def _told(run: finished.Run, *names: str) -> str:
     """A setting of a run. Raises `DocvlmError` if its manifest does not say."""
     found: Any = run.manifest
     for name in ("config", *names):

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.data.example import Example
-from docvlm.data.lines import SUFFIXES as LINES
-from docvlm.data.lines import Line, lines, objects, shown
-from docvlm.data.locate import named, of_bytes
-from docvlm.data.quarantine import Quarantine, Rejected
 from docvlm.data.rows import BadRow, Row, answers, identifier, present, strings, text
+from docvlm.data.sources.lines import SUFFIXES as LINES
+from docvlm.data.sources.lines import Line, lines, objects, shown
+from docvlm.data.sources.locate import named, of_bytes
+from docvlm.data.sources.quarantine import Quarantine, Rejected
 from docvlm.errors import DocvlmError
 from docvlm.serving.pages import STDIN, as_pages
 from docvlm.writing import encodable

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from docvlm.data.lines import cell, dumps
+from docvlm.data.sources.lines import cell, dumps
 from docvlm.errors import DocvlmError
+from docvlm.files import write_whole
 from docvlm.serving.answers import Answer
 from docvlm.serving.sources import Task
-from docvlm.training.files import write_whole
 
 FORMATS = ("text", "jsonl", "csv")
 _OF_SUFFIX = {".jsonl": "jsonl", ".csv": "csv", ".txt": "text"}

@@ -24,8 +24,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from docvlm.errors import DocvlmError
-from docvlm.training.identity import Identity
-from docvlm.training.interrupt import Interrupted
+from docvlm.runs.identity import Identity
+from docvlm.runs.interrupt import Interrupted
 from docvlm.training.module import AnswerModule
 from docvlm.writing import discard, written
 

@@ -14,10 +14,10 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table
 
-from docvlm.data.packing import questions
+from docvlm.data.loading.packing import questions
+from docvlm.files import write_csv
+from docvlm.machine import peak_memory_mb
 from docvlm.training.evaluation import Evaluation
-from docvlm.training.files import write_csv
-from docvlm.training.machine import peak_memory_mb
 from docvlm.training.module import AnswerModule
 
 Row = dict[str, float | int | str | None]

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from docvlm.answering.answer import record
 from docvlm.data.example import Example
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.intervals import Interval, score_interval
-from docvlm.evaluation.predict import record
-from docvlm.evaluation.records import Prediction
-from docvlm.evaluation.score import Score, score, with_scores
+from docvlm.scoring.intervals import Interval, score_interval
+from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.score import Score, score, with_scores
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import EvalBatch
 

@@ -13,11 +13,11 @@ from lightning.pytorch.strategies import FSDPStrategy
 
 from docvlm import build
 from docvlm.errors import DocvlmError
-from docvlm.training import checkpoint, features, ranks
+from docvlm.files import read_json, write_json
+from docvlm.runs.interrupt import StopRequest
+from docvlm.training import checkpoint, feature_choice, ranks
 from docvlm.training.checkpoint import BestCheckpoint, LastCheckpoint, PlainFiles
 from docvlm.training.epochs import EpochTable
-from docvlm.training.files import read_json, write_json
-from docvlm.training.interrupt import StopRequest
 from docvlm.training.manifest import manifest
 from docvlm.training.module import AnswerModule
 from docvlm.training.optim import OptimPartials
@@ -77,19 +77,19 @@ def fit(run: Run) -> Learned:
     module = answering(run, run.vlm, run.stop)
     epochs, best = EpochTable(run.folder.epochs), BestCheckpoint(run.folder.best)
     last = LastCheckpoint(run.folder.last, run.identity, run.cfg.trainer.checkpoint_every_n_steps)
-    flush = features.Flush(run.vlm.codec)
+    flush = feature_choice.Flush(run.vlm.codec)
     own: list[Callback] = [Proof(run), Preflight(run), flush, epochs, best, ProgressLines(epochs, run.console)]
     # `last` comes last: it stores the state the others have after the same event
     trainer = _trainer(run, [*own, *build.callbacks(run.cfg.callbacks), last])
     if isinstance(trainer.strategy, FSDPStrategy):
         raise DocvlmError("trainer=fsdp: best/ cannot be saved from sharded weights yet; use trainer=ddp or one device")
     try:
-        features.attach(run, trainer.strategy.root_device)
+        feature_choice.attach(run, trainer.strategy.root_device)
     except torch.OutOfMemoryError as error:
-        raise out_of_memory(f"{features.TRIAL} pages encoded to see how long that takes: {error}") from error
+        raise out_of_memory(f"{feature_choice.TRIAL} pages encoded to see how long that takes: {error}") from error
     device = trainer.strategy.root_device.type
     if device != "cpu":  # where there is no choice
-        entropy = losses.describe(device, features.training_dtype(run.cfg, run.vlm))
+        entropy = losses.describe(device, feature_choice.training_dtype(run.cfg, run.vlm))
         run.console.print(f"cross-entropy of answers: {entropy}", highlight=False)
     if ranks.is_main():
         _record(run, device)

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.config import Job, TrainConfig
-from docvlm.data import audit_page
-from docvlm.data.audit import Audit, audit
-from docvlm.data.datamodule import DocumentDataModule
-from docvlm.data.mix import Mix
-from docvlm.data.print_store import PrintStore
-from docvlm.data.prints import unreadable
+from docvlm.data.leakage import page as audit_page
+from docvlm.data.leakage.audit import Audit, audit
+from docvlm.data.leakage.hash_cache import PrintStore
+from docvlm.data.leakage.hashes import unreadable
+from docvlm.data.loading.datamodule import DocumentDataModule
+from docvlm.data.loading.mix import Mix
 from docvlm.errors import DocvlmError
+from docvlm.files import read_json
 from docvlm.training import ranks
-from docvlm.training.files import read_json
 
 NAMED = 3  # pairs that the message names
 

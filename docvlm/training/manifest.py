@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from docvlm.training import code
-from docvlm.training.features import training_dtype
-from docvlm.training.machine import git_commit, hardware, versions
+from docvlm.machine import git_commit, hardware, versions
+from docvlm.training.feature_choice import training_dtype
 from docvlm.vlms import losses
 from docvlm.vlms.trainable import Trainable
 
@@ -39,7 +38,7 @@ def manifest(run: Run, accelerator: str) -> dict[str, Any]:
         "features": run.features,
         "cross_entropy": losses.describe(accelerator, training_dtype(cfg, vlm)),
         "trainable": describe(vlm.trainable),
-        "code": {"fingerprint": identity.code, "modules": dict(code.versions())},
+        "code": {"fingerprint": identity.code, "revisions": dict(identity.versions)},
         "git_commit": git_commit(),
         "versions": versions(),
         "hardware": hardware(accelerator),

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from docvlm.errors import DocvlmError
+from docvlm.runs.interrupt import StopRequest
 from docvlm.training.evaluation import Evaluation, Tally
-from docvlm.training.interrupt import StopRequest
 from docvlm.training.optim import OptimPartials, parameter_groups
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import EvalBatch

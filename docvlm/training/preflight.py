@@ -19,10 +19,11 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from docvlm.data.batching import Lengths, documents, page_groups
+from docvlm import machine
+from docvlm.data.loading.batching import Lengths, documents, page_groups
 from docvlm.errors import DocvlmError
-from docvlm.training import machine, ranks
-from docvlm.training.files import read_json, write_json
+from docvlm.files import read_json, write_json
+from docvlm.training import ranks
 from docvlm.training.module import AnswerModule
 from docvlm.training.run import Run
 

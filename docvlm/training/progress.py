@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from docvlm.data.packing import questions
+from docvlm.data.loading.packing import questions
 from docvlm.training.epochs import EpochTable
 from docvlm.training.module import AnswerModule
 

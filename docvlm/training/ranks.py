@@ -15,7 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from docvlm.training.folder import Action, Claim, RunFolder
+from docvlm.runs.folder import Action, Claim, RunFolder
 
 _PATIENCE = timedelta(days=1)  # process 0 may open every page first; torchrun ends the others if it fails
 

@@ -15,18 +15,18 @@ from lightning.pytorch import seed_everything
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from docvlm import build
+from docvlm import build, machine
 from docvlm.config import Job, TrainConfig
-from docvlm.data.datamodule import DocumentDataModule
-from docvlm.training import machine, ranks
-from docvlm.training.files import read_json
-from docvlm.training.folder import Action, RunFolder, point, shown
-from docvlm.training.identity import Identity, identify
-from docvlm.training.interrupt import Interrupted, StopRequest, stop_on_signal
+from docvlm.data.loading.datamodule import DocumentDataModule
+from docvlm.files import read_json
+from docvlm.runs.claim import claim
+from docvlm.runs.folder import Action, RunFolder, point, shown
+from docvlm.runs.identity import Identity, identify
+from docvlm.runs.interrupt import Interrupted, StopRequest, stop_on_signal
+from docvlm.runs.result import ResultFile
+from docvlm.training import ranks
 from docvlm.training.leakage import guard
-from docvlm.training.ledger import claim
 from docvlm.training.manifest import describe
-from docvlm.training.result import ResultFile
 from docvlm.vlms import embedded, load_family, quant
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint

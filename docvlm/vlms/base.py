@@ -18,7 +18,7 @@ from peft.helpers import DoraCaching
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
-from docvlm.data.packing import IGNORED
+from docvlm.data.loading.packing import IGNORED
 from docvlm.vlms.codec import Budget, Codec
 from docvlm.vlms.losses import answer_cross_entropy
 from docvlm.vlms.quant import NONE, of
@@ -159,10 +159,10 @@ class VLM(nn.Module, ABC):
         """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
 
     def save(self, folder: Path) -> None:
-        """Write the adapter, or the whole model where nothing is adapted (`docvlm.vlms.adapter.save`)."""
-        from docvlm.vlms import adapter  # adapter builds on this module
+        """Write the adapter, or the whole model where nothing is adapted (`docvlm.vlms.saved.save`)."""
+        from docvlm.vlms import saved  # adapter builds on this module
 
-        adapter.save(self, folder)
+        saved.save(self, folder)
 
     @property
     def bare(self) -> PreTrainedModel:

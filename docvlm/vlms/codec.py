@@ -18,15 +18,15 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from docvlm.data.rows import BadRow
-from docvlm.vlms.features import FeatureStore, digest
-from docvlm.vlms.pages import open_page
+from docvlm.vlms.feature_store import FeatureStore, digest
+from docvlm.vlms.page_images import open_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from docvlm.data.batching import Lengths
     from docvlm.data.example import Example, Page
+    from docvlm.data.loading.batching import Lengths
 
 
 _TEMPLATE = 256  # more tokens than a chat template puts around a question

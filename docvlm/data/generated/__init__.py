@@ -5,3 +5,6 @@ from __future__ import annotations
 from docvlm.data.generated.page import BENCHMARKS, PRESETS, DrawnPage, documents
 
 __all__ = ["BENCHMARKS", "PRESETS", "DrawnPage", "documents"]
+
+REVISION = 1
+"""Goes up with every change of this room that gives other numbers (`docvlm.runs.code_version`)."""

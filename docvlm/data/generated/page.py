@@ -76,7 +76,7 @@ def documents(benchmark: str, split: str, count: int, preset: str, seed: int) ->
     if count < 0:
         raise DocvlmError(f"count={count}: a number of generated documents cannot be negative; take 0 or more")
     kinds(benchmark, preset)
-    instruction = import_module(f"docvlm.data.{benchmark}").INSTRUCTION
+    instruction = import_module(f"docvlm.data.benchmarks.{benchmark}").INSTRUCTION
     return [_examples(DrawnPage(benchmark, split, index, preset, seed), instruction) for index in range(count)]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.reporting.blocks import Figure, metric_name
 from docvlm.reporting.figures.style import MARKERS, SERIES, drawing, finish
-from docvlm.reporting.parts import Figure, metric_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from docvlm.reporting.blocks import Figure, metric_name
 from docvlm.reporting.figures.style import MARKERS, SERIES, drawing, finish
-from docvlm.reporting.parts import Figure, metric_name
 
 Rows = Sequence[Mapping[str, float | None]]
 

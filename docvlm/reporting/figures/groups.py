@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
-from docvlm.reporting.exams import Exam
+from docvlm.reporting.blocks import Figure, metric_name
 from docvlm.reporting.figures.style import GRID, MARKERS, MUTED, SERIES, drawing, finish
-from docvlm.reporting.parts import Figure, metric_name
+from docvlm.reporting.inputs.scored import Exam
 
 _ROW = 0.34  # inches a type or class takes
 _MOST = 10  # classes drawn

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from docvlm.reporting.blocks import Figure, metric_name
 from docvlm.reporting.figures.style import MARKERS, MUTED, SERIES, WIDTH, drawing, finish
-from docvlm.reporting.measured import Measured
-from docvlm.reporting.parts import Figure, metric_name
-from docvlm.reporting.tables_speed import interval, model
+from docvlm.reporting.inputs.measured import Measured
+from docvlm.reporting.tables.speed import interval, model
 
 _PANEL = 2.3  # inches a corruption
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from docvlm.evaluation.runs import Run
+from docvlm.reporting.blocks import Figure
 from docvlm.reporting.figures.style import INK, MUTED, SERIES, drawing, finish
 from docvlm.reporting.naming import FAMILIES, adapter, name
-from docvlm.reporting.parts import Figure
+from docvlm.runs.finished import Run
 
 _BOX, _GAP, _TALL = 1.0, 0.42, 0.78
 

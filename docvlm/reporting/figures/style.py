@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docvlm.reporting.parts import Figure
-from docvlm.training.files import write_bytes, write_whole
+from docvlm.files import write_bytes, write_whole
+from docvlm.reporting.blocks import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from docvlm.serving.app.contenders import says
+from docvlm.serving.app.models import says
 
 if TYPE_CHECKING:
-    from docvlm.serving.app.contenders import Contender, Reply
-    from docvlm.serving.app.sheets import Sample
+    from docvlm.serving.app.models import Contender, Reply
+    from docvlm.serving.app.samples import Sample
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL = 240  # pixels wide: twice as drawn, for sharp screens

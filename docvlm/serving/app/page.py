@@ -12,8 +12,8 @@ import gradio as gr
 
 from docvlm.errors import DocvlmError
 from docvlm.serving.app import markup
-from docvlm.serving.app.desk import Desk
-from docvlm.serving.app.sheets import Sheet
+from docvlm.serving.app.handlers import Desk
+from docvlm.serving.app.samples import Sheet
 from docvlm.serving.sources import SUFFIXES
 
 CHIPS = 6  # most questions that a drawn page brings

@@ -1,0 +1,109 @@
+"""`endpoint=URL`: a model that is served elsewhere, scored by the same protocol as weights that are loaded here.
+
+The same questions in the same words, each benchmark's instruction behind them, the same limit on tokens, greedy, and
+pages resized to the evaluation's budget by the code that local evaluation uses: what a Qwen2-VL server is sent, its own
+processor leaves as it is, bit for bit (tests/test_endpoint.py). With both pixels null, pages go as they are, for models
+that resize in their own way. Documents are asked about at once, questions of one document one after the other, so that
+a server with a prefix cache reads its pages once. Answers are kept as they come; order and timing decide nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from docvlm.answering.chat import Chat, Reply, data_url
+from docvlm.data.loading.packing import by_pages
+from docvlm.errors import DocvlmError
+from docvlm.files import part_of_name
+from docvlm.vlms.codec import Budget
+from docvlm.vlms.page_images import open_page
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from docvlm.config import EvaluateConfig
+    from docvlm.data.example import Example, Page
+
+FOLDER = Path("outputs") / "endpoint"
+PATCH = 14  # of Qwen2-VL and Qwen2.5-VL; the server's processor is not there to be asked
+
+Answered = list[tuple["Example", Reply]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A served model as evaluation asks it: at most `concurrency` documents at once, pages of `budget`."""
+
+    chat: Chat
+    budget: Budget
+    concurrency: int
+    _opening: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    prompt: ClassVar[str] = "chat completions: pages, then question + instruction"
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Everything on this side that decides an answer. What weights the server holds, only its name tells."""
+        return {
+            "endpoint": self.chat.endpoint,
+            "served": self.chat.served,
+            "budget": asdict(self.budget),
+            "prompt": self.prompt,
+        }
+
+    def answers(self, examples: Sequence[Example], max_new_tokens: int) -> Iterator[Answered]:
+        """Answers to all examples, a document at a time, in the order in which the server has them.
+
+        Raises the first `DocvlmError` after what was answered before it has been handed out; questions that are being
+        answered meanwhile are waited for, and no other is asked.
+        """
+        stop = threading.Event()
+        failed: list[DocvlmError] = []
+
+        def document(group: Sequence[Example]) -> Answered:
+            answered: Answered = []
+            try:
+                pages = [] if stop.is_set() else [data_url(self.seen(page)) for page in group[0].pages]
+                for example in group:
+                    if not stop.is_set():
+                        text = example.question + example.instruction
+                        answered.append((example, self.chat.ask(pages, text, max_new_tokens)))
+            except DocvlmError as error:
+                failed.append(error)
+                stop.set()
+            return answered
+
+        with ThreadPoolExecutor(self.concurrency, "endpoint") as pool:
+            try:
+                for done in as_completed([pool.submit(document, group) for group in by_pages(examples)]):
+                    if answered := done.result():
+                        yield answered
+            finally:
+                stop.set()  # Ctrl-C, or an error in what is done with the answers
+        if failed:
+            raise DocvlmError(f"{failed[0]}. Answers so far are kept: the same command goes on")
+
+    def seen(self, page: Page) -> Image:
+        """The page as it is sent. One is opened at a time: charts are drawn by matplotlib, which is not for threads."""
+        from docvlm.vlms.qwen2vl.codec import resized
+
+        with self._opening:
+            return open_page(page) if self.budget == Budget() else resized(page, self.budget, PATCH)
+
+
+def connected(cfg: EvaluateConfig) -> Endpoint:
+    """The endpoint of the config, which has been asked what it serves. Raises `DocvlmError` if it cannot be used."""
+    assert cfg.endpoint is not None
+    chat = Chat(cfg.endpoint, cfg.served, timeout=cfg.timeout, retries=cfg.retries)
+    print(f"endpoint: {chat.served} at {chat.endpoint}, {cfg.concurrency} documents at once", flush=True)
+    return Endpoint(chat, Budget(**asdict(cfg.budget)), cfg.concurrency)
+
+
+def folder(served: str) -> Path:
+    """Where answers of a served model go."""
+    return FOLDER / part_of_name(served)

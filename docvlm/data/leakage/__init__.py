@@ -1,0 +1,1 @@
+"""Pages that stand in two splits: found, shown, taken out of train."""

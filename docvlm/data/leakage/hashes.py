@@ -1,0 +1,186 @@
+"""What a page is recognised by: a hash of its pixels, and perceptual hashes of it whole and as if cropped.
+
+The perceptual hash is imagehash's pHash of 12 x 12 bits. Two pages of one content differ in few bits after another
+encoding, size or brightness, and in some twenty after a skew of 1°; a crop of 3 % would cost it half of its bits, so
+every page also has hashes of itself with a margin taken off, and the least distance of any of them to the other page
+whole counts. `bench/audit.py` measures what that finds.
+
+Cost: every page is decoded once, then 1.5 ms on one core for a small page and some 5 ms for a large one. `PrintStore`
+keeps prints by content, so an unchanged data set is not opened again: a page in a file is known by the hash of its
+bytes where the loader made one, else by path, size and time of the file; a drawn page by its name and the code that
+draws it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import imagehash
+import numpy as np
+from PIL import Image
+
+from docvlm.data.example import Example, Page
+from docvlm.data.generated import DrawnPage
+from docvlm.data.leakage.parallel import spread
+from docvlm.data.leakage.prefilter import WHOLE, Margins, resized
+from docvlm.data.page_ids import digest_of
+from docvlm.data.pages import ArrowPage, FilePage
+from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    from docvlm.data.leakage.hash_cache import PrintStore
+
+SIDE = 12  # a hash has SIDE x SIDE bits
+BITS = SIDE * SIDE
+DETAIL = 4 * SIDE  # side of what imagehash transforms, keeping the lowest frequencies
+REDUCED = 128  # longest side of the page that all windows are taken from
+CROP = 0.03
+WINDOWS: tuple[
+    Margins, ...
+] = (  # what is cut off (left, top, right, bottom) before a page is hashed; the first is the page whole
+    WHOLE,
+    (CROP, CROP, CROP, CROP),
+    (CROP, CROP, 0.0, 0.0),
+    (0.0, CROP, CROP, 0.0),
+    (CROP, 0.0, 0.0, CROP),
+    (0.0, 0.0, CROP, CROP),
+)
+BLOCK = 2048  # pages whose distances are held in memory at once
+PAGES = 8  # pages a process takes at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """What a page is recognised by. `hashes`: one for each of `WINDOWS`, as hexadecimal digits.
+
+    A page that cannot be decoded has only `error`, the line that says why.
+    """
+
+    pixels: str = ""
+    hashes: tuple[str, ...] = ()
+    error: str = ""
+
+
+def take(page: Page) -> Print:
+    """Open a page and take its print."""
+    try:
+        image = page.open()
+    except DocvlmError as error:
+        return Print(error=str(error))
+    return print_of(image)
+
+
+def print_of(image: Image.Image) -> Print:
+    """The print of a decoded page."""
+    content = hashlib.blake2b(f"{image.mode}{image.size}".encode(), digest_size=16)
+    content.update(image.tobytes())
+    hashes = (imagehash.phash(part, SIDE).hash for part in _windows(image))
+    return Print(content.hexdigest(), tuple(np.packbits(bits).tobytes().hex() for bits in hashes))
+
+
+def _windows(image: Image.Image) -> Iterator[Image.Image]:
+    """The page in grey, whole and cut, at the size imagehash goes on from; its own filter would take twice as long."""
+    small = image.convert("L")
+    scale = REDUCED / max(small.size)
+    if scale < 1:
+        small = resized(small, (round(small.width * scale), round(small.height * scale)))
+    width, height = small.size
+    for left, top, right, bottom in WINDOWS:
+        box = (width * left, height * top, width * (1 - right), height * (1 - bottom))
+        yield small.resize((DETAIL, DETAIL), Image.Resampling.BILINEAR, box)
+
+
+def prints(pages: Sequence[Page], store: PrintStore | None = None, say: Callable[[str], None] = print) -> list[Print]:
+    """The print of every page, from `store` where it has it. Pages that are new to it are added, unreadable ones not.
+
+    `say` is told where it will take long.
+    """
+    keys = [key(page) for page in pages]
+    known: dict[str, Print] = {} if store is None else store.prints(k for k in keys if k is not None)
+    missing = list(dict.fromkeys(page for page, k in zip(pages, keys, strict=True) if k is None or k not in known))
+    taken = dict(zip(missing, spread(take, missing, say, "pages to open", PAGES), strict=True))
+    found = [known[k] if k is not None and k in known else taken[page] for page, k in zip(pages, keys, strict=True)]
+    if store is not None:
+        store.add_prints({k: p for k, p in zip(keys, found, strict=True) if k is not None and not p.error})
+    return found
+
+
+def unreadable(
+    examples: Iterable[Example], store: PrintStore | None = None, say: Callable[[str], None] = print
+) -> dict[str, str]:
+    """Pages of these examples that cannot be decoded, by name, with the line that says why; drawn pages always can.
+
+    Each page is opened once, and not again where `store` knows it. `store` is saved.
+    """
+    pages = list(dict.fromkeys(page for e in examples for page in e.pages if not isinstance(page, DrawnPage)))
+    found = prints(pages, store, say)
+    if store is not None:
+        store.save()
+    return {page.name: one.error for page, one in zip(pages, found, strict=True) if one.error}
+
+
+def distances(some: Sequence[Print], others: Sequence[Print]) -> Iterator[tuple[int, np.ndarray]]:
+    """Bits by which every one of `some` differs from every one of `others`, at its best window: (first row, block).
+
+    A product of matrices with entries +1 and -1: 10 000 by 5 000 pages in about 5 s on one core.
+    """
+    columns = _signs(others)
+    for start in range(0, len(some), BLOCK):
+        rows = _signs(some[start : start + BLOCK])
+        best = rows[:, 0] @ columns[:, 0].T
+        for window in range(1, len(WINDOWS)):
+            np.maximum(best, rows[:, window] @ columns[:, 0].T, out=best)
+            np.maximum(best, rows[:, 0] @ columns[:, window].T, out=best)
+        yield start, (BITS - best) / 2
+
+
+def margins(one: Print, other: Print) -> tuple[Margins, Margins]:
+    """What must be taken off each of two pages for their hashes to come closest; nothing where both are whole."""
+    signs = _signs([one, other])
+    near, there = signs[0, 0] @ signs[1].T, signs[1, 0] @ signs[0].T
+    if near.max() >= there.max():
+        return WHOLE, WINDOWS[int(near.argmax())]
+    return WINDOWS[int(there.argmax())], WHOLE
+
+
+def _signs(some: Sequence[Print]) -> np.ndarray:
+    """Pages x windows x bits, as +1 and -1."""
+    raw = b"".join(bytes.fromhex(digits) for one in some for digits in one.hashes)
+    bits = np.unpackbits(np.frombuffer(raw, np.uint8)).reshape(len(some), len(WINDOWS), BITS)
+    return bits.astype(np.float32) * 2 - 1
+
+
+def key(page: Page) -> str | None:
+    """What a page's content is known by without decoding it; None where nothing is known."""
+    if isinstance(page, DrawnPage):
+        return f"drawn:{_drawing_code()}:{page.name}"
+    if content := digest_of(page):
+        return f"bytes:{content}"
+    if isinstance(page, FilePage | ArrowPage):
+        path = Path(page.path if isinstance(page, FilePage) else page.file)
+        try:
+            state = path.stat()
+        except OSError:
+            return None  # opening it says what is wrong
+        which = f":{page.number}" * bool(page.number) if isinstance(page, FilePage) else f":{page.column}:{page.row}"
+        return f"file:{path.resolve()}:{state.st_size}:{state.st_mtime_ns}{which}"
+    return None
+
+
+@lru_cache
+def _drawing_code() -> str:
+    """Everything that decides what a drawn page looks like beside its name."""
+    from docvlm.data import generated
+
+    content = hashlib.blake2b(digest_size=8)
+    for package in ("pillow", "matplotlib", "faker", "numpy"):
+        content.update(importlib.metadata.version(package).encode())
+    for file in sorted(Path(generated.__file__).parent.rglob("*.py")):
+        content.update(file.read_bytes())
+    return content.hexdigest()

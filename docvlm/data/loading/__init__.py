@@ -1,0 +1,1 @@
+"""Examples to batches: the data module, mixtures, samplers, packing."""

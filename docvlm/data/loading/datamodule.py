@@ -1,0 +1,343 @@
+"""From `data.source` to batches: one `LightningDataModule` that every benchmark shares.
+
+Splits are read when they are first asked for (evaluation never downloads the train split), as examples without
+pixels; pages are decoded in workers by the model's codec. What is evaluated, limited or held out depends on
+`split_seed` alone, so that runs with different training seeds answer the same questions; the order of training
+depends on (seed, epoch) alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from docvlm.data import splits
+from docvlm.data.benchmark import Benchmark, Role
+from docvlm.data.example import Example
+from docvlm.data.loading.batching import page_groups
+from docvlm.data.loading.samplers import EvalBatches, PageLoader, ResumableLoader, TrainBatches
+from docvlm.data.page_ids import content_of
+from docvlm.data.sources.quarantine import Quarantine
+from docvlm.data.sources.reader import Reader
+from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    from docvlm.vlms.codec import Codec, EvalBatch
+
+ROLES: dict[str | None, tuple[Role, ...]] = {
+    None: ("train", "val", "test"),
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+}
+GENERATED: dict[Role, int] = {"train": 1000, "val": 100, "test": 150}
+"""How many documents are drawn where no limit says otherwise."""
+FEWEST_QUESTIONS = 2
+"""A generated document has 2 to 6 questions: this many documents a limit needs at most."""
+
+
+class DocumentDataModule(LightningDataModule):
+    """Splits and loaders of one benchmark. `codec` must be set before a loader is asked for.
+
+    A training batch holds `batch_size` questions or, where that is None, as many as `batch_tokens` padded tokens hold.
+    `packing` ("on" or "off") shares a page between the questions of a batch: it changes speed and nothing else.
+    `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects, where the
+    source has no validation split of its own; `test_fraction` the share that reports, where own pages come without
+    splits. Bad rows go to `quarantine_report` (JSONL). Raises `DocvlmError` for a source that cannot be read; see
+    `sources.recognise`.
+    """
+
+    benchmark: ClassVar[Benchmark]
+    max_new_tokens_key: ClassVar[str] = "data.max_new_tokens"
+
+    def __init__(
+        self,
+        source: str | None = None,
+        *,
+        seed: int = 0,
+        batch_size: int | None = None,
+        batch_tokens: int | None = None,
+        eval_batch_size: int = 8,
+        num_workers: int = 0,
+        limit_train: int | None = None,
+        limit_val: int | None = None,
+        limit_test: int | None = None,
+        val_fraction: float = 0.05,
+        offline: bool = False,
+        preset: str = "tiny",
+        quarantine_report: Path | str | None = None,
+        codec: Codec | None = None,
+        test_fraction: float = 0.2,
+        split_seed: int = 0,
+        max_new_tokens: int | None = None,
+        packing: str = "on",
+        revision: str | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= test_fraction <= 1 or not 0 <= val_fraction <= 1:
+            raise DocvlmError(
+                f"data.val_fraction={val_fraction}, data.test_fraction={test_fraction}: give shares from 0 to 1"
+            )
+        if revision is not None and source == "generated":
+            raise DocvlmError(f"data.revision={revision}: generated pages have no revisions; give data.source=hub")
+        self.source = source
+        self.seed = seed
+        self.batch_size = 8 if batch_size is None and batch_tokens is None else batch_size
+        self.batch_tokens = batch_tokens
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.limits: dict[Role, int | None] = {"train": limit_train, "val": limit_val, "test": limit_test}
+        self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
+        self.preset = preset
+        self.quarantine = Quarantine(Path(quarantine_report) if quarantine_report else None)
+        self.codec = codec
+        self.split_seed = split_seed
+        self.packing = packing == "on"
+        self.max_new_tokens = max_new_tokens or self.benchmark.max_new_tokens
+        self.reader = Reader(self.benchmark, source, offline, self.quarantine, revision=revision)
+        self.audited: dict[str, Any] = {}  # what an audit of leakage found and took out, for the manifest
+        self._splits: dict[Role, list[Example]] = {}
+
+    @property
+    def metric(self) -> str:
+        """The benchmark's headline metric."""
+        return self.benchmark.metric
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The headline metric of every benchmark label among the examples (several for a mixture)."""
+        return {self.label: self.metric}
+
+    @property
+    def label(self) -> str:
+        """What results are called: the benchmark, and where its pages come from if not from its publisher."""
+        if self.source == "generated":
+            return f"{self.benchmark.name}-generated"
+        return self.reader.label
+
+    @property
+    def train(self) -> list[Example]:
+        return self._split("train")
+
+    @property
+    def val(self) -> list[Example]:
+        return self._split("val")
+
+    @property
+    def test(self) -> list[Example]:
+        return self._split("test")
+
+    def gate(self, codec: Codec | None) -> None:
+        """Say which model will be asked, before a split is read: a row that it cannot take is quarantined then.
+
+        Without one (answers come from a server, or nothing is asked) rows are judged by what every model needs.
+        """
+        if self._splits:
+            raise RuntimeError("a split has been read already; call gate first")
+        self.codec = codec
+        self.quarantine.refusal = None if codec is None else partial(codec.refusal, longest_answer=self.max_new_tokens)
+
+    def account(self) -> list[str]:
+        """Lines on what was read: rows, what became of those that are not asked, answers beyond the limit."""
+        lines = [] if self.source == "generated" else [str(self.quarantine), *self.unread()]
+        return [*lines, *self._overlong()]
+
+    def unread(self) -> list[str]:
+        """Question files beside those that were read."""
+        if self.source == "generated" or not (names := self.reader.unread):
+            return []
+        return [f"not read: {', '.join(names)} (data.source={self.source} means {self.reader.meant})"]
+
+    def _overlong(self) -> list[str]:
+        """How many questions have no accepted answer that fits `max_new_tokens`, and what would fit."""
+        if self.codec is None:
+            return []
+        asked = [example for role in self._splits for example in self._splits[role]]
+        # an answer is at most as many tokens as it has bytes: few have to be counted
+        most = self.max_new_tokens
+        long = [e for e in asked if min(len(answer.encode()) for answer in e.answers) > most]
+        counts = iter(self.codec.answer_lengths([answer for example in long for answer in example.answers]))
+        shortest = [min(next(counts) for _ in example.answers) for example in long]
+        if not (beyond := [count for count in shortest if count > most]):
+            return [f"answers: all of {len(asked)} questions have one within max_new_tokens={most}"]
+        return [
+            f"answers: {len(beyond)} of {len(asked)} questions have none within max_new_tokens={most}, so no answer to"
+            f" them can be right; the longest needs {max(beyond)}: set {self.max_new_tokens_key}={max(beyond)}"
+        ]
+
+    def leave_out_pages(self, reasons: Mapping[str, str]) -> None:
+        """Quarantine the questions about pages, by name, that turned out to be unreadable when they were decoded."""
+        for role, examples in self._splits.items():
+            self._splits[role] = self.quarantine.leave_out(examples, reasons, f"{self.source} ({role})")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits a stage needs; all of them without a stage. Reading twice costs nothing."""
+        for role in ROLES[stage]:
+            self._split(role)
+
+    def fingerprint(self, roles: Sequence[Role] = ROLES[None]) -> str:
+        """Content hash of the splits: questions, answers, documents and pages, wherever they are stored."""
+        content = hashlib.blake2b(digest_size=16)
+        for role in roles:
+            content.update(f"[{role}]".encode())
+            for example in self._split(role):
+                content.update(repr(content_of(example)).encode())
+        return content.hexdigest()
+
+    def filled(self, role: Role) -> list[Example]:
+        """A split that must have questions. Raises `DocvlmError` that says what there is and what to change."""
+        examples = self._split(role)
+        if not examples:
+            found = ", ".join(f"{other} {len(split)}" for other, split in self._splits.items())
+            raise DocvlmError(
+                f"data.source={self.source}: no {role} questions for data={self.benchmark.name} (found: {found}); "
+                f"give a source with that split, or change data.limit_{role} or data.val_fraction"
+            )
+        return examples
+
+    def leave_out(self, documents: Collection[tuple[str, str]]) -> None:
+        """Take (benchmark, document) pairs out of train, and with them out of the fingerprint."""
+        self._splits["train"] = [e for e in self.train if (e.benchmark, e.document) not in documents]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled pages with their questions, sharing them if `packing`; starts again where a checkpoint left off."""
+        codec, examples = self._codec(), self.filled("train")
+        dataset = _Batches(examples, codec.packed_batch if self.packing else codec.train_batch)
+        return ResumableLoader(dataset, sampler=self.train_batches(dataset), **self._loading())
+
+    def train_batches(self, dataset: Dataset[Any]) -> TrainBatches:
+        """Which examples of train make up which batch."""
+        examples = self.filled("train")
+        return TrainBatches(
+            dataset,
+            self.batch_size,
+            self.seed,
+            parts=self._parts(),
+            groups=page_groups(examples),
+            batch_tokens=self.batch_tokens,
+            lengths=None if self.batch_tokens is None else self._codec().lengths(examples),
+            epochs=1 if self.trainer is None else int(self.trainer.max_epochs or 1),
+            **self._ranks(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self.answer_dataloader(self.filled("val"))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return self.answer_dataloader(self.filled("test"))
+
+    def answer_dataloader(self, examples: Sequence[Example]) -> DataLoader[Any]:
+        """`codec.eval_batch` of these examples, longest first; an interrupted evaluation asks for what is left."""
+        dataset = _Batches(examples, partial(self._codec().eval_batch, packed=self.packing))
+        groups = page_groups(examples)
+        lengths = [_length(example, group) for example, group in zip(examples, groups, strict=True)]
+        sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, **self._ranks())
+        return PageLoader(dataset, sampler=sampler, **self._loading())
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Tensors of an `EvalBatch` move, its examples stay; Lightning itself refuses frozen records."""
+        from docvlm.vlms.codec import EvalBatch
+
+        if not isinstance(batch, EvalBatch):
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        prompts, labelled = (
+            {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+            for tensors in (batch.prompts, batch.labelled)
+        )
+        return replace(batch, prompts=prompts, labelled=labelled)
+
+    def _split(self, role: Role) -> list[Example]:
+        if role not in self._splits:
+            if self.source == "generated":
+                self._splits[role] = self._generated(role)
+            else:
+                self._splits[role] = splits.limit(self._unlimited(role), self.limits[role], self.split_seed)
+        return self._splits[role]
+
+    def _generated(self, role: Role) -> list[Example]:
+        from docvlm.data.generated import documents
+
+        limit = self.limits[role]
+        count = GENERATED[role] if limit is None else math.ceil(limit / FEWEST_QUESTIONS)
+        drawn = documents(self.benchmark.name, role, count, self.preset, self.split_seed)
+        kept = drawn if limit is None else splits.fitting(drawn, limit)
+        return [replace(e, benchmark=self.label) for document in kept for e in document]
+
+    def _unlimited(self, role: Role) -> list[Example]:
+        """A role's examples: its published split, or a slice of train to select by where the source has none."""
+        public = self.benchmark.public
+        if not self.reader.has_splits:
+            return self._dealt(role)
+        if role == "test":
+            return self.reader.examples(public["test"])
+        if "val" in public and (selecting := self.reader.examples(public["val"])):
+            return selecting if role == "val" else self.reader.examples(public["train"])
+        rest, held = splits.holdout(self.reader.examples(public["train"]), self.val_fraction, self.split_seed)
+        return held if role == "val" else rest
+
+    def _dealt(self, role: Role) -> list[Example]:
+        """Own pages without splits: whole documents dealt out by their hash."""
+        rest, test = splits.holdout(self.reader.examples(None), self.test_fraction, self.split_seed)
+        if role == "test":
+            return test
+        share = self.val_fraction / (1 - self.test_fraction) if self.test_fraction < 1 else 0.0
+        train, val = splits.holdout(rest, min(share, 1.0), self.split_seed)
+        return val if role == "val" else train
+
+    def _parts(self) -> Sequence[tuple[int, float]]:
+        return ((len(self.train), 1.0),)
+
+    def _codec(self) -> Codec:
+        if self.codec is None:
+            raise RuntimeError("set data.codec = vlm.codec before asking for a loader")
+        return self.codec
+
+    def _ranks(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"num_replicas": 1, "rank": 0}
+        return {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+
+    def _loading(self) -> dict[str, Any]:
+        return {
+            "batch_size": None,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+class _Batches(Dataset[Any]):
+    """A list of examples that is indexed by whole batches."""
+
+    def __init__(self, examples: Sequence[Example], encode: Callable[[Sequence[Example]], Any]) -> None:
+        self.examples = examples
+        self.encode = encode
+
+    def __getitem__(self, indices: Sequence[int]) -> dict[str, torch.Tensor] | EvalBatch | DocvlmError:
+        examples = [self.examples[index] for index in indices]
+        if get_worker_info() is None:
+            return self.encode(examples)
+        try:
+            return self.encode(examples)
+        except DocvlmError as error:
+            return error  # `PageLoader` raises it in the main process
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+def _length(example: Example, group: int) -> tuple[int, ...]:
+    """Sorts examples by what a batch with them costs: pages, their pixels, then the questions of one page together."""
+    sizes = [size for page in example.pages if (size := getattr(page, "size", None))]
+    return len(example.pages), sum(width * height for width, height in sizes), group, len(example.question)

@@ -1,0 +1,105 @@
+"""Several benchmarks as one: learn from all, score each by its own metric.
+
+`weights` are passes over a benchmark in one epoch: 1 is every question once, 0.5 a new half each epoch, 2 every
+question twice. Evaluation splits are simply one after the other; their examples keep their benchmark's label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from docvlm.data.benchmark import Role
+from docvlm.data.benchmarks import docvqa
+from docvlm.data.benchmarks.ownership import OtherRows
+from docvlm.data.example import Example
+from docvlm.data.loading.datamodule import DocumentDataModule
+from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    from docvlm.vlms.codec import Codec
+
+
+class Mix(DocumentDataModule):
+    """Splits and loaders of several data modules (`parts`, by name); each keeps its own source and limits."""
+
+    benchmark = docvqa.BENCHMARK
+
+    def __init__(
+        self,
+        source: str | None = None,
+        *,
+        parts: Mapping[str, DocumentDataModule],
+        weights: Mapping[str, float],
+        **shared: Any,
+    ) -> None:
+        super().__init__(source, **shared)
+        unknown = sorted(set(weights) - set(parts))
+        if unknown or not parts:
+            raise DocvlmError(
+                f"data.weights: no part called {', '.join(unknown)}; parts are {', '.join(parts) or 'none'}"
+            )
+        if any(weight < 0 for weight in weights.values()):
+            raise DocvlmError(f"data.weights={dict(weights)}: passes over a benchmark cannot be negative")
+        self.parts = dict(parts)
+        self.weights = {name: weights[name] if name in weights else 1.0 for name in parts}
+        self.max_new_tokens = max(part.max_new_tokens for part in parts.values())
+        for part in self.parts.values():
+            part.quarantine = part.reader.quarantine = self.quarantine
+
+    @property
+    def label(self) -> str:
+        return "+".join(part.label for part in self.parts.values())
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        return {part.label: part.metric for part in self.parts.values()}
+
+    def gate(self, codec: Codec | None) -> None:
+        """The same for every part; an answer may be as long as that of the part with the longest."""
+        super().gate(codec)
+        for part in self.parts.values():
+            part.codec = codec
+
+    def unread(self) -> list[str]:
+        """Those of every part."""
+        return [line for part in self.parts.values() for line in part.unread()]
+
+    def account(self) -> list[str]:
+        """All parts share one quarantine; drawn parts have no rows."""
+        drawn = all(part.source == "generated" for part in self.parts.values())
+        return [*([] if drawn else [str(self.quarantine)]), *self.unread(), *self._overlong()]
+
+    def leave_out_pages(self, reasons: Mapping[str, str]) -> None:
+        """Out of every split of every part."""
+        for part in self.parts.values():
+            part.leave_out_pages(reasons)
+        self._splits = {role: [e for part in self.parts.values() for e in part._split(role)] for role in self._splits}
+
+    def leave_out(self, documents: Collection[tuple[str, str]]) -> None:
+        """Out of train of every part: `weights` count what is left of it."""
+        for part in self.parts.values():
+            part.leave_out(documents)
+        self._splits.pop("train", None)
+
+    def _split(self, role: Role) -> list[Example]:
+        if role not in self._splits:
+            self._splits[role] = [example for name in self.parts for example in self._part(name, role)]
+        return self._splits[role]
+
+    def _part(self, name: str, role: Role) -> list[Example]:
+        """A split of a part. Raises `DocvlmError` where its source lacks it, or there is nothing to learn from."""
+        part = self.parts[name]
+        remedy = f"leave the part out with ~data.parts.{name}, or say where it is with data.parts.{name}.source=DIR"
+        try:
+            found = part._split(role)
+        except OtherRows as error:
+            raise DocvlmError(
+                f"data=mix: {name} is missing in data.source={part.source} ({error}); {remedy}"
+            ) from error
+        if role == "train" and not found and self.weights[name]:
+            raise DocvlmError(f"data=mix: no train questions of {name} in data.source={part.source}; {remedy}")
+        return found
+
+    def _parts(self) -> Sequence[tuple[int, float]]:
+        return tuple((len(part.train), self.weights[name]) for name, part in self.parts.items())

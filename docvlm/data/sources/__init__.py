@@ -1,0 +1,1 @@
+"""Where rows come from: hub, snapshots, original downloads, folders of one's own; bad rows set aside."""

@@ -1,0 +1,141 @@
+"""The benchmarks as their authors hand them out: RRC's JSON with a folder of images, and `ChartQA Dataset/`.
+
+People unpack these archives differently (`documents/`, `spdocvqa_images/`, one folder a split), so images are found
+by their relative path where it holds and by their base name otherwise, in one walk over the source.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from docvlm.data.benchmark import Benchmark, Public
+from docvlm.data.benchmarks.ownership import OtherRows, refuse
+from docvlm.data.pages import FilePage
+from docvlm.data.rows import Row, require
+from docvlm.data.sources.lines import Number
+from docvlm.data.sources.listing import folders, walk
+from docvlm.errors import DocvlmError
+
+RRC_NAME = re.compile(r"(?:^|_)(train|val|test)_v\d[\d.]*(_withQT)?\.json$")
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
+SHORT: dict[Public, str] = {"train": "train", "validation": "val", "test": "test"}
+
+
+def rrc_files(path: Path) -> list[Path]:
+    """Annotation files of an RRC download at most two folders deep, those with question types first."""
+    found = [file for file in walk(path, deepest=2) if RRC_NAME.search(file.name)]
+    return sorted(found, key=lambda file: ("_withQT" not in file.name, str(file)))
+
+
+def rrc_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] | None:
+    """Rows of DocVQA or InfographicVQA, told apart by the name of their image column.
+
+    Raises `DocvlmError` if the annotation file is not JSON or the folder holds another benchmark.
+    """
+    others: dict[Path, list[dict[str, Any]]] = {}
+    for file in rrc_files(path):
+        match = RRC_NAME.search(file.name)
+        if not match or match[1] != SHORT[split]:
+            continue
+        entries = _entries(_json(file), file)
+        if entries and benchmark.image_key in entries[0]:
+            return _rrc_rows(entries, path, file, benchmark, split)
+        others[file] = entries
+    for file, entries in others.items():
+        refuse(entries[0] if entries else (), benchmark.name, str(file))
+        raise OtherRows(f"{file}: no '{benchmark.image_key}' in its rows; is this another benchmark's download?")
+    return None
+
+
+def _rrc_rows(
+    entries: list[dict[str, Any]], root: Path, file: Path, benchmark: Benchmark, split: Public
+) -> Iterator[Row]:
+    require(entries[0], benchmark.columns, str(file))
+    images = Images(root)
+    for number, entry in enumerate(entries):
+        yield images.row(f"{file.name} entry {number}", number, split, entry, entry.get(benchmark.image_key))
+
+
+def chartqa_root(path: Path) -> Path | None:
+    """The folder that holds `train|val|test/<split>_human.json`, which is the source or one folder below it."""
+    for folder in (path, *folders(path)):
+        if any((folder / split / f"{split}_{kind}.json").is_file() for split in SHORT.values() for kind in KINDS):
+            return folder
+    return None
+
+
+KINDS = ("human", "augmented")
+
+
+def chartqa_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] | None:
+    """Rows of `ChartQA Dataset/`: the human questions, then the augmented ones, each with its `type`."""
+    root = chartqa_root(path)
+    if root is None or benchmark.image_key != "imgname":
+        raise OtherRows(f"data.source={path}: a ChartQA download; use data=chartqa with it")
+    name = SHORT[split]
+    files = {kind: root / name / f"{name}_{kind}.json" for kind in KINDS}
+    if not any(file.is_file() for file in files.values()):
+        return None
+    return _chartqa_rows({kind: file for kind, file in files.items() if file.is_file()}, root / name, benchmark, split)
+
+
+def _chartqa_rows(files: Mapping[str, Path], folder: Path, benchmark: Benchmark, split: Public) -> Iterator[Row]:
+    images = Images(folder)
+    for kind, file in files.items():
+        entries = _entries(_json(file), file)
+        if entries:
+            require({**entries[0], "type": kind}, benchmark.columns, str(file))
+        for number, entry in enumerate(entries):
+            values = {**entry, "type": kind}
+            yield images.row(f"{file.name} entry {number}", number, split, values, entry.get("imgname"))
+
+
+class Images:
+    """The images below a folder, found by relative path first and by base name second."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.by_name = _index(root)
+
+    def row(self, where: str, number: int, split: Public, values: Mapping[str, Any], image: object) -> Row:
+        """A row with its page, or with the fault that it has none."""
+        page = self.find(image) if isinstance(image, str) else None
+        if page is None:
+            return Row(where, number, split, values, fault=f"image {image!r} not found under {self.root}")
+        return Row(where, number, split, values, (page,))
+
+    def find(self, image: str) -> FilePage | None:
+        relative = image.replace("\\", "/").lstrip("/")
+        if (self.root / relative).is_file():
+            return FilePage(str(self.root / relative))
+        paths = self.by_name.get(Path(relative).name, ())
+        fitting = [path for path in paths if path.endswith(f"/{relative}")] or list(paths)
+        return FilePage(fitting[0]) if fitting else None
+
+
+@lru_cache(maxsize=8)
+def _index(root: Path) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for file in walk(root):
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            found.setdefault(file.name, []).append(str(file))
+    return {name: tuple(paths) for name, paths in found.items()}
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"), parse_int=Number, parse_float=Number)
+    except (OSError, ValueError) as error:
+        raise DocvlmError(f"{file}: not readable JSON: {error}; download it again") from error
+
+
+def _entries(data: Any, file: Path) -> list[dict[str, Any]]:
+    entries = data["data"] if isinstance(data, dict) and "data" in data else data
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DocvlmError(f"{file}: expected a list of questions or an object with 'data'; download it again")
+    return entries

@@ -1,0 +1,149 @@
+"""Examples from `data.source`: recognised once, each published split read once, bad rows quarantined, twins joined.
+
+Rows of own pages that are equal in page, question and accepted answers are one question; what a publisher numbered
+apart stays apart.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cached_property
+
+from docvlm.data.benchmark import Benchmark, Public
+from docvlm.data.example import Example
+from docvlm.data.page_ids import grouped
+from docvlm.data.rows import Row
+from docvlm.data.sources import own_folder, recognise
+from docvlm.data.sources.quarantine import Quarantine
+from docvlm.errors import DocvlmError
+
+log = logging.getLogger(__name__)
+
+
+class Reader:
+    """Reads one benchmark from one source. Nothing is touched before the first question."""
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        source: str | None,
+        offline: bool,
+        quarantine: Quarantine,
+        *,
+        revision: str | None = None,
+    ) -> None:
+        self.benchmark = benchmark
+        self.given = source
+        self.offline = offline
+        self.quarantine = quarantine
+        self.revision = revision
+        self._read: dict[Public | None, list[Example]] = {}
+
+    @cached_property
+    def source(self) -> recognise.Source:
+        """The recognised source. Raises `DocvlmError` if there is none or it cannot be read."""
+        name = self.benchmark.name
+        if self.given is None:
+            raise DocvlmError(f"data.source is not set: data={name} needs a path, e.g. data.source=my_pages")
+        source = recognise.recognise(self.given, self.benchmark)
+        if not self.benchmark.hub and source.layout in (recognise.Layout.RRC, recognise.Layout.CHARTQA):
+            raise DocvlmError(f"data.source={source}: a {source.layout.value}; use data=docvqa, chartqa or infovqa")
+        if self.revision is not None and source.layout is not recognise.Layout.HUB:
+            raise DocvlmError(
+                f"data.revision={self.revision}: only data sets of the hub have revisions, and data.source={source} "
+                "lies here; leave it out, or give data.source=hub"
+            )
+        return source
+
+    @property
+    def published(self) -> bool:
+        """Whether the splits are a publisher's, from the hub or a download: not drawn pages, not own ones."""
+        return (
+            self.given != "generated" and bool(self.benchmark.hub) and self.source.layout is not recognise.Layout.FOLDER
+        )
+
+    @property
+    def label(self) -> str:
+        """What results are called. Own pages never pass for a public benchmark, whatever their folder is called."""
+        if self.published:
+            return self.benchmark.name
+        if self.benchmark.hub:
+            return f"{self.benchmark.name}-folder"
+        path = self.source.path.resolve()
+        return f"folder-{path.name if path.is_dir() else f'{path.parent.name}-{path.stem}'}"
+
+    @cached_property
+    def has_splits(self) -> bool:
+        """Whether the source says which questions are for what."""
+        if self.source.layout is not recognise.Layout.FOLDER:
+            return True
+        return own_folder.WHOLE not in self.own.files or self._whole.marked
+
+    @cached_property
+    def own(self) -> own_folder.QuestionFiles:
+        """The question files of own pages, and those that are not read."""
+        return own_folder.question_files(self.source.path)
+
+    @property
+    def unread(self) -> list[str]:
+        """The names of question files that lie beside those that are read, and are not."""
+        own = self.own.unread if self.source.layout is recognise.Layout.FOLDER else []
+        return [own_folder.called(file, self.source.path) for file in own]
+
+    @property
+    def meant(self) -> str:
+        """The names of the question files that are read."""
+        return ", ".join(own_folder.called(file, self.source.path) for file in self.own.files.values())
+
+    @cached_property
+    def _whole(self) -> own_folder.OwnRows:
+        """The file that holds all splits of own pages. Its rows that name no split are rejected, once."""
+        found = own_folder.read(self.own.files[own_folder.WHOLE], self.source.path)
+        if not found.marked:
+            return found
+        lost = [row for row in found.rows if not row.split]
+        if lost:
+            self.quarantine.reject(lost, len(found.rows), str(self.source))
+        return replace(found, rows=[row for row in found.rows if row.split])
+
+    def examples(self, split: Public | None) -> list[Example]:
+        """Examples of a published split (None: everything), empty if the source has no such split."""
+        if split not in self._read:
+            self._read[split] = self._examples(split)
+        return self._read[split]
+
+    def _examples(self, split: Public | None) -> list[Example]:
+        own = self.source.layout is recognise.Layout.FOLDER
+        read: Callable[[Row], Example] = own_folder.example if own else self.benchmark.example
+        rows = self._own_rows(split) if own else self._published(split)
+        if rows is None:
+            return []
+        where = f"{self.source} ({split})" if split else str(self.source)
+        once = not self.published
+        examples, joined = grouped(self.quarantine.examples(rows, read, where, once=once))
+        if joined:
+            one, other = next(iter(joined.items()))
+            log.warning("%s: %d documents share a page and go together: %s = %s", where, len(joined), one, other)
+        return [replace(e, benchmark=self.label, instruction=self.benchmark.instruction) for e in examples]
+
+    def _published(self, split: Public | None) -> Iterable[Row] | None:
+        if split is None:
+            raise ValueError(f"a {self.source.layout.value} is read split by split")
+        rows = recognise.rows(self.source, self.benchmark, split, self.offline, self.revision)
+        if rows is None or self.benchmark.hub:
+            return rows
+        path = self.source.path
+        return own_folder.located(rows, path if path.is_dir() else path.parent)
+
+    def _own_rows(self, split: Public | None) -> Iterable[Row] | None:
+        """Rows of one split, or of all; None where there are none."""
+        files = self.own.files
+        if own_folder.WHOLE not in files:
+            wanted = [name for name in files if split in (None, name)]
+            found = [own_folder.read(files[name], self.source.path, name).rows for name in wanted]
+            return [row for rows in found for row in rows] or None
+        if split is None:
+            return self._whole.rows
+        return [row for row in self._whole.rows if row.split == split] or None

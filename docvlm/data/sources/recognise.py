@@ -1,0 +1,111 @@
+"""Where the questions come from: `data.source` recognised by what it holds, and its rows handed out split by split.
+
+    hub, a known repository id     parquet files through `datasets`               snapshots.py
+    a `save_to_disk` folder        the same, from disk                            snapshots.py
+    *.parquet                      a clone of a hub repository                    snapshots.py
+    *_v1.0*.json + images          DocVQA or InfographicVQA as RRC hands it out   originals.py
+    train|val|test/*_human.json    `ChartQA Dataset/`                             originals.py
+    qa.jsonl or qa.csv + images    own pages                                      records.py
+
+Nothing is guessed from the folder's name. Reading rows opens no image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from docvlm.data.benchmark import Benchmark, Public
+from docvlm.data.benchmarks.ownership import OtherRows
+from docvlm.data.rows import Row
+from docvlm.errors import DocvlmError
+
+
+class Layout(Enum):
+    """How a source is laid out on disk, or that it is on the hub."""
+
+    HUB = "hub repository"
+    SAVED = "`datasets` folder"
+    PARQUET = "parquet snapshot"
+    RRC = "RRC download"
+    CHARTQA = "ChartQA download"
+    FOLDER = "folder of own pages"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A recognised source. `path` is the folder or file; for the hub, `repo` is the repository."""
+
+    layout: Layout
+    path: Path = Path()
+    repo: str = ""
+
+    def __str__(self) -> str:
+        return self.repo or str(self.path)
+
+
+def recognise(source: str, benchmark: Benchmark) -> Source:
+    """Tell what `data.source` is. Raises `DocvlmError` if it cannot be read, and says what was looked for."""
+    path = Path(source).expanduser()
+    if source == "hub" or (source in benchmark.hub and not path.exists()):
+        if not benchmark.hub:
+            raise DocvlmError(f"data.source={source}: data={benchmark.name} has no public data set; give a folder")
+        return Source(Layout.HUB, repo=next(iter(benchmark.hub)) if source == "hub" else source)
+    if not path.exists():
+        known = ", ".join(["hub", *benchmark.hub, "generated"]) if benchmark.hub else "a folder or a .jsonl/.csv file"
+        raise DocvlmError(
+            f"data.source={source}: no such file or folder; for data={benchmark.name} give a path or {known}"
+        )
+    return Source(_layout(path, benchmark), path)
+
+
+def _layout(path: Path, benchmark: Benchmark) -> Layout:
+    from docvlm.data.sources import originals, own_folder, snapshots
+
+    if path.is_file():
+        if path.suffix == ".parquet":
+            return Layout.PARQUET
+        if path.suffix.lower() in own_folder.SUFFIXES:
+            return Layout.FOLDER
+        raise DocvlmError(f"data.source={path}: expected a folder, .jsonl, .csv or .parquet")
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return Layout.SAVED
+    if own_folder.question_files(path).files:
+        return Layout.FOLDER
+    holds: dict[Layout, Callable[[], object]] = {
+        Layout.CHARTQA: lambda: originals.chartqa_root(path),
+        Layout.RRC: lambda: originals.rrc_files(path),
+        Layout.PARQUET: lambda: snapshots.parquet_files(path),
+    }
+    if benchmark.name != "chartqa":  # one folder may hold the downloads of several benchmarks
+        holds[Layout.CHARTQA] = holds.pop(Layout.CHARTQA)
+    for layout, found in holds.items():
+        if found():
+            return layout
+    raise OtherRows(
+        f"data.source={path}: nothing readable for data={benchmark.name}; expected qa.jsonl or qa.csv with images, "
+        "parquet files, a `datasets` folder, or the benchmark's original download"
+    )
+
+
+def rows(
+    source: Source, benchmark: Benchmark, split: Public, offline: bool, revision: str | None = None
+) -> Iterator[Row] | None:
+    """The rows of one published split; None if the source has no such split. `revision` is one of the hub's."""
+    from docvlm.data.sources import originals, snapshots
+
+    match source.layout:
+        case Layout.HUB:
+            return snapshots.hub_rows(source.repo, benchmark, split, offline, revision)
+        case Layout.SAVED:
+            return snapshots.saved_rows(source.path, benchmark, split)
+        case Layout.PARQUET:
+            return snapshots.parquet_rows(source.path, benchmark, split)
+        case Layout.RRC:
+            return originals.rrc_rows(source.path, benchmark, split)
+        case Layout.CHARTQA:
+            return originals.chartqa_rows(source.path, benchmark, split)
+        case Layout.FOLDER:
+            raise ValueError("own pages are read by `reading.Reader`, which knows their splits")

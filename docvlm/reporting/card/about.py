@@ -1,0 +1,107 @@
+"""What a model card says in sentences: data and audit, what the model is for and not for, limits, licences.
+
+Every sentence is from the run's manifest or true of any model that docvlm trains; nothing is guessed about a data set
+or a checkpoint that docvlm does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docvlm.runs.finished import Run
+
+APACHE = "apache-2.0"
+BASES = {
+    "embedded": APACHE,
+    "Qwen/Qwen2-VL-2B-Instruct": APACHE,
+    "Qwen/Qwen2-VL-7B-Instruct": APACHE,
+    "florence-community/Florence-2-base-ft": "mit",
+    "florence-community/Florence-2-large-ft": "mit",
+}
+"""Licences of the checkpoints that `conf/model/` names."""
+_KINDS = {"docvqa": "scanned business documents", "chartqa": "charts", "infovqa": "infographics"}
+_SHARED = {
+    "document": "of one document",
+    "pixels": "of equal pixels",
+    "near": "of nearly equal pages",
+    "question": "with the same question",
+}
+
+
+def licence(run: Run, *, adapter: bool) -> str | None:
+    """The identifier for the metadata: an adapter has docvlm's, a whole model its base's; None: not known."""
+    base = str(run.manifest["checkpoint"]["name"])
+    if adapter:
+        return APACHE
+    return BASES[base] if base in BASES else None
+
+
+def licences(run: Run, *, adapter: bool) -> list[str]:
+    """Whose terms hold for what, a sentence each."""
+    base = str(run.manifest["checkpoint"]["name"])
+    known = BASES[base] if base in BASES else None
+    shown = "the checkpoint embedded in docvlm" if base == "embedded" else base
+    ours = f"adapter weights: {APACHE}, as docvlm itself" if adapter else f"weights: {known or 'the terms of the base'}"
+    drawn = run.trained_on.endswith("-generated")
+    pages = "drawn by docvlm, Apache-2.0" if drawn else "the terms in the table of data; they are no part of this model"
+    return [
+        f"These {ours}.",
+        f"The base, {shown}: {known or 'its own terms, which docvlm does not know'}.",
+        f"The pages it learned from: {pages}.",
+    ]
+
+
+def audit(run: Run) -> list[str]:
+    """What the leakage audit before the run found, and what was left out of training, a sentence each."""
+    about = run.manifest["data"]
+    lines = []
+    if about["quarantined"]:
+        lines.append(f"{about['quarantined']} rows could not be used; the run lists them with the reason.")
+    if "audit" not in about or about["audit"]["mode"] == "off":
+        return [*lines, "Pages of training and evaluation were not compared: whether they overlap is not known."]
+    found = about["audit"]
+    lines.append(
+        f"Before training {sum(found['pages'].values())} pages were compared by document, pixels, near copies, and"
+        f" question with answer (audit={found['mode']})."
+    )
+    for split, kinds in found["overlaps"].items():
+        named = {_SHARED[kind] if kind in _SHARED else kind: count for kind, count in kinds.items()}
+        pairs = [f"{count} pairs {kind}" for kind, count in named.items() if count]
+        lines.append(f"Shared by train and {split}: {', '.join(pairs) or 'nothing'}.")
+    out = found["dropped"]
+    if out["documents"]:
+        lines.append(f"So {out['documents']} documents with {out['questions']} questions were left out of train.")
+    return lines
+
+
+def uses(run: Run) -> tuple[str, list[str]]:
+    """What the model is for, and what it is not for."""
+    names = [label.removesuffix("-generated").removesuffix("-folder") for label in run.trained_on.split("+")]
+    kinds = dict.fromkeys(_KINDS[name] if name in _KINDS else "pages of the publisher's own" for name in names)
+    meant = (
+        f"Short answers, read off the page, to questions about pages like those it learned from ({', '.join(kinds)}),"
+        " for people who check them or have measured the score on pages of their own."
+    )
+    return meant, [
+        "Decisions about people (credit, health, employment, law) that nobody checks.",
+        "Languages other than English, long answers, summaries, conversation.",
+        "Questions whose answer is not on the page: it answers them all the same.",
+        "Pages of other kinds than those above, until they have been measured.",
+    ]
+
+
+def limits(run: Run) -> list[str]:
+    """What the reader of a score has to know, a sentence each."""
+    head: dict[str, Any] = run.result["headline"]
+    budget = ", ".join(f"{key} {value}" for key, value in run.manifest["budget"].items() if value is not None)
+    lines = [
+        f"Its run was scored with {head['questions']} questions; documents: {head['documents']}. The interval says how"
+        " far to trust that; one seed does not say how much another training would differ.",
+        f"A page is read at the resolution it was trained with ({budget}); smaller print than that shows is lost.",
+        "The confidence of an answer is the mean probability of its tokens, and is not calibrated.",
+        "What the base has learned, biases included, was not examined.",
+    ]
+    held = {"quant": "none"} | run.manifest["trainable"]  # which older versions did not say
+    if held["quant"] != "none":
+        lines.append("It learned, and was scored, on base weights in 4 bits; on the base in full it answers otherwise.")
+    return lines

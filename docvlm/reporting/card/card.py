@@ -1,0 +1,130 @@
+"""A model card in the Hugging Face format: front matter with `model-index`, and the report's own tables below it.
+
+Written for the best run of each family by `docvlm.report`, and by the export of a run. Scores on drawn pages are named
+as such in the card's metadata too (`docvqa-generated`), so that a leaderboard cannot take them for the benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docvlm.files import write_whole
+from docvlm.reporting.blocks import Table, metric_name
+from docvlm.reporting.card import about
+from docvlm.reporting.inputs.scored import GENERATED, PUBLIC, Exam, kind
+from docvlm.reporting.naming import adapter as adapter_kind
+from docvlm.reporting.naming import name, shown
+from docvlm.reporting.page import commands, render
+from docvlm.reporting.tables import failures, scores, setup
+from docvlm.runs.finished import Run
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCardData
+
+TASK = ("document-question-answering", "Document Question Answering")
+HUB = {"docvqa": "lmms-lab/DocVQA", "chartqa": "HuggingFaceM4/ChartQA", "infovqa": "lmms-lab/DocVQA"}
+CLASSES = {"qwen2vl": "Qwen2VLForConditionalGeneration", "florence2": "Florence2ForConditionalGeneration"}
+
+
+@dataclass(frozen=True)
+class Format:
+    """What an export is: its word, whether it is an adapter, the package a quantised one needs, what is known of it."""
+
+    word: str
+    adapter: bool
+    needs: str
+    facts: str
+    table: Table
+
+
+def write(folder: Path, run: Run, exams: Sequence[Exam], exported: Format | None = None) -> Path:
+    """`README.md` for the weights of `run` in `folder`; `exams` are its scores, none of which a card must have.
+
+    Without `exported` the weights are those the run saved itself.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = [exam for exam in exams if exam.answers.run is not None and exam.answers.run.folder == run.folder]
+    adapter = bool(run.manifest["trainable"]["lora_r"]) if exported is None else exported.adapter
+    front = _data(run, own, adapter, exported).to_yaml()
+    body = (
+        render.environment()
+        .get_template("card.md.j2")
+        .render(
+            title=name(run.family, run),
+            base=_base(run) or str(run.manifest["checkpoint"]["name"]),
+            family=run.family,
+            embedded=run.manifest["checkpoint"]["name"] == "embedded",
+            trained_on=run.trained_on,
+            adapter=adapter,
+            exported=exported,
+            cls=CLASSES[run.family],
+            drawn=kind(run.trained_on) == GENERATED,
+            scores=scores.main(own) + scores.by_type(own),
+            failures=[table for exam in own if (table := failures.frequencies(exam)) is not None],
+            setup=setup.training([run]),
+            data=setup.data([run]),
+            audit=about.audit(run),
+            uses=about.uses(run),
+            limits=about.limits(run),
+            licences=about.licences(run, adapter=adapter),
+            method=adapter_kind(run.manifest["trainable"]),
+            command=commands.of_folder("train", run.folder.root),
+            source=shown(run.folder.root),
+        )
+    )
+    write_whole(folder / "README.md", lambda file: file.write(f"---\n{front}\n---\n\n{body}"))
+    return folder / "README.md"
+
+
+def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | None) -> ModelCardData:
+    from huggingface_hub import ModelCardData
+
+    quantised = exported is not None and bool(exported.needs)
+    relation = "adapter" if adapter else "quantized" if quantised else "finetune"
+    datasets = [HUB[label] for label in run.trained_on.split("+") if label in HUB]
+    base, licence = _base(run), about.licence(run, adapter=adapter)
+    optional: dict[str, Any] = {
+        "license_name": None if licence else "as-the-base-checkpoint",
+        "base_model": base,
+        "base_model_relation": relation if base else None,
+        "datasets": list(dict.fromkeys(datasets)) or None,
+    }
+    return ModelCardData(
+        language="en",
+        license=licence or "other",
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag="image-text-to-text",
+        tags=[
+            *("docvlm", "document-question-answering"),
+            *([adapter_kind(run.manifest["trainable"]).lower()] if adapter else []),
+            *([exported.word] if exported is not None and exported.needs else []),
+        ],
+        model_name=name(run.family, run) if exams else None,
+        eval_results=[_result(exam) for exam in exams] or None,
+        **{key: value for key, value in optional.items() if value},
+    )
+
+
+def _result(exam: Exam) -> EvalResult:
+    from huggingface_hub import EvalResult
+
+    label, found = exam.answers.benchmark, exam.score
+    return EvalResult(
+        task_type=TASK[0],
+        task_name=TASK[1],
+        dataset_type=HUB[label] if exam.kind == PUBLIC and label in HUB else label,
+        dataset_name=label,
+        dataset_split=exam.answers.split,
+        metric_type=found.metric,
+        metric_name=f"{metric_name(found.metric)} [{found.interval.low:.3f}, {found.interval.high:.3f}]",
+        metric_value=round(found.headline, 4),
+    )
+
+
+def _base(run: Run) -> str | None:
+    """The hub id of the checkpoint the run started from; None for the embedded one and for local folders."""
+    base = str(run.manifest["checkpoint"]["name"])
+    return base if base.count("/") == 1 and not base.startswith((".", "/", "~")) else None

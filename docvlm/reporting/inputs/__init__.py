@@ -1,0 +1,1 @@
+"""What the report reads: runs, answers, measurements, published scores."""

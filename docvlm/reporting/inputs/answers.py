@@ -1,0 +1,185 @@
+"""Who answered what: evaluations of runs, runs that were not evaluated, and files of answers, each with its baseline.
+
+Answers are read where a command left them, and found again where `outputs/` and `multirun/` have moved since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docvlm.evaluation.answer_files import default_metric
+from docvlm.files import read_json
+from docvlm.reporting.naming import name, shown
+from docvlm.runs.finished import Run
+from docvlm.scoring.predictions import Prediction, read
+from docvlm.scoring.predictions import given as given_file
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of one model to one benchmark's questions, with a baseline's where there are any.
+
+    `source` and `base` are the run folders or files they came from. `run` is None for a checkpoint as it comes,
+    a served model, and answers from a file.
+    """
+
+    name: str
+    family: str
+    benchmark: str
+    split: str
+    metric: str
+    source: str
+    records: Sequence[Prediction]
+    run: Run | None = None
+    base: str = ""
+    before: Sequence[Prediction] | None = None
+    pages: str = ""
+    served: bool = False  # asked over HTTP: latency is that of requests, many at once
+
+    @property
+    def title(self) -> str:
+        """The model and what it answered."""
+        return f"{self.name} on {self.benchmark}"
+
+
+def evaluated(roots: Sequence[Path], own: Path, chosen: Sequence[Run]) -> tuple[list[Answers], list[str]]:
+    """The evaluations of the chosen runs; for one that was not evaluated, its own answers without a baseline."""
+    rows = _rows(roots, own)
+    wanted = {run.folder.root.resolve(): run for run in chosen}
+    answers, others, seen = [], [], set()
+    for key, row in rows.items():
+        folder = None if row["ours"]["run"] is None else _located(row["ours"]["run"], roots).resolve()
+        run = wanted[folder] if folder in wanted else None
+        if run is None and (folder is not None or any(one.family == row["family"] for one in chosen)):
+            others.append(f"{shown(key[0])}: evaluated on {key[1]}, and not the best run of its family")
+            continue
+        answers.append(_of_row(row, run, roots))
+        seen.add(folder)
+    alone = [run for run in chosen if run.folder.root.resolve() not in seen and run.folder.predictions.exists()]
+    return answers + [one for run in alone for one in _of_run(run)], list(dict.fromkeys(others))
+
+
+def _rows(roots: Sequence[Path], own: Path) -> dict[tuple[Path, str, str], dict[str, Any]]:
+    """Rows of every `table.json`; of two on the same weights, benchmark and split the later one."""
+    rows: dict[tuple[Path, str, str], dict[str, Any]] = {}
+    for file in tables(roots, own):
+        for row in read_json(file)["rows"]:
+            ours = row["ours"]
+            where = _located(ours["folder"] if ours["run"] is None else ours["run"], roots)
+            if (_located(ours["folder"], roots) / "predictions.jsonl").exists():
+                rows[where, row["benchmark"], row["split"]] = row
+    return rows
+
+
+def tables(roots: Sequence[Path], own: Path) -> list[Path]:
+    """Every `table.json`, in the order in which they were written."""
+    depths = ("*", "*/eval", "*/*/eval", "zero-shot/*", "endpoint/*")
+    files = [file for root in roots for depth in depths for file in root.glob(f"{depth}/table.json")]
+    return sorted((f for f in files if not f.is_relative_to(own)), key=lambda file: (file.stat().st_mtime, file))
+
+
+def _of_row(row: dict[str, Any], run: Run | None, roots: Sequence[Path]) -> Answers:
+    ours, before = _located(row["ours"]["folder"], roots), row["baseline"]
+    base = None if before is None else _located(before["folder"], roots)
+    return Answers(
+        name(row["family"], run, row["ours"]["subject"]),
+        row["family"],
+        row["benchmark"],
+        row["split"],
+        row["ours"]["metric"],
+        shown(ours if run is None else run.folder.root),
+        read(ours / "predictions.jsonl"),
+        run,
+        "" if base is None else shown(base),
+        None if base is None else read(base / "predictions.jsonl"),
+        _pages_of(ours),
+        "endpoint" in row["ours"],
+    )
+
+
+def _pages_of(folder: Path) -> str:
+    file = folder / "evaluation.json"
+    return str(read_json(file)["source"] or "") if file.exists() else ""
+
+
+def _of_run(run: Run) -> list[Answers]:
+    """What a run answered on its own test split, each benchmark of a mixture apart."""
+    parts: dict[str, list[Prediction]] = {}
+    for record in read(run.folder.predictions):
+        parts.setdefault(record.benchmark, []).append(record)
+    judged = run.result["benchmarks"]
+    return [
+        Answers(
+            name(run.family, run),
+            run.family,
+            label,
+            "test",
+            judged[label]["metric"],
+            shown(run.folder.root),
+            part,
+            run,
+            pages=str(run.manifest["config"]["data"]["source"] or ""),
+        )
+        for label, part in parts.items()
+    ]
+
+
+def given(files: Sequence[Path]) -> list[Answers]:
+    """`predictions=[…]`: the first file is the baseline of the others."""
+    if not files:
+        return []
+    first, *rest = files
+    return [*_of_file(first, None), *(one for file in rest for one in _of_file(file, first))]
+
+
+def scored(roots: Sequence[Path], own: Path, known: set[Path]) -> list[Answers]:
+    """Files that `docvlm.evaluate predictions=FILE` scored, where they still are; the latest comparison of each."""
+    found: dict[Path, Path | None] = {}
+    for score in sorted(file for root in roots for file in root.glob("*/score.json")):
+        record = read_json(score)
+        file = Path(record["predictions"]).resolve()
+        if file not in known and file.exists() and not score.is_relative_to(own):
+            against = record["against"] if "against" in record else None
+            found[file] = Path(against) if against and Path(against).exists() else None
+    return [one for file, against in found.items() for one in _of_file(file, against)]
+
+
+def _of_file(file: Path, against: Path | None) -> list[Answers]:
+    ours, before = _by_label(file), {} if against is None else _by_label(against)
+    return [
+        Answers(
+            file.stem,
+            "",
+            label or "(unnamed)",
+            "as given",
+            default_metric(label),
+            shown(file),
+            part,
+            base="" if against is None or label not in before else shown(against),
+            before=before[label] if label in before else None,
+        )
+        for label, part in ours.items()
+    ]
+
+
+def _by_label(file: Path) -> dict[str, list[Prediction]]:
+    parts: dict[str, list[Prediction]] = {}
+    for record in given_file(file)[0]:
+        parts.setdefault(record.benchmark, []).append(record)
+    return parts
+
+
+def _located(text: str, roots: Sequence[Path]) -> Path:
+    """A path some command wrote down, found again where the folders have moved since."""
+    path = Path(text)
+    if path.exists():
+        return path
+    for root in roots:
+        if root.name in path.parts:
+            last = len(path.parts) - path.parts[::-1].index(root.name)
+            if (moved := root.joinpath(*path.parts[last:])).exists():
+                return moved
+    return path

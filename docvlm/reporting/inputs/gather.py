@@ -1,0 +1,140 @@
+"""What there is to report: runs, sweeps, evaluations and files of answers under the given roots.
+
+Reads what commands left and decides what is shown: per family and scale the run with the best selection score, of
+sweeps of one kind the latest. What is passed over is listed, since a number that is left out without a word is a choice
+nobody can check.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from docvlm.config import ReportConfig
+from docvlm.errors import DocvlmError
+from docvlm.files import read_json
+from docvlm.reporting.inputs.answers import Answers, evaluated, given, scored, tables
+from docvlm.reporting.inputs.measured import Measured, benchmarks, results
+from docvlm.reporting.naming import shown
+from docvlm.reporting.sweeps.comparisons import compare
+from docvlm.reporting.sweeps.sweep import Row, collect
+from docvlm.runs.finished import FINISHED, Run, best
+from docvlm.runs.folder import RunFolder
+
+AXES = ("freeze", "lora_r")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A folder under multirun/: a row a cell, what may be said of their differences, and what was varied."""
+
+    folder: Path
+    rows: list[Row]
+    lines: list[str]
+    comparisons: list[Row]
+
+    @property
+    def done(self) -> list[Row]:
+        """Rows of finished cells."""
+        return [row for row in self.rows if row["status"] == FINISHED]
+
+    @property
+    def axis(self) -> str:
+        """`freeze`, `lora_r`, or `other` where neither or both vary."""
+        varied = [axis for axis in AXES if len({row[axis] for row in self.done}) > 1]
+        return varied[0] if len(varied) == 1 else "other"
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """Axis, family, benchmark, and adapters other than LoRA. Of sweeps with one subject the latest is shown."""
+        first, adapters = self.done[0], {row["adapter"] for row in self.done}
+        return self.axis, first["family"], first["benchmark"], *sorted(adapters - {None, "LoRA"})
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a report is made of. `passed_over` says in a line each what is not shown, and why."""
+
+    runs: list[Run]
+    chosen: list[Run]
+    sweeps: list[Sweep]
+    answers: list[Answers]
+    evaluations: list[Path]
+    benchmarks: Measured
+    robustness: Measured
+    controls: Measured
+    passed_over: list[str]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing at all to report."""
+        return not (self.runs or self.answers)
+
+
+def gather(cfg: ReportConfig) -> Inputs:
+    """Read everything `cfg` names. Raises `DocvlmError` for a file that cannot be read."""
+    roots, own = [Path(root).expanduser() for root in cfg.roots], Path(cfg.output).expanduser()
+    found, passed_over = _runs(roots)
+    chosen = _best(found)
+    sweeps, older = _sweeps(roots)
+    answers, others = evaluated(roots, own, chosen)
+    answers += given([Path(name).expanduser() for name in cfg.predictions])
+    answers += scored(roots, own, {Path(name).expanduser().resolve() for name in cfg.predictions})
+    evaluations = sorted({file.parent for file in tables(roots, own)})
+    return Inputs(
+        found,
+        chosen,
+        sweeps,
+        answers,
+        evaluations,
+        benchmarks(roots, own),
+        results(roots, own, "robustness.json", "corruptions"),
+        results(roots, own, "controls.json", "controls"),
+        [*passed_over, *older, *others],
+    )
+
+
+def epochs(run: Run) -> list[dict[str, float | None]]:
+    """The numbers of `epochs.csv`, a row an epoch; None where a column is empty."""
+    try:
+        with run.folder.epochs.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise DocvlmError(f"{run.folder.epochs}: cannot be read ({error.strerror})") from error
+    return [{k: float(v) if v else None for k, v in row.items() if k != "metric"} for row in rows]
+
+
+def _runs(roots: Iterable[Path]) -> tuple[list[Run], list[str]]:
+    """Finished runs, oldest first, and a line for each that is not finished."""
+    done, others = [], []
+    for path in sorted(path for root in roots for depth in ("*", "*/*") for path in root.glob(f"{depth}/result.json")):
+        place, result = RunFolder(path.parent), read_json(path)
+        if result["status"] == FINISHED and place.manifest.exists():
+            done.append(Run(place, read_json(place.manifest), result))
+        else:
+            reason = " ".join(str(result["reason"] or "").split())
+            others.append(f"{shown(path.parent)}: {result['status']}{f', {reason}' if reason else ''}")
+    return done, others
+
+
+def _best(found: Sequence[Run]) -> list[Run]:
+    """Per scale and family the run with the best selection score."""
+    scales = sorted({run.scale for run in found})
+    return [run for scale in scales for run in best([run for run in found if run.scale == scale]).values()]
+
+
+def _sweeps(roots: Iterable[Path]) -> tuple[list[Sweep], list[str]]:
+    latest: dict[tuple[str, ...], Sweep] = {}
+    older = []
+    for folder in sorted({path.parent.parent for root in roots for path in root.glob("*/[0-9]*/.hydra")}):
+        rows = collect(folder)
+        done = [row for row in rows if row["status"] == FINISHED]
+        if len(done) < 2:
+            continue
+        sweep = Sweep(folder, rows, *compare(done))
+        if sweep.subject in latest:
+            older.append(f"{shown(latest[sweep.subject].folder)}: an older sweep of the same kind")
+        latest[sweep.subject] = sweep
+    return list(latest.values()), list(dict.fromkeys(older))

@@ -1,0 +1,206 @@
+"""The report's sections in the reader's order; one whose input is missing says what it would show and what to run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from docvlm.config import ReportConfig
+from docvlm.reporting.blocks import Block, Code, Figure, Section, Text, ToRun
+from docvlm.reporting.figures import ablations, groups, measured, pipeline
+from docvlm.reporting.figures import epochs as epoch_figure
+from docvlm.reporting.inputs import published
+from docvlm.reporting.inputs.gather import Inputs, Sweep, epochs
+from docvlm.reporting.inputs.scored import Exam
+from docvlm.reporting.naming import name, shown
+from docvlm.reporting.page import commands, gallery
+from docvlm.reporting.page.findings import leading
+from docvlm.reporting.tables import failures, robustness, scores, setup, speed
+from docvlm.reporting.tables import published as tables_published
+from docvlm.reporting.tables import sweeps as tables_sweeps
+from docvlm.runs.finished import Run
+from docvlm.runs.folder import follow
+
+EVALUATE = "python -m docvlm.evaluate best=true baseline=true benchmarks=[docvqa,chartqa,infovqa]"
+RANKS = "python -m docvlm.train model=qwen2vl lora.r=16,32,64 -m"
+FREEZING = "python -m docvlm.train model=florence2 freeze=0,33,66,100 -m"
+
+
+def build(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Path) -> list[Section]:
+    """All sections; figures are drawn into the folder `figures` on the way."""
+    return [
+        _main(inputs, exams),
+        _published(exams),
+        _ablations(inputs, figures),
+        _types(exams, figures),
+        _failures(exams, cfg, figures),
+        _speed(inputs, figures),
+        _robustness(inputs, figures),
+        _data(inputs),
+        _training(inputs, figures),
+        _reproduce(inputs, cfg),
+    ]
+
+
+def _main(inputs: Inputs, exams: Sequence[Exam]) -> Section:
+    blocks: list[Block] = []
+    if not exams:
+        blocks.append(ToRun("Baseline, ours and Δ on DocVQA, ChartQA and InfoVQA.", [RANKS, FREEZING, EVALUATE]))
+    blocks += scores.main(exams)
+    alone = [exam.answers.source for exam in exams if exam.before is None and exam.answers.run is not None]
+    if alone:
+        command = [f"python -m docvlm.evaluate run={source} benchmarks=[docvqa,chartqa,infovqa]" for source in alone]
+        blocks.append(ToRun("Not yet measured against the checkpoint they came from:", list(dict.fromkeys(command))))
+    blocks += scores.secondary(exams)
+    if inputs.passed_over:
+        blocks.append(Code("Not shown, and why", "\n".join(inputs.passed_over), folded=True))
+    return Section("scores", "Test scores", blocks)
+
+
+def _published(exams: Sequence[Exam]) -> Section:
+    entries = published.read()
+    found = tables_published.beside_ours(exams, entries)
+    blocks: list[Block] = list(found)
+    if not found:
+        text = "Ours beside what others report on the same public benchmark and split."
+        blocks.append(ToRun(text, [f"{EVALUATE} scale=full"]))
+    blocks += [tables_published.scores(entries), *tables_published.experiments(entries)]
+    return Section("published", "Beside published numbers", blocks)
+
+
+def _ablations(inputs: Inputs, figures: Path) -> Section:
+    blocks: list[Block] = []
+    for axis, command in (("lora_r", RANKS), ("freeze", FREEZING), ("other", "")):
+        sweeps = [sweep for sweep in inputs.sweeps if sweep.axis == axis]
+        for sweep in sweeps:
+            blocks += _sweep(sweep, figures)
+        if not sweeps and command:
+            what = "LoRA rank" if axis == "lora_r" else "vision freezing"
+            blocks.append(ToRun(f"Score against {what}, with the differences that are beyond chance.", [command]))
+    return Section("ablations", "Ablations", blocks)
+
+
+def _sweep(sweep: Sweep, figures: Path) -> list[Block]:
+    heading, stem = tables_sweeps.title(sweep), scores.file_name(*sweep.subject)
+    found = [tables_sweeps.cells(sweep), tables_sweeps.seeds(sweep)]
+    blocks: list[Block] = [table for table in found if table is not None]
+    blocks += [Text(_sentence(line), "claim") for line in sweep.lines]
+    if sweep.axis == "lora_r":
+        blocks.append(ablations.rank(figures, f"rank-{stem}", heading, sweep.done))
+    if sweep.axis == "freeze":
+        blocks.append(ablations.freezing(figures, f"freezing-{stem}", heading, sweep.done))
+    curves = {row["settings"] or f"cell {row['cell']}": _curve(sweep, row["cell"]) for row in sweep.done}
+    metric = sweep.done[0]["metric"]
+    blocks.append(epoch_figure.draw(figures, f"epochs-{stem}", f"Epoch progress, {heading}", metric, curves))
+    blocks.append(tables_sweeps.curves(sweep, curves))
+    if (pairs := tables_sweeps.differences(sweep)) is not None:
+        blocks.append(pairs)
+    return blocks
+
+
+def _sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:]}."
+
+
+def _curve(sweep: Sweep, cell: int) -> list[dict[str, float | None]]:
+    return epochs(Run(follow(sweep.folder / str(cell)), {}, {}))
+
+
+def _types(exams: Sequence[Exam], figures: Path) -> Section:
+    compared = [exam for exam in exams if exam.before is not None]
+    if not compared:
+        text = "Gains by document type and question type, and which of them gain most."
+        return Section("types", "By document type", [ToRun(text, [EVALUATE])])
+    first = [exam for exam in leading(compared) if exam.gains is not None]
+    drawn = groups.gains(figures, first)
+    blocks: list[Block] = [
+        Text(f"{exam.answers.title}: {exam.gains.sentence}", "claim") for exam in first if exam.gains
+    ]
+    blocks += [drawn] if drawn else []
+    return Section("types", "By document type", [*blocks, *scores.by_type(_ordered(compared, first))])
+
+
+def _ordered(exams: Sequence[Exam], first: Sequence[Exam]) -> list[Exam]:
+    return [*first, *(exam for exam in exams if exam not in first)]
+
+
+def _failures(exams: Sequence[Exam], cfg: ReportConfig, figures: Path) -> Section:
+    if not exams:
+        text = "Classes of failure with their frequency, what changed against the baseline, and a gallery of pages."
+        return Section("failures", "Failures", [ToRun(text, [EVALUATE])])
+    first = leading(exams)
+    drawn = groups.failures(figures, first)
+    blocks: list[Block] = [drawn] if drawn else []
+    for exam in _ordered(exams, first):
+        if (found := failures.frequencies(exam)) is not None:
+            blocks.append(found if exam in first else replace(found, folded=True))
+    blocks.append(failures.classes())
+    if (turned := failures.changed(exams)) is not None:
+        blocks.append(turned)
+    return Section("failures", "Failures", [*blocks, gallery.make(exams, cfg)])
+
+
+def _speed(inputs: Inputs, figures: Path) -> Section:
+    found = inputs.benchmarks
+    if not found.records:
+        text = "Latency (median, p95, first token), memory, cost of 1 000 pages, and the frontier of score and time."
+        return Section("speed", "Latency and cost", [ToRun(text, [f"python -m docvlm.benchmark run={_a_run(inputs)}"])])
+    blocks: list[Block] = [speed.latency(found), speed.costs(found), speed.prices(found)]
+    blocks += [measured.frontier(figures, found), speed.frontier(found)]
+    return Section("speed", "Latency and cost", blocks)
+
+
+def _robustness(inputs: Inputs, figures: Path) -> Section:
+    blocks: list[Block] = []
+    command = f"python -m docvlm.evaluate run={_a_run(inputs)} "
+    if inputs.robustness.records:
+        blocks.append(measured.robustness(figures, inputs.robustness))
+        blocks += [robustness.points(inputs.robustness, cells=cells) for cells in (False, True)]
+        blocks.append(robustness.definitions(inputs.robustness))
+    else:
+        text = "Scores and consistency on pages with scan noise, blur, JPEG, skew and low resolution."
+        blocks.append(ToRun(text, [command + "robustness=true"]))
+    if inputs.controls.records:
+        blocks.append(robustness.controls(inputs.controls))
+    else:
+        text = "What the model knows without looking: scores on blank pages and on another document's."
+        blocks.append(ToRun(text, [command + "controls=true"]))
+    return Section("robustness", "Robustness and controls", blocks)
+
+
+def _a_run(inputs: Inputs) -> str:
+    return shown(inputs.chosen[0].folder.root) if inputs.chosen else "DIR"
+
+
+def _data(inputs: Inputs) -> Section:
+    found = setup.data(inputs.runs)
+    missing = ToRun("Source, samples by split, terms and the leakage audit.", [RANKS])
+    return Section("data", "Data", [found or missing])
+
+
+def _training(inputs: Inputs, figures: Path) -> Section:
+    blocks: list[Block] = []
+    if inputs.chosen:
+        blocks.append(pipeline.draw(figures, inputs.chosen))
+    found = setup.training(inputs.chosen)
+    blocks.append(found or ToRun("Model configuration and training set-up.", [RANKS, FREEZING]))
+    return Section("training", "How it was trained", [*blocks, setup.protocol()])
+
+
+def _reproduce(inputs: Inputs, cfg: ReportConfig) -> Section:
+    words = [f"predictions=[{','.join(cfg.predictions)}]"] if cfg.predictions else []
+    blocks: list[Block] = [Code("The commands, in order", "\n".join(commands.all_of(inputs, words)))]
+    if (found := setup.versions(inputs.runs)) is not None:
+        blocks.append(found)
+    for run in inputs.chosen:
+        text = json.dumps(run.manifest, indent=2, ensure_ascii=False)
+        title = f"manifest.json of {name(run.family, run)}, {shown(run.folder.root)}"
+        blocks.append(Code(title, text, folded=True))
+    return Section("reproduce", "How to reproduce", blocks)
+
+
+def figures_of(sections: Sequence[Section]) -> list[Figure]:
+    """Every figure of the report, in reading order."""
+    return [block for section in sections for block in section.blocks if isinstance(block, Figure)]

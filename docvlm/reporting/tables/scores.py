@@ -1,0 +1,139 @@
+"""Tables of scores: baseline / ours / Δ on every benchmark, all metrics, and the same by document and question type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from docvlm.reporting.blocks import Column, Table, metric_name
+from docvlm.reporting.inputs.scored import GENERATED, KINDS, Exam
+from docvlm.scoring.gains import FEWEST, Gains
+
+RUN = Column("run", "run", kind="run")
+INTERVALS = "Brackets: 95 % interval over documents."
+_SECONDARY = {"accuracy": "accuracy", "anls": "ANLS", "em": "EM", "f1": "F1", "relaxed": "relaxed accuracy"}
+
+
+def main(exams: Sequence[Exam]) -> list[Table]:
+    """Baseline, ours and Δ: a table for each kind of pages, so that drawn pages never stand beside public scores."""
+    tables = []
+    for kind, title in KINDS.items():
+        part = [exam for exam in exams if exam.kind == kind]
+        if part:
+            notes = [INTERVALS, "p: paired bootstrap over documents, for each row alone."]
+            if kind == GENERATED:
+                notes.append("Drawn pages are easier and smaller than real ones: not comparable with public scores.")
+            tables.append(Table(f"main-{kind}", f"Test scores on {title}", _MAIN, list(map(_main, part)), notes))
+    return tables
+
+
+_MAIN = (
+    Column("model", "model", kind="text"),
+    Column("benchmark", "benchmark", kind="text"),
+    Column("baseline", "baseline"),
+    Column("ours", "ours"),
+    Column("difference", "Δ"),
+    Column("p", "p", kind="p"),
+    Column("metric", "metric", kind="text"),
+    Column("questions", "questions"),
+    Column("documents", "documents"),
+    RUN,
+)
+
+
+def _main(exam: Exam) -> dict[str, object]:
+    found, before, change = exam.score, exam.before, exam.difference
+    return {
+        **_head(exam),
+        "metric": metric_name(found.metric),
+        "questions": found.n_questions,
+        "documents": found.n_documents,
+        "baseline": None if before is None else before.interval,
+        "ours": found.interval,
+        "difference": change,
+        "p": None if change is None else change.p,
+    }
+
+
+def secondary(exams: Sequence[Exam]) -> list[Table]:
+    """Every metric of every row of the main tables, baseline and ours."""
+    columns = (
+        Column("model", "model", kind="text"),
+        Column("benchmark", "benchmark", kind="text"),
+        Column("side", "side", kind="text"),
+        *(Column(name, head) for name, head in _SECONDARY.items()),
+        Column("truncated", "cut off"),
+        RUN,
+    )
+    tables = []
+    for kind, title in KINDS.items():
+        rows = [
+            {**_head(exam), "side": side, **{name: getattr(found, name) for name in _SECONDARY}}
+            | {"truncated": found.n_truncated, "run": where}
+            for exam in exams
+            if exam.kind == kind
+            for side, found, where in (
+                ("baseline", exam.before, exam.answers.base),
+                ("ours", exam.score, exam.answers.source),
+            )
+            if found is not None
+        ]
+        if rows:
+            notes = ("Cut off: answers that `max_new_tokens` ended.",)
+            tables.append(Table(f"metrics-{kind}", f"All metrics on {title}", columns, rows, notes, folded=True))
+    return tables
+
+
+def by_type(exams: Sequence[Exam]) -> list[Table]:
+    """Gains by document type and question type, largest first; one table each model, benchmark and kind of type."""
+    return [
+        _gains(exam, part, folded=position > 1)
+        for exam in exams
+        for position, part in enumerate(exam.analysis.gains)
+        if len(part.rows) > 1
+    ]
+
+
+def _gains(exam: Exam, part: Gains, *, folded: bool) -> Table:
+    columns = (
+        Column("type", f"{part.by} type", kind="text"),
+        Column("questions", "questions"),
+        Column("documents", "documents"),
+        Column("baseline", "baseline"),
+        Column("ours", "ours"),
+        Column("difference", "Δ"),
+        Column("p", "p (Holm)", kind="p"),
+        RUN,
+    )
+    rows = [
+        {
+            "type": row.name,
+            "questions": row.ours.n,
+            "documents": row.ours.clusters,
+            "baseline": row.baseline,
+            "ours": row.ours,
+            "difference": row.difference,
+            "p": "few" if row.adjusted is None else row.adjusted,
+            "run": exam.answers.source,
+        }
+        for row in part.rows
+    ]
+    few = any(row.adjusted is None for row in part.rows)
+    notes = [
+        part.sentence,
+        INTERVALS,
+        *([f"few: fewer than {FEWEST} documents, or no type; not judged."] if few else []),
+    ]
+    title = f"{exam.answers.title}: gain by {part.by} type"
+    return Table(
+        file_name("gains", part.by, exam.answers.name, exam.answers.benchmark), title, columns, rows, notes, folded
+    )
+
+
+def file_name(*words: str) -> str:
+    """Words as one file name: lower case, digits and hyphens."""
+    text = "-".join(words).lower()
+    return "-".join(filter(None, "".join(c if c.isascii() and c.isalnum() else "-" for c in text).split("-")))
+
+
+def _head(exam: Exam) -> dict[str, object]:
+    return {"model": exam.answers.name, "benchmark": exam.answers.benchmark, "run": exam.answers.source}

@@ -1,0 +1,120 @@
+"""Tables of `benchmark.json`: latency and memory, score against page size, and what 1 000 pages cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from docvlm.reporting.blocks import Column, Table
+from docvlm.reporting.inputs.measured import Measured
+from docvlm.reporting.naming import FAMILIES
+from docvlm.reporting.tables.scores import INTERVALS, RUN
+from docvlm.scoring.intervals import Difference, Interval
+
+_MODEL = Column("model", "model", kind="text")
+_PIXELS = Column("resolution", "page, pixels", kind="text")
+
+
+def latency(found: Measured) -> Table:
+    """One row a page size and batch: median, 95th percentile, first token, rates, memory."""
+    columns = (
+        *_where(found), _PIXELS, Column("batch", "batch"), Column("n", "timed"), Column("p50_ms", "p50, ms", 0),
+        Column("p95_ms", "p95, ms", 0), Column("first_token_p50_ms", "first token p50, ms", 0),
+        Column("tokens_per_s", "tokens/s", 0), Column("pages_per_s", "pages/s", 1),
+        Column("peak_memory_mb", "peak memory, MB", 0), RUN,
+    )  # fmt: skip
+    rows = [
+        {**_head(record, source), "resolution": point["resolution"], **point[kind]}
+        for source, record in found.records
+        for point in record["points"]
+        for kind in ("single", "batched")
+        if point[kind] is not None
+    ]
+    notes = [
+        "From opening the page to the text, of a whole batch, one question a page; the adapter is not merged.",
+        f"p95 only where 20 batches or more were timed. Machine: {', '.join(_devices(found))}.",
+    ]
+    return Table("latency", "Latency and memory", columns, rows, notes)
+
+
+def frontier(found: Measured) -> Table:
+    """Score, its difference to the first page size, and latency of every page size."""
+    columns = (
+        *_where(found), Column("benchmark", "benchmark", kind="text"), _PIXELS, Column("score", "score"),
+        Column("difference", "Δ to the first"), Column("p50_ms", "p50, ms", 0),
+        Column("pareto", "on the frontier", kind="text"), RUN,
+    )  # fmt: skip
+    rows = [
+        {
+            **_head(record, source),
+            "benchmark": record["benchmark"],
+            "resolution": point["resolution"],
+            "score": interval(point["score"]),
+            "difference": None if point["difference_to_first"] is None else difference(point["difference_to_first"]),
+            "p50_ms": point["single"]["p50_ms"],
+            "pareto": "yes" if point["pareto"] else "no",
+        }
+        for source, record in found.records
+        for point in record["points"]
+    ]
+    return Table(
+        "frontier", "Score, latency and page size", columns, rows, [INTERVALS, "Δ: the same questions, paired."]
+    )
+
+
+def costs(found: Measured) -> Table:
+    """US dollars for 1 000 pages: machines by the hour where they were timed, APIs by the token."""
+    columns = (
+        _MODEL, Column("name", "machine or API", kind="text"), Column("latency_ms", "p50, ms", 0),
+        Column("usd_per_1000_pages", "USD, one by one"), Column("batch", "batch"),
+        Column("usd_per_1000_pages_batched", "USD, in batches"), Column("usd_per_hour", "USD an hour", 2),
+        Column("date", "price of", kind="text"), RUN,
+    )  # fmt: skip
+    rows = [
+        {**row, **_head(record, source)} | ({"model": row["name"]} if row["kind"] == "api" else {})
+        for source, record in found.records
+        for row in record["costs"]
+    ]
+    notes = [
+        "One question a page. A machine has a cost only where the model was timed on it; prices are yours to edit."
+    ]
+    return Table("costs", "Cost of 1 000 pages", columns, rows, notes)
+
+
+def prices(found: Measured) -> Table:
+    """Who says what a machine or an API costs, and what to know about it."""
+    columns = (
+        Column("name", "machine or API", kind="text"), Column("source", "price from", kind="text"),
+        Column("date", "of", kind="text"), Column("note", "note", kind="text"),
+    )  # fmt: skip
+    rows = {row["name"]: row for _, record in found.records for row in record["costs"]}
+    return Table("prices", "Where prices come from", columns, list(rows.values()), folded=True)
+
+
+def interval(values: Mapping[str, Any]) -> Interval:
+    """An interval as a JSON file holds it."""
+    return Interval(*(values[key] for key in ("mean", "low", "high", "n", "clusters")))
+
+
+def difference(values: Mapping[str, Any]) -> Difference:
+    """A difference as a JSON file holds it."""
+    return Difference(*(values[key] for key in ("mean", "low", "high", "p", "n", "clusters")))
+
+
+def model(record: Mapping[str, Any]) -> str:
+    """Family and subject of a record, as the report calls them."""
+    family = FAMILIES[record["family"]] if record["family"] in FAMILIES else record["family"]
+    return f"{family} {record['subject']}"
+
+
+def _head(record: Mapping[str, Any], source: str) -> dict[str, Any]:
+    return {"model": model(record), "device": record["device"], "run": source}
+
+
+def _devices(found: Measured) -> list[str]:
+    return list(dict.fromkeys(record["device"] for _, record in found.records))
+
+
+def _where(found: Measured) -> list[Column]:
+    """The model, and the device where there is more than one."""
+    return [_MODEL, Column("device", "device", kind="text")] if len(_devices(found)) > 1 else [_MODEL]

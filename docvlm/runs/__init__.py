@@ -1,0 +1,1 @@
+"""Runs on disk: folder, identity, claim, result, and which are finished."""

@@ -1,0 +1,91 @@
+"""The runs that training left, and the best of each family.
+
+A run is a folder with `manifest.json` and `result.json` under `outputs/` or `multirun/`. Only finished runs compete, by
+the score on the split that selects; the split that reports plays no part in the choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docvlm.errors import DocvlmError
+from docvlm.files import read_json
+from docvlm.runs.folder import RunFolder, follow
+
+ROOTS = (Path("outputs"), Path("multirun"))
+FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run as its files tell it."""
+
+    folder: RunFolder
+    manifest: dict[str, Any]
+    result: dict[str, Any]
+
+    @property
+    def family(self) -> str:
+        """`qwen2vl` or `florence2`."""
+        return str(self.manifest["family"])
+
+    @property
+    def scale(self) -> str:
+        """`tiny` or `full`."""
+        return str(self.manifest["scale"])
+
+    @property
+    def trained_on(self) -> str:
+        """Label of the benchmark, or of the mixture."""
+        return str(self.manifest["data"]["benchmark"])
+
+    @property
+    def status(self) -> str:
+        """`running`, `finished`, `failed` or `interrupted`."""
+        return str(self.result["status"])
+
+    @property
+    def selection(self) -> float:
+        """Headline metric on the split that selects, of the epoch that was kept."""
+        return float(self.result["selection"]["value"])
+
+
+def read(folder: Path) -> Run:
+    """The run in `folder`, or the one its pointer names. Raises `DocvlmError` if it is none or saved no weights."""
+    if not folder.is_dir():
+        raise DocvlmError(f"run={folder}: no such folder; give one that docvlm.train left under outputs/ or multirun/")
+    cells = sorted(path.parent for path in folder.glob("*/result.json"))
+    if cells and not (folder / "result.json").exists():
+        raise DocvlmError(f"run={folder}: a sweep of {len(cells)} runs; give one of them, such as run={cells[0]}")
+    place = follow(folder)
+    run = Run(place, read_json(place.manifest), read_json(place.result))
+    if not place.best.is_dir():
+        raise DocvlmError(
+            f"run={folder}: status {run.status}, and no weights in {place.best}; "
+            "repeat its training command to finish it, or give another run"
+        )
+    return run
+
+
+def finished(roots: Iterable[Path] = ROOTS) -> list[Run]:
+    """Every finished run with weights under `roots`, oldest first. A folder that only points elsewhere is skipped."""
+    files = [path for root in roots for depth in ("*", "*/*") for path in root.glob(f"{depth}/result.json")]
+    runs = []
+    for path in sorted(files):
+        place = RunFolder(path.parent)
+        result = read_json(path)
+        if result["status"] == FINISHED and place.manifest.exists() and place.best.is_dir():
+            runs.append(Run(place, read_json(place.manifest), result))
+    return runs
+
+
+def best(runs: Sequence[Run]) -> dict[str, Run]:
+    """Per family the run with the highest selection score; the later one on a tie."""
+    chosen: dict[str, Run] = {}
+    for run in runs:
+        if run.family not in chosen or run.selection >= chosen[run.family].selection:
+            chosen[run.family] = run
+    return dict(sorted(chosen.items()))

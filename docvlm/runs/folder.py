@@ -1,0 +1,165 @@
+"""The folder of a run: its files, who is writing them, and what a command does there.
+
+Which folder a command belongs to is decided in `ledger.py`. Where it is an earlier one, the folder Hydra made for the
+new command holds only `reused.json`, which names the folder to read instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from docvlm.config import Job
+from docvlm.files import read_json, write_json
+from docvlm.writing import written
+
+POINTER = "reused.json"
+POLL = 0.5  # seconds between two looks at a lock
+# what a folder holds before it is decided whose run it is
+_BEFORE_A_RUN = {".hydra", "quarantine.jsonl", "audit.html", "audit.json"}
+
+
+class Action(Enum):
+    """What a command does in the folder it belongs to."""
+
+    START = "start"
+    CONTINUE = "continue"
+    REUSE = "reuse"
+    EXAMINE = "examine"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where each file of a run lies (`docs`: the design's "what a run leaves")."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        """Everything that decided the run."""
+        return self.root / "manifest.json"
+
+    @property
+    def result(self) -> Path:
+        """Status, headline and cost."""
+        return self.root / "result.json"
+
+    @property
+    def epochs(self) -> Path:
+        """One row an epoch, row 0 before training."""
+        return self.root / "epochs.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """One line a question of the test split."""
+        return self.root / "predictions.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint a killed run continues from."""
+        return self.root / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The weights the run reports, in PEFT or Transformers format."""
+        return self.root / "checkpoints" / "best"
+
+    def lock(self) -> FileLock:
+        """Take the folder for this process. Raises `filelock.Timeout` while another live process holds it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / ".lock", timeout=0)
+        lock.acquire()
+        return lock
+
+    def held(self) -> bool:
+        """Whether another live process has the folder."""
+        try:
+            self.lock().release()
+        except Timeout:
+            return True
+        return False
+
+    def wait(self) -> None:
+        """Come back when nobody has the folder any more."""
+        while self.held():
+            time.sleep(POLL)
+
+    def clear(self) -> None:
+        """Forget an earlier run in this folder; Hydra's record of the command stays."""
+        for path in (self.manifest, self.result, self.epochs, self.predictions, self.root / POINTER):
+            path.unlink(missing_ok=True)
+        for folder in ("checkpoints", "logs"):
+            if (self.root / folder).exists():
+                shutil.rmtree(self.root / folder)
+
+    def take_over(self, other: RunFolder) -> None:
+        """Have what another run learned and answered. Weights are linked where that can be: nobody writes into them."""
+        hidden = shutil.ignore_patterns(".*")
+        with written(self.root):
+            for path in (other.manifest, other.epochs, other.predictions):
+                if path.exists():
+                    shutil.copy2(path, self.root / path.name)
+            shutil.copytree(other.best.parent, self.best.parent, ignore=hidden, copy_function=_linked)
+
+
+def _linked(source: str, place: str) -> None:
+    try:
+        os.link(source, place)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, place)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The folder a command works in, what it does there, and the lock that says so (none where it only reads).
+
+    `changed`: the splits whose rows are not those the training there was begun with. `trained_in`: the run whose
+    training has been taken over into a folder of its own.
+    """
+
+    folder: RunFolder
+    action: Action
+    lock: FileLock | None
+    changed: tuple[str, ...] = ()
+    trained_in: RunFolder | None = None
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        if self.lock is not None:
+            self.lock.release()
+
+
+def point(job: Job, claimed: Claim) -> None:
+    """Leave word in a cell's own folder where its run lies and what was done; a single run's empty folder just goes."""
+    folder = claimed.folder.root
+    if job.sweep is not None:
+        if claimed.action is not Action.START:
+            where = os.path.relpath(folder.resolve(), job.folder.resolve())
+            write_json(job.folder / POINTER, {"run": where, "action": claimed.action.value})
+    elif folder.resolve() != job.folder.resolve() and all(
+        path.name in _BEFORE_A_RUN or path.suffix == ".log" for path in job.folder.iterdir()
+    ):
+        shutil.rmtree(job.folder)
+
+
+def follow(folder: Path) -> RunFolder:
+    """The run a cell's folder stands for: itself, or the one its pointer names."""
+    pointer = folder / POINTER
+    return RunFolder((folder / read_json(pointer)["run"]).resolve() if pointer.exists() else folder)
+
+
+def done_in(folder: Path) -> Action:
+    """What the last command of a sweep did for the cell in `folder`."""
+    pointer = folder / POINTER
+    return Action(read_json(pointer)["action"]) if pointer.exists() else Action.START
+
+
+def shown(path: Path) -> str:
+    """A path as one would type it from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

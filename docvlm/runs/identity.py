@@ -1,0 +1,108 @@
+"""What makes two runs the same run: everything that decides the final weights, and nothing about where files lie.
+
+Left out of the config: paths (data and checkpoint are hashed instead), names, loggers, worker counts, what changes
+speed and nothing else (packing, features), whether the network may be used, and `audit`, since what it takes out of
+train is missing from the data's fingerprint. Left in: precision, devices, batch sizes, early stopping, the seed. The
+code stands beside the fingerprint and not in it, so that a command can say that there is a run with these settings,
+made by another version (`code.py`).
+
+Rows of val and test count for the run, since they decide its scores, and not for its training: mending one of them
+after hours of training costs the final exam.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from docvlm.config.renamed import as_first_spelled
+from docvlm.runs import code_version
+
+if TYPE_CHECKING:
+    from docvlm.config import TrainConfig
+    from docvlm.data.benchmark import Role
+    from docvlm.data.loading.datamodule import DocumentDataModule
+
+ROLES: tuple[Role, ...] = ("train", "val", "test")
+_ELSEWHERE = {"source", "packing", "offline", "num_workers", "checkpoint", "revision", "checkpoints", "by_scale"}
+_NO_EFFECT = {
+    "name",
+    "logger",
+    "offline",
+    "rerun",
+    "scale",
+    "packing",
+    "audit",
+    "features",
+    "features_folder",
+    "features_limit_gb",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Fingerprints of a run, its data (questions and pages of all splits), the checkpoint it starts from, and the code.
+
+    A finished run stands for another with the same `run` and the same `code`. `training` leaves out the rows of val and
+    test, which no weight is learned from: where only they differ, a training that has ended stands. `splits` has a
+    fingerprint of each split, by its name.
+    """
+
+    run: str
+    data: str
+    checkpoint: str
+    versions: Mapping[str, int]
+    training: str | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def code(self) -> str:
+        """The version of the code, as a run records it."""
+        return code_version.fingerprint(self.versions)
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """The fields of `result.json` by which a later command finds a run."""
+        return {
+            "fingerprint": self.run,
+            "training": self.training,
+            "splits": dict(self.splits),
+            "code": self.code,
+        }
+
+
+def identify(cfg: TrainConfig, data: DocumentDataModule, checkpoint: str) -> Identity:
+    """Fingerprint a run; `checkpoint` is the fingerprint of its base weights."""
+    found, deciding = data.fingerprint(), _deciding(dataclasses.asdict(cfg))
+    splits: dict[str, str] = {role: data.fingerprint((role,)) for role in ROLES}
+    run, training = (
+        _hash({**deciding, "data fingerprint": rows, "checkpoint fingerprint": checkpoint})
+        for rows in (found, splits["train"])
+    )
+    return Identity(run, found, checkpoint, code_version.versions(cfg.model.family), training, splits)
+
+
+def _hash(decides: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(decides, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:16]
+
+
+def _deciding(values: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in values.items() if key not in _NO_EFFECT}
+    kept["scale"] = values["scale"]["name"]
+    kept["data"] = as_first_spelled(kept["data"])
+    kept["trainer"] = {key: value for key, value in kept["trainer"].items() if not key.endswith("_every_n_steps")}
+    for part in ("data", "model"):
+        kept[part] = _without_places(kept[part])
+    if kept["budget"]["jpeg_quality"] is None:  # so that runs of before there was the key are found
+        kept["budget"] = {key: value for key, value in kept["budget"].items() if key != "jpeg_quality"}
+    return kept
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_places(inner) for key, inner in value.items() if key not in _ELSEWHERE}
+    return value

@@ -1,0 +1,73 @@
+"""What changed between two models on the same questions: answers that became right, and answers that were right.
+
+Two models with the same score may fail on different questions; the lists say on which. Right is a score of 1, as in the
+failure classes. The test is the paired bootstrap over documents; the exact McNemar test is added only where there is
+about one question a document, because it takes questions for independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from docvlm.metrics import metric_function
+from docvlm.scoring.intervals import Difference, paired_difference
+from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.score import clusters, paired
+from docvlm.scoring.significance import ONE_A_PAGE, mcnemar
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """Both answers to one question of which exactly one is right, and their scores."""
+
+    before: Prediction
+    after: Prediction
+    score_before: float
+    score_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Answers that changed sides. `change` is that of the share right; `exact_p` is McNemar's, None where unfit."""
+
+    fixed: tuple[Flip, ...]
+    broken: tuple[Flip, ...]
+    both_right: int
+    both_wrong: int
+    change: Difference
+    exact_p: float | None
+
+    @property
+    def sentence(self) -> str:
+        """Counts and test in a line."""
+        text = (
+            f"{len(self.fixed)} fixed, {len(self.broken)} broken, {self.both_right} right and {self.both_wrong} not "
+            f"right in both; share right {self.change}, p {p_value(self.change.p)}"
+        )
+        return text if self.exact_p is None else f"{text} (McNemar exact: {p_value(self.exact_p)})"
+
+
+def flips(before: Sequence[Prediction], after: Sequence[Prediction], metric: str = "anls") -> Flips:
+    """Compare two sets of predictions on the same questions. Raises `DocvlmError` unless they are the same."""
+    function, pairs = metric_function(metric), paired(before, after)
+    every = [Flip(a, b, function(a.prediction, a.answers), function(b.prediction, b.answers)) for a, b in pairs]
+    first, second = [one.score_before == 1 for one in every], [one.score_after == 1 for one in every]
+    fixed = tuple(one for one, a, b in zip(every, first, second, strict=True) if b and not a)
+    broken = tuple(one for one, a, b in zip(every, first, second, strict=True) if a and not b)
+    documents = clusters([a for a, _ in pairs])
+    change = paired_difference([float(a) for a in first], [float(b) for b in second], documents)
+    independent = change.n <= ONE_A_PAGE * change.clusters
+    return Flips(
+        fixed,
+        broken,
+        both_right=sum(first) - len(broken),
+        both_wrong=len(every) - sum(first) - len(fixed),
+        change=change,
+        exact_p=mcnemar(len(fixed), len(broken)) if independent else None,
+    )
+
+
+def p_value(p: float) -> str:
+    """A p-value for reading: three digits, or "<0.001"."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"

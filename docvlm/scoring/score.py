@@ -1,0 +1,161 @@
+"""Predictions to scores: every question once, per question type and document type, with clustered intervals.
+
+All metrics are computed for every question, so one file gives the headline and what it could be confused with. 5 000
+questions take about 0.3 s, most of it token F1 and the bootstrap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from docvlm.errors import DocvlmError
+from docvlm.metrics import METRICS, metric_function
+from docvlm.scoring.intervals import Difference, Interval, paired_difference, score_interval
+from docvlm.scoring.predictions import Key, Prediction
+
+UNTYPED = "(none)"
+By = Literal["document", "question"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Scores of one predictions file. `metric` names the headline; all means are over questions, in [0, 1]."""
+
+    metric: str
+    variant: str
+    options: dict[str, Any]
+    headline: float
+    interval: Interval
+    n_questions: int
+    n_documents: int
+    n_truncated: int
+    latency_ms: float | None
+    accuracy: float
+    anls: float
+    em: float
+    f1: float
+    relaxed: float
+    by_question_type: dict[str, Interval]
+    by_document_type: dict[str, Interval]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types for JSON."""
+        return asdict(self)
+
+
+def with_scores(records: Iterable[Prediction]) -> list[Prediction]:
+    """The same predictions, each with every metric at its default in `scores`."""
+    return [
+        replace(record, scores={name: metric(record.prediction, record.answers) for name, metric in METRICS.items()})
+        for record in records
+    ]
+
+
+def score(predictions: Sequence[Prediction], metric: str = "anls", variant: str | None = None, **options: Any) -> Score:
+    """Score predictions with `metric` (a key of `docvlm.metrics.METRICS`) under a named variant and its options.
+
+    The secondary metrics keep their defaults. Raises `DocvlmError` if there is nothing to score, if a question occurs
+    twice, or if the metric or variant is unknown.
+    """
+    function = metric_function(metric, variant, **options)
+    if not predictions:
+        raise DocvlmError("no predictions to score: the evaluation split is empty; check data.limit_* and data.source")
+    _require_unique(predictions)
+    values = [function(p.prediction, p.answers) for p in predictions]
+    interval = _interval(values, predictions)
+    means = {name: _mean([METRICS[name](p.prediction, p.answers) for p in predictions]) for name in METRICS}
+    latencies = [p.latency_s for p in predictions if p.latency_s is not None]
+    return Score(
+        metric=metric,
+        variant=variant or "lmms-eval",
+        options=options,
+        headline=interval.mean,
+        interval=interval,
+        n_questions=interval.n,
+        n_documents=interval.clusters,
+        n_truncated=sum(p.truncated for p in predictions),
+        latency_ms=1000 * _mean(latencies) if latencies else None,
+        accuracy=means["accuracy"],
+        anls=means["anls"],
+        em=means["exact_match"],
+        f1=means["f1"],
+        relaxed=means["relaxed_accuracy"],
+        by_question_type=_groups(values, predictions, "question"),
+        by_document_type=_groups(values, predictions, "document"),
+    )
+
+
+def compare(before: Sequence[Prediction], after: Sequence[Prediction], metric: str = "anls") -> Difference:
+    """`after - before` on the questions of both, which must be the same ones with the same answers.
+
+    Raises `DocvlmError` naming a question that only one side has.
+    """
+    function = metric_function(metric)
+    pairs = paired(before, after)
+    a = [function(p.prediction, p.answers) for p, _ in pairs]
+    b = [function(p.prediction, p.answers) for _, p in pairs]
+    return paired_difference(a, b, clusters([p for p, _ in pairs]))
+
+
+def members(records: Sequence[Prediction], by: By) -> dict[str, list[int]]:
+    """Indices of the records of each document or question type, largest first; {} where no record has a type.
+
+    A question with several types counts in each; one without stands under "(none)".
+    """
+    found: dict[str, list[int]] = {}
+    for index, record in enumerate(records):
+        labels = record.question_types if by == "question" else (record.document_type,) if record.document_type else ()
+        for label in labels or (UNTYPED,):
+            found.setdefault(label, []).append(index)
+    if set(found) == {UNTYPED}:
+        return {}
+    return {label: found[label] for label in sorted(found, key=lambda label: (-len(found[label]), label))}
+
+
+def clusters(records: Sequence[Prediction]) -> list[Key]:
+    """What is resampled: the document of each record, told apart by benchmark."""
+    return [(record.benchmark, record.document) for record in records]
+
+
+def paired(before: Sequence[Prediction], after: Sequence[Prediction]) -> list[tuple[Prediction, Prediction]]:
+    """Both answers to every question, in the order of `before`. Raises `DocvlmError` unless both have the same."""
+    first, second = _by_key(before), _by_key(after)
+    if odd := sorted(first.keys() ^ second.keys()):
+        raise DocvlmError(
+            f"{len(odd)} questions are in only one of the two results, such as {odd[0][1]!r}; "
+            "a paired difference needs the same questions: evaluate both on the same split and limit"
+        )
+    return [(record, second[key]) for key, record in first.items()]
+
+
+def _by_key(records: Sequence[Prediction]) -> dict[Key, Prediction]:
+    return {record.key: record for record in records}
+
+
+def _require_unique(records: Sequence[Prediction]) -> None:
+    seen: set[Key] = set()
+    for record in records:
+        if record.key in seen:
+            raise DocvlmError(
+                f"question_id {record.question_id!r} of {record.benchmark or 'these predictions'} occurs twice; "
+                "every question counts once"
+            )
+        seen.add(record.key)
+
+
+def _interval(values: Sequence[float], records: Sequence[Prediction]) -> Interval:
+    return score_interval(values, clusters(records))
+
+
+def _groups(values: Sequence[float], records: Sequence[Prediction], by: By) -> dict[str, Interval]:
+    """Interval per type, largest group first. {} without types."""
+    return {
+        label: _interval([values[i] for i in indices], [records[i] for i in indices])
+        for label, indices in members(records, by).items()
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

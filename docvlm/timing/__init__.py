@@ -1,0 +1,1 @@
+"""Latency, memory, capacity and cost, measured and put beside accuracy."""

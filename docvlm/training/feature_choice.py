@@ -1,0 +1,165 @@
+"""Whether a run keeps what the frozen part of its tower makes of a page, and where.
+
+Of a tower that is frozen in full the output is stored, of one that learns from some block on the output of the blocks
+before it. `features=auto` stores the pages of a first batch, reads them back, encodes some of them again, and keeps
+what was faster; the choice is in `manifest.json`, and a resumed run takes it from there. How long encoding takes is
+written beside the features: the next cell of a sweep times reading alone. The test split is read through the store too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from docvlm import machine
+from docvlm.errors import DocvlmError
+from docvlm.files import read_json, write_json
+from docvlm.vlms.codec import Codec, Stored
+from docvlm.vlms.feature_store import FeatureStore
+from docvlm.vlms.proof import fingerprint
+from docvlm.vlms.trainable import plain_name
+
+if TYPE_CHECKING:
+    from docvlm.config import TrainConfig
+    from docvlm.data.example import Example
+    from docvlm.training.run import Run
+    from docvlm.vlms.base import VLM
+
+TRIAL = 8  # pages that `auto` stores and reads
+ENCODED = 2  # and of these, how many it encodes for their time only
+DECISIVE = 4  # times as long as reading: what an earlier run found is measured again where less than this speaks for it
+COSTS = "encoding.json"  # seconds a page takes to encode, by machine
+GIB = 2**30
+
+
+def attach(run: Run, device: torch.device) -> None:
+    """Give the run's codec a feature store, or leave it without, as `features` and a measurement on `device` say."""
+    cfg, vlm = run.cfg, run.vlm
+    assert vlm is not None and vlm.trainable is not None
+    frozen = vlm.trainable.frozen_blocks > 0
+    if cfg.features == "on" and not (frozen and cfg.packing == "on"):
+        raise DocvlmError(
+            f"features=on: only what frozen blocks make of a page can be stored, and read with packing=on; here"
+            f" freeze={cfg.freeze:g} and packing={cfg.packing}. Take features=auto or off"
+        )
+    if cfg.features == "off" or not frozen or cfg.packing == "off":
+        run.features = "off"
+        return
+    decided = read_json(run.folder.manifest).get("features") if run.folder.manifest.exists() else None
+    stored = _stored(cfg, vlm)
+    if cfg.features == "on" or decided == "on":
+        run.features, vlm.codec.stored = "on", stored
+    elif decided is None:
+        vlm.to(device)  # where it will train: a GPU encodes in a fraction of the processor's time
+        _measure(run, vlm, stored)
+    else:
+        run.features = "off"
+
+
+def share(run: Run, vlm: VLM) -> None:
+    """Let a model that was read back from disk use the run's store too: it is found by the weights that were read."""
+    if run.features == "on":
+        vlm.codec.stored = _stored(run.cfg, vlm)
+
+
+def _stored(cfg: TrainConfig, vlm: VLM) -> Stored:
+    """The store of these frozen blocks, budget, processor and packages, and the dtypes this run computes in.
+
+    A page's digest is that of its pixels before they are resized, so what resizes them is in the folder's name.
+    """
+    assert vlm.trainable is not None
+    blocks, frozen = vlm.trainable.blocks, vlm.trainable.frozen_blocks
+    names = {name for block in blocks[:frozen] for name in block.parameters}
+    weights = fingerprint((plain_name(name), p) for name, p in vlm.net.named_parameters() if plain_name(name) in names)
+    images = vlm.codec.processor.image_processor.to_dict()
+    packages = {name: found for name, found in machine.versions().items() if name in machine.PIXELS}
+    text = json.dumps([weights, str(vlm.codec.budget), images, packages], sort_keys=True, default=str)
+    folder = Path(cfg.features_folder).expanduser() / hashlib.sha256(text.encode()).hexdigest()[:16]
+    try:
+        store = FeatureStore(folder, int(cfg.features_limit_gb * GIB))
+    except OSError as error:
+        where = f"features_folder={cfg.features_folder}"
+        raise DocvlmError(f"{where}: {error.strerror}; name another folder, or take features=off") from error
+    return Stored(store, training_dtype(cfg, vlm), vlm.dtype, whole=frozen == len(blocks))
+
+
+def training_dtype(cfg: TrainConfig, vlm: VLM) -> torch.dtype:
+    """What training computes in: `trainer.precision` decides for a float32 model, else the model's own dtype."""
+    mixed = {"bf16": torch.bfloat16, "16": torch.float16}.get(cfg.trainer.precision.split("-")[0], torch.float32)
+    return mixed if vlm.dtype == torch.float32 else vlm.dtype
+
+
+def _measure(run: Run, vlm: VLM, stored: Stored) -> None:
+    """Time reading and encoding of the same pages, with what learns behind them; the second pass of each counts.
+
+    All trial pages are stored, which an epoch would do next; few are encoded only to see how long that takes.
+    """
+    pages = list({example.pages: example for example in run.data.train[: 8 * TRIAL]}.values())[:TRIAL]
+    _seconds(vlm, stored.training, stored, pages)
+    reading = _seconds(vlm, stored.training, stored, pages) / len(pages)
+    file, where = stored.store.folder / COSTS, machine.name(vlm.device.type)
+    known = _known(file)
+    earlier = DECISIVE * reading < known.get(where, 0.0)
+    if not earlier:
+        few = pages[:ENCODED]
+        _seconds(vlm, stored.training, None, few[:1])  # where all was stored already, nothing has been encoded yet
+        known[where] = _seconds(vlm, stored.training, None, few) / len(few)
+        write_json(file, known)
+    run.features = "on" if reading < known[where] else "off"
+    vlm.codec.stored = stored if run.features == "on" else None
+    encoding = f"{1000 * known[where]:.1f} ms to encode{' (in an earlier run)' if earlier else ''}"
+    run.console.print(
+        f"features={run.features} (auto: a page takes {encoding}, {1000 * reading:.1f} ms to read)", highlight=False
+    )
+
+
+def _known(file: Path) -> dict[str, float]:
+    """Seconds a page takes to encode, by machine. Raises `DocvlmError` where the file holds anything else."""
+    if not file.exists():
+        return {}
+    try:
+        return {name: float(seconds) for name, seconds in json.loads(file.read_text(encoding="utf-8")).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DocvlmError(f"{file}: no times of encoding ({error}); delete it, and they are taken again") from error
+
+
+def _seconds(vlm: VLM, training: str, kept: Stored | None, some: list[Example]) -> float:
+    """Wall time of making these pages' features, by reading them where they are in `kept`."""
+    dtype = getattr(torch, training.removeprefix("torch."))
+    began = time.perf_counter()
+    vlm.codec.stored = kept
+    batch: Any = vlm.codec.packed_batch(some)
+    with torch.no_grad(), torch.autocast(vlm.device.type, dtype, enabled=dtype != torch.float32):
+        vlm.page_features({name: tensor.to(vlm.device) for name, tensor in batch.items()})
+    if vlm.device.type == "cuda":
+        torch.cuda.synchronize()
+    if kept is not None:
+        kept.store.flush()
+    return time.perf_counter() - began
+
+
+def flush(codec: Codec) -> None:
+    """Write what was gathered, where there is a store."""
+    if codec.stored is not None:
+        codec.stored.store.flush()
+
+
+class Flush(Callback):
+    """Writes what was gathered at the ends of epochs and evaluations."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """After the pages of val."""
+        flush(self.codec)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """After the pages of train."""
+        flush(self.codec)
