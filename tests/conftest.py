@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from served import Served
-
     from docvlm.serving.reader import Reader
+    from tests.support.served import Served
 
 # Set on import, before a test module imports torch or a Hugging Face library: they read these once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -57,7 +56,7 @@ def reader() -> Reader:
 @pytest.fixture
 def server(reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """The embedded model behind HTTP; the working directory is empty, and nobody has set a key."""
-    from served import serving
+    from tests.support.served import serving
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DOCVLM_API_KEY", raising=False)

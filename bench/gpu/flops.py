@@ -15,7 +15,7 @@ a head, K = key-value heads x size of a head, F = MLP, r = rank, V = vocabulary,
     tower      2 (values W + depth (3 W W + W W + 2 W M)) + 4 depth W x patches of the page, a patch, forward only;
                its merger 2 (G G + G D) a page token, G = 4 W, M = tower MLP
 
-Checked against `torch.utils.flop_counter` in tests/test_bench_gpu.py.
+Checked against `torch.utils.flop_counter` in tests/repository/test_bench_gpu.py.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The same questions in the same words, each benchmark's instruction behind them, the same limit on tokens, greedy, and
 pages resized to the evaluation's budget by the code that local evaluation uses: what a Qwen2-VL server is sent, its own
-processor leaves as it is, bit for bit (tests/test_endpoint.py). With both pixels null, pages go as they are, for models
+processor leaves as it is, bit for bit (`tests/answering`). With both pixels null, pages go as they are, for models
 that resize in their own way. Documents are asked about at once, questions of one document one after the other, so that
 a server with a prefix cache reads its pages once. Answers are kept as they come; order and timing decide nothing.
 """

@@ -1,7 +1,7 @@
 """Greedy answers to many questions from one reading of each page (decoder-only families).
 
 The pages are prefilled once; every question continues a copy of its document's cache, and all questions decode as one
-batch. The text is that of decoding one by one with Transformers' `generate` (exact in float32, tests/test_packing.py);
+batch. The text is that of decoding one by one with Transformers' `generate` (exact in float32, tests/data);
 `generate` itself can do this only through the model's leftover `rope_deltas`. Memory: the cache of the pages for every
 question of the batch.
 """

@@ -3,7 +3,7 @@
 In full, N answer tokens over a vocabulary of V hold N x V logits four times: as projected, in float32, and both again
 for the gradient. Liger's fused linear cross-entropy (`liger-kernel`, the `gpu` extra) makes the loss and the gradient
 of the hidden states together, chunk by chunk, in one buffer; a frozen projection gets no gradient. Loss and gradient
-are those in full to float error (tests/test_losses.py), so the choice is one of speed and memory; a run prints it on a
+are those in full to float error (tests/vlms), so the choice is one of speed and memory; a run prints it on a
 GPU and `manifest.json` records it. Liger's own chunks keep the buffer as small as the hidden states, which for the few
 hundred tokens of some answers means to read all of the projection once for every other token: chunks here have `CHUNK`.
 """

@@ -3,7 +3,7 @@
 Transformers embeds patches with a Conv3d whose kernel is the whole patch, which is one matrix product done slowly, and
 attends page by page in a Python loop. Here it is the matrix product, and pages of equal size attend as one batch; pages
 of different sizes and FlashAttention take the library's own path. Weights and their names are untouched, so what is
-saved is a plain checkpoint. Equal to the stock modules to float error (tests/test_vlms_qwen2vl.py).
+saved is a plain checkpoint. Equal to the stock modules to float error (tests/vlms/test_qwen2vl.py).
 """
 
 from __future__ import annotations

@@ -1,0 +1,198 @@
+"""The report of runs and sweeps: which run is shown, what repeats it, its card, what was measured beside it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from docvlm import build
+from docvlm.config import GalleryConf, ReportConfig, TrainConfig
+from docvlm.config.compose import load
+from docvlm.reporting.card import card
+from docvlm.reporting.inputs.answers import Answers
+from docvlm.reporting.inputs.gather import gather
+from docvlm.reporting.inputs.scored import examine
+from docvlm.reporting.page import commands
+from docvlm.reporting.page.pictures import Pictures
+from docvlm.reporting.tables.setup import audited
+from docvlm.runs.finished import Run
+from docvlm.runs.folder import RunFolder
+from docvlm.scoring.predictions import Prediction
+from tests.reporting.test_report import Text, reported
+from tests.support.runs import finished, result
+
+
+def cell(sweep: Path, number: int, rank: int, selection: float) -> Path:
+    """A cell of a rank sweep with the files of a real run, told apart by rank and selection score."""
+    folder = sweep / str(number)
+    shutil.copytree(finished(), folder, ignore=shutil.ignore_patterns("checkpoints", "logs"))
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "overrides.yaml").write_text(f"- model=qwen2vl\n- lora.r={rank}\n- scale=tiny\n")
+    for name in ("result.json", "manifest.json"):
+        record = json.loads((folder / name).read_text())
+        record["trainable"] |= {"lora_r": rank}
+        if name == "result.json":
+            record["selection"]["value"] = selection
+        (folder / name).write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture
+def swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    sweep = tmp_path / "multirun" / "2026-11-22"
+    for number, (rank, selection) in enumerate([(4, 0.1), (8, 0.9), (16, 0.5)]):
+        cell(sweep, number, rank, selection)
+    monkeypatch.chdir(tmp_path)
+    return sweep
+
+
+def test_the_run_that_val_chose_is_shown_with_its_sweep(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Text(reported(swept.parents[1], monkeypatch)).text
+    assert "LoRA r=8 reaches" in seen and "LoRA r=16 reaches" not in seen
+    assert "python -m docvlm.train model=qwen2vl lora.r=4,8,16 scale=tiny -m" in seen, "the command that made it"
+    tables = swept.parents[1] / "outputs/report/tables"
+    with next(tables.glob("lora-r-*.csv")).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["settings"] for row in rows] == ["lora.r=4", "lora.r=8", "lora.r=16"]
+    head = result(finished())["headline"]
+    assert [float(rows[1][name]) for name in ("test", "test_low", "test_high")] == [
+        head["value"], head["low"], head["high"]
+    ]  # fmt: skip
+    assert rows[1]["run"] == "multirun/2026-11-22/1"
+    with next(tables.glob("epochs-*.csv")).open(newline="", encoding="utf-8") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"] * 3
+
+
+def test_a_run_that_is_not_finished_is_named_and_not_shown(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = json.loads((swept / "1" / "result.json").read_text())
+    (swept / "1" / "result.json").write_text(json.dumps(record | {"status": "failed", "reason": "out of memory"}))
+    seen = Text(reported(swept.parents[1], monkeypatch)).text
+    assert "LoRA r=16 reaches" in seen and "multirun/2026-11-22/1: failed, out of memory" in seen
+
+
+def test_a_card_is_one_the_hub_reads(swept: Path) -> None:
+    inputs = gather(load("report", ReportConfig))
+    (run,) = inputs.chosen
+    file = card.write(swept / "card", run, [examine(answers) for answers in inputs.answers])
+    found = ModelCard(file.read_text(encoding="utf-8"))
+    (scored,) = found.data.eval_results
+    assert scored.metric_value == round(result(finished())["headline"]["value"], 4)
+    assert (scored.dataset_name, scored.metric_type) == ("docvqa-generated", "anls")
+    assert found.data.library_name == "peft" and found.data.license == "apache-2.0" and not found.data.datasets
+    assert "no scores of the public benchmarks" in found.text and "PeftModel" in found.text
+    assert commands.of_folder("train", run.folder.root) in found.text
+
+
+PAGES = {"train": 10, "val": 4, "test": 6}
+NOTHING = {"documents": 0, "questions": 0}
+FOUND = {"documents": 2, "questions": 7}
+
+
+@pytest.mark.parametrize(
+    "audit, said",
+    [
+        (None, "not audited"),
+        ({"mode": "off"}, "not audited"),
+        (
+            {"mode": "stop", "overlaps": {"test": {"pixels": 0}}, "pages": PAGES, "dropped": NOTHING},
+            "audited, no overlap among 20 pages",
+        ),
+        (
+            {"mode": "drop", "overlaps": {"val": {"id": 1}, "test": {"id": 2}}, "pages": PAGES, "dropped": FOUND},
+            "audited, 3 pairs; 2 documents (7 questions) left out of train",
+        ),
+    ],
+)
+def test_the_data_table_says_what_the_audit_found(audit: dict[str, Any] | None, said: str) -> None:
+    about = json.loads((finished() / "manifest.json").read_text())["data"]
+    about = {key: value for key, value in about.items() if key != "audit"}
+    assert audited(about if audit is None else about | {"audit": audit}) == said
+
+
+def interval(mean: float, **more: float) -> dict[str, Any]:
+    return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 96, "clusters": 24} | more
+
+
+def test_latency_costs_and_robustness_are_taken_from_their_files(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = {
+        "batch": 1, "n": 50, "p50_ms": 123.0, "p95_ms": 234.0, "first_token_p50_ms": 45.0, "tokens_per_s": 67.0,
+        "pages_per_s": 8.0, "peak_memory_mb": 900.0,
+    }  # fmt: skip
+    price = {
+        "kind": "machine", "name": "T4", "latency_ms": 123.0, "usd_per_1000_pages": 0.012, "batch": None,
+        "usd_per_hour": 0.35, "usd_per_1000_pages_batched": None, "date": "2026-11-01", "note": "",
+        "source": "a price list",
+    }  # fmt: skip
+    point = {"resolution": "65536", "score": interval(0.5) | {"metric": "anls"}, "difference_to_first": None}
+    record = {
+        "family": "qwen2vl", "subject": "ours", "run": "r", "benchmark": "docvqa-generated", "device": "T4",
+        "points": [point | {"single": timed, "batched": None, "pareto": True}], "costs": [price],
+    }  # fmt: skip
+    answered = {"family": "qwen2vl", "subject": "ours", "run": "r", "benchmark": "docvqa-generated", "split": "test"}
+    corrupted = {
+        "level": 5, "score": interval(0.3), "delta": interval(-0.2, p=0.01), "p_holm": 0.02, "kept": None,
+        "consistency": interval(0.6),
+    }  # fmt: skip
+    cells = [("noise", 1), ("noise", None), (None, 1), (None, None)]
+    points = [{"corruption": name, "severity": severity, **corrupted} for name, severity in cells]
+    noise = {"title": "scan noise", "unit": "% of white", "levels": [5], "definition": "Gaussian noise"}
+    blank = {"score": interval(0.1), "looking_adds": interval(0.4, p=0.001), "same_answer": interval(0.2)}
+    for name, whole in (
+        ("benchmark.json", record),
+        (
+            "robustness.json",
+            {
+                "corruptions": {"noise": noise},
+                "results": [answered | {"metric": "anls", "clean": interval(0.5), "points": points}],
+            },
+        ),
+        (
+            "controls.json",
+            {"controls": {"blank": "white pages"}, "results": [answered | {"real": interval(0.5), "blank": blank}]},
+        ),
+    ):
+        (swept / "1" / "eval").mkdir(exist_ok=True)
+        (swept / "1" / "eval" / name).write_text(json.dumps(whole))
+    seen = Text(reported(swept.parents[1], monkeypatch)).text
+    tables = swept.parents[1] / "outputs/report/tables"
+    assert "an answer takes 123 ms median of one page on T4" in seen
+    for name, column, value in (
+        ("latency", "p95_ms", "234.0"), ("costs", "usd_per_1000_pages", "0.012"), ("frontier", "score", "0.5"),
+        ("robustness", "delta", "-0.2"), ("controls", "adds", "0.4"),
+    ):  # fmt: skip
+        with (tables / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+            row = next(csv.DictReader(file))
+        assert row[column] == value and row["run"] == "multirun/2026-11-22/1/eval"
+    assert "docvlm.benchmark run=" not in seen and "robustness=true" not in seen
+
+
+def test_pages_of_a_run_come_from_the_data_it_was_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "qa.jsonl").write_text(
+        "".join(
+            json.dumps({"image": f"{i}.png", "question": f"{i}?", "answers": ["a"], "question_id": f"q{i}"}) + "\n"
+            for i in range(20)
+        )
+    )
+    for i in range(20):
+        Image.new("RGB", (200 + i, 100), "white").save(tmp_path / f"{i}.png")
+    words = ["scale=tiny", "data=folder", f"data.source={tmp_path}", "data.test_fraction=0.5"]
+    data = dataclasses.asdict(load("train", TrainConfig, words).data)
+    label = f"folder-{tmp_path.name}"
+    manifest = {"config": {"data": data}, "data": {"benchmark": label}, "scale": "tiny", "family": "qwen2vl"}
+    run = Run(RunFolder(tmp_path / "run"), manifest, {})
+    examples = build.datamodule(load("train", TrainConfig, words).data).test
+    assert len(examples) > 3
+    pictures = Pictures(GalleryConf(failures=9, flips=9, width=400, megabytes=1.0), None)
+    for example in examples:
+        record = Prediction(example.question_id, example.document, label, "", (), "?", "b", ("a",))
+        picture = pictures.of(Answers("m", "qwen2vl", label, "test", "anls", "run", [record], run), record)
+        assert picture is not None and picture.width == 200 + int(example.question.rstrip("?"))
+    assert pictures.notes == []

@@ -1,0 +1,125 @@
+"""Sweeps by their command: failed cells, kill -9, and what the same command does the second time and beside itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docvlm.train import main
+from docvlm.training.module import AnswerModule
+from tests.support import runs
+from tests.support.runs import Killed, kill, on_call
+
+WORDS = [*(word for word in runs.overrides() if not word.startswith("lora.r=")), "trainer.max_epochs=1"]
+
+
+def test_a_sweep_goes_on_after_a_failure_and_ends_with_its_table_and_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([*WORDS, "lora.r=-1,2", "-m"])
+    assert ended.value.code == 1
+    out = capsys.readouterr().out
+    assert "lora.r=-1: failed: lora.r=-1" in out
+    assert [line for line in out.splitlines() if line.startswith("lora.r=2 ")]
+    (first,) = (path for path in (tmp_path / "multirun").iterdir() if path.is_dir())
+    assert runs.result(first / "1")["status"] == "finished"
+
+
+def test_the_same_sweep_again_does_only_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cell that was trained alone before, a cell that was killed; then the same once more, and with rerun=true."""
+    command = [*WORDS, "lora.r=2,4", "-m"]
+    monkeypatch.chdir(tmp_path)
+    main([*WORDS, "lora.r=2"])
+    (single,) = Path("outputs").iterdir()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(AnswerModule, "training_step", on_call(4, kill, AnswerModule.training_step))
+        main(command)
+    killed = sweeps()[0]
+    record = runs.result(killed / "1")
+    (killed / "1" / "result.json").write_text(json.dumps({**record, "status": "running"}))  # a kill writes nothing
+    capsys.readouterr()
+    main(command)
+    out, second = capsys.readouterr().out, sweeps()[1]
+    assert f"reused: {single} is this very run" in out
+    assert f"continue: {killed.relative_to(tmp_path) / '1'}" in out and "continuing after 0 epochs and 2 batches" in out
+    assert "of 2 cells: 1 reused (lora.r=2), 1 continued (lora.r=4)" in out
+    assert (second / "1" / "reused.json").exists() and not (second / "1" / "result.json").exists()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AnswerModule, "training_step", kill)
+        main(command)
+        assert "of 2 cells: 2 reused (lora.r=2; lora.r=4)" in capsys.readouterr().out
+        assert table(sweeps()[2]) == table(second)
+        with pytest.raises(Killed):
+            main([*command, "rerun=true"])
+    assert f"start: {sweeps()[3].relative_to(tmp_path) / '0'}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_half_way_ends_with_the_table_of_one_that_was_not(tmp_path: Path, root: Path) -> None:
+    """kill -9 in the second of three cells, and the same words again."""
+    whole, again = (begin(tmp_path / name, root, "lora.r=2,4,8", "-m") for name in ("whole", "again"))
+    assert again.stdout is not None
+    cells = 0
+    for line in again.stdout:
+        cells += line.startswith("start: ")
+        if cells == 2 and line.startswith("epoch 1/"):
+            again.kill()
+            break
+    again.communicate()
+    out = whole.communicate()[0]
+    assert (again.returncode, whole.returncode) == (-9, 0) and "of 3 cells" not in out
+    (killed,) = sweeps(tmp_path / "again")
+    assert [runs.result(killed / str(n))["status"] for n in range(2)] == ["finished", "running"]
+    finished = (killed / "0" / "result.json").read_bytes()
+
+    repeated = begin(tmp_path / "again", root, "lora.r=2,4,8", "-m")
+    out = repeated.communicate()[0]
+    assert repeated.returncode == 0, out
+    assert "of 3 cells: 1 reused (lora.r=2), 1 continued (lora.r=4), 1 trained" in out
+    assert (killed / "0" / "result.json").read_bytes() == finished
+    (reference,) = sweeps(tmp_path / "whole")
+    assert table(sweeps(tmp_path / "again")[1]) == table(reference)
+
+
+@pytest.mark.slow
+def test_two_sweeps_begun_at_once_share_their_cells(tmp_path: Path, root: Path) -> None:
+    both = [begin(tmp_path, root, "lora.r=2,4,8", "-m") for _ in range(2)]
+    outs = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    first, second = sweeps(tmp_path)
+    assert table(first) == table(second) and len(table(first)) == 3
+    results = list((tmp_path / "multirun").glob("*/*/result.json"))
+    assert len(results) == 3, "every cell has one writer"
+    assert any("coming back to it at the end" in out for out in outs)
+
+
+def begin(folder: Path, root: Path, *more: str) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "docvlm.train", *WORDS, *more],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+
+
+def sweeps(folder: Path | None = None) -> list[Path]:
+    """The sweeps in a folder, oldest first."""
+    return sorted(path for path in ((folder or Path.cwd()) / "multirun").iterdir() if path.is_dir())
+
+
+def table(sweep: Path) -> list[dict[str, Any]]:
+    """The rows of a sweep without times, memory and places."""
+    rows = json.loads((sweep / "sweep.json").read_text())
+    return [{k: v for k, v in row.items() if k not in {"done", "run", "minutes", "peak_memory_mb"}} for row in rows]

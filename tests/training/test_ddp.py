@@ -1,0 +1,77 @@
+"""Two processes are one run: the loss of one process at the same global batch, and every question answered once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from docvlm.scoring import predictions
+from tests.support import runs
+from tests.support.audit_pages import Folder, drawn
+
+# Two steps of 4 questions: where a global batch is shorter than the devices, one repeats a question to have a share.
+SAME = ("lora.dropout=0.0", "trainer.max_steps=2", "data.limit_train=11", "data.eval_batch_size=2")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def run(folder: Path, root: Path, launcher: list[str], *more: str) -> subprocess.CompletedProcess[str]:
+    """Run the training command in `folder`."""
+    words = [*launcher, "-m", "docvlm.train", *runs.overrides("qwen2vl", *SAME, *more)]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    folder.mkdir()
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+
+
+def command(folder: Path, root: Path, launcher: list[str], *more: str) -> str:
+    """What a run that succeeds prints."""
+    done = run(folder, root, launcher, *more)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [[sys.executable], TORCHRUN])
+def test_two_processes_learn_what_one_does_and_answer_each_question_once(
+    launcher: list[str], tmp_path: Path, root: Path
+) -> None:
+    command(tmp_path / "one", root, [sys.executable], "data.batch_size=2", "trainer.accumulate_grad_batches=2")
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=2")
+    out = command(tmp_path / "two", root, launcher, *two, "trainer.accumulate_grad_batches=1")
+    assert out.count("proof: ") == 1
+    (one,), (both,) = ((tmp_path / name / "outputs").iterdir() for name in ("one", "two"))
+    for name in ("train_loss", "val_loss", "score"):
+        first, second = ([float(row[name]) for row in runs.rows(run)[1:]] for run in (one, both))
+        assert second == pytest.approx(first, rel=1e-3), name
+    start = runs.rows(one)[0]["val_loss"]
+    assert float(runs.rows(both)[0]["val_loss"]) == pytest.approx(float(start), rel=1e-5)
+    for name, weight in runs.weights(one).items():
+        torch.testing.assert_close(runs.weights(both)[name], weight, rtol=1e-2, atol=1e-4)
+    ids = [[p.question_id for p in predictions.read(run / "predictions.jsonl")] for run in (one, both)]
+    assert sorted(ids[0]) == sorted(ids[1])
+    assert len(set(ids[1])) == len(ids[1]) == runs.result(both)["headline"]["questions"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [[sys.executable], TORCHRUN])
+def test_two_processes_stop_together_at_an_overlap_and_drop_the_same(
+    launcher: list[str], tmp_path: Path, root: Path
+) -> None:
+    pages = Folder(tmp_path / "pages").fill()
+    pages.add("train", "a.png", drawn(50))
+    pages.add("test", "b.png", drawn(50))
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=1", *pages.words)
+    stopped = run(tmp_path / "stop", root, launcher, *two)
+    assert stopped.returncode == 1 and stopped.stderr.count("error: audit=stop: 1 documents of train") == 1
+    assert len(list((tmp_path / "stop").rglob("audit.html"))) == 1
+    dropped = run(tmp_path / "drop", root, launcher, *two, "audit=drop")
+    assert dropped.returncode == 0, dropped.stderr[-3000:]
+    assert (
+        dropped.stdout.count("audit=drop: 1 documents of train") == 1 and "2 train / 2 val / 3 test" in dropped.stdout
+    )
+    (result,) = (runs.result(file.parent) for file in (tmp_path / "drop").rglob("result.json"))
+    assert result["status"] == "finished" and result["audit"]["dropped"] == {"documents": 1, "questions": 1}
