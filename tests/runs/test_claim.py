@@ -209,8 +209,8 @@ def test_a_given_folder_is_continued_but_never_overwritten(tmp_path: Path) -> No
     assert claim(Job(given), IDENTITY, rerun=False).action is Action.CONTINUE
     with pytest.raises(DocvlmError, match=r"other settings; give another hydra\.run\.dir, or rerun=true"):
         claim(Job(given), OTHER, rerun=False)
-    with pytest.raises(DocvlmError, match=r"another version of the code .*; give another hydra\.run\.dir"):
-        claim(Job(given), replace(IDENTITY, code="later"), rerun=False)
+    with pytest.raises(DocvlmError, match=r"another version of the code \(data\); give another hydra\.run\.dir"):
+        claim(Job(given), replace(IDENTITY, versions={"data": 2}), rerun=False)
     with pytest.raises(DocvlmError, match="this run is finished"):
         claim(Job(left(tmp_path / "done", "finished")), IDENTITY, rerun=False)
     assert claim(Job(tmp_path / "done"), IDENTITY, rerun=True).action is Action.START

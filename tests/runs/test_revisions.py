@@ -83,8 +83,8 @@ def _hash(text: str) -> str:
 def test_a_changed_room_was_looked_at(room: str) -> None:
     kept = json.loads(KEPT.read_text(encoding="utf-8"))[room]
     advice = (
-        f"docvlm/{room.replace('.', '/')} changed: raise REVISION in its __init__.py if that gives other weights, answers"
-        " or scores; then run python -m tests.runs.test_revisions"
+        f"docvlm/{room.replace('.', '/')} changed: raise REVISION in its __init__.py if that gives other weights,"
+        " answers or scores; then run python -m tests.runs.test_revisions"
     )
     assert kept == now()[room], advice
 
