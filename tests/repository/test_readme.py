@@ -52,7 +52,7 @@ def test_every_hydra_command_composes_and_passes_the_checks(readme: str, tmp_pat
 
 
 def test_the_commands_of_the_page_on_sweeps_compose(root: Path) -> None:
-    page = (root / "docs" / "sweeps.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    page = (root / "docs" / "guide" / "sweeps.md").read_text(encoding="utf-8").replace("\\\n", " ")
     commands = re.findall(r"^(?:\w+=\d )?python -m docvlm\.train ([^#&\n]*)", page, flags=re.MULTILINE)
     assert len(commands) >= 7
     for command in commands:
@@ -68,7 +68,7 @@ def test_every_make_target_exists(readme: str, root: Path) -> None:
 
 
 def test_every_link_and_picture_exists(root: Path) -> None:
-    for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+    for page in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 

@@ -1,4 +1,4 @@
-"""docs/app.md: its flags exist, its commands parse, and its Python talks to a page that is served."""
+"""docs/guide/app.md: its flags exist, its commands parse, and its Python talks to a page that is served."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERB = "docvlm-app"
 
 @pytest.fixture(scope="module")
 def text(root: Path) -> str:
-    return (root / "docs" / "app.md").read_text(encoding="utf-8")
+    return (root / "docs" / "guide" / "app.md").read_text(encoding="utf-8")
 
 
 def test_every_flag_the_page_names_exists(text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +71,7 @@ def test_the_endpoint_answers_one_at_a_time(
             monkeypatch.setattr(model.reader.vlm, "generate", generate)
         (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
         code = code.replace("http://127.0.0.1:7860", where)
-        other = threading.Thread(target=lambda: exec(compile(code, "docs/app.md", "exec"), {}))
+        other = threading.Thread(target=lambda: exec(compile(code, "docs/guide/app.md", "exec"), {}))
         other.start()
         client = Client(where, verbose=False)
         jobs = [client.submit(handle_file(str(page)), "Who has to pay?", 1, api_name="/ask") for _ in range(2)]
