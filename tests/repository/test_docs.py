@@ -59,7 +59,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def inline(page: Path) -> list[str]:
     """Commands within the text; one that leaves something out (`…`) or stands for several (`<verb>`) is none."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    found = re.findall(r"`((?:python|make|docvlm-[a-z]+(?=[^`]* --)) [^`]+)`", text)
+    found = re.findall(r"`((?:python|make|docvlm-[a-z]+(?=[^`]* --(?:run|checkpoint))) [^`]+)`", text)
     return [" ".join(command.split()) for command in found if "…" not in command and "<verb>" not in command]
 
 

@@ -72,13 +72,6 @@ def test_the_page_works(
     ]
 
 
-def test_the_commands_of_the_readme_are_commands(root: Path) -> None:
-    commands = re.findall(rf"^{VERB} (.*)$", (root / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    for command in commands:
-        assert predict._flags(shlex.split(command, comments=True)).files
-    assert len(commands) >= 4
-
-
 def test_every_flag_the_page_names_exists(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = (root / "docs" / "guide" / "predict.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit):
