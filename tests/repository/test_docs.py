@@ -17,6 +17,7 @@ import pytest
 from docvlm import app, predict
 from docvlm.config import AuditConfig, BenchmarkConfig, EvaluateConfig, ExportConfig, ReportConfig, TrainConfig
 from docvlm.config.compose import load, rehearse
+from docvlm.data.generated import DrawnPage
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -144,6 +145,23 @@ def test_commands_are_found_and_wrong_ones_are_seen() -> None:
         check("docvlm-predict", "--ask", "x", "x.png")
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/guide/evaluate.md", "docs/results/pages.md"])
+def test_the_python_of_the_page_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other pages with Python have tests of their own, beside the rooms they are about."""
+    monkeypatch.chdir(tmp_path)
+    DrawnPage("docvqa", "test", 2, "tiny", 0).open().save("invoice.png")
+    for block in blocks(ROOT / page, "python"):
+        exec(compile(block.replace('"outputs/<time>"', '"embedded", family="qwen2vl"'), page, "exec"), {})
+        assert capsys.readouterr().out.strip()
+
+
+def test_the_stages_that_the_page_on_architecture_shows_are_those_of_training() -> None:
+    (block,) = blocks(ROOT / "docs/explain/architecture.md", "python")
+    assert block in (ROOT / "docvlm/train.py").read_text(encoding="utf-8").replace("\n    ", "\n")
+
+
 def test_every_setting_of_the_page_exists() -> None:
     """Names in the first column are settings of `train`, or groups of files in conf/."""
     rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "docs/reference/knobs.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -191,6 +209,8 @@ def test_the_tree_of_the_readme_names_every_room_and_every_verb() -> None:
     package = tree[: tree.index("\nconf/")]
     rooms = {folder.name for folder in (ROOT / "docvlm").iterdir() if folder.is_dir() and [*folder.glob("*.py")]}
     assert set(re.findall(r"^  (\w+)/ ", package, flags=re.MULTILINE)) == rooms
+    floors = (ROOT / "docs/explain/architecture.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| \d+ \| `(\w+)/` \|", floors, flags=re.MULTILINE)) == rooms
     assert set(re.findall(r"\b(\w+)\.py\b", package)) == set(VERBS)
     folders = [path for path in re.findall(r"\b(\w+)/", tree) if path not in rooms]
     assert [path for path in folders if not (ROOT / path).is_dir()] == []
