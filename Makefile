@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed# newer than pyproject.toml and constraints.txt: nothing to install
 BENCHMARKS := docvqa,chartqa,infovqa
 
-.PHONY: help setup demo eval benchmark report test test-slow check format base bench bench-full bench-gpu export-demo clean
+.PHONY: help setup demo eval benchmark report test test-slow check docs format base bench bench-full bench-gpu export-demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ check: $(STAMP) ## lint, format and types, as CI asks for them
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(STAMP) ## the pages of docs/ as a site, site/index.html; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 format: $(STAMP) ## let ruff mend and format what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -77,5 +80,5 @@ bench-gpu: $(STAMP) ## time, MFU and memory at full size on one CUDA GPU, in at 
 	$(BIN)/python -m bench.gpu
 
 clean: ## remove caches, stored features and builds; runs under outputs/ and multirun/ stay
-	rm -rf build dist .features .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site .features .pytest_cache .mypy_cache .ruff_cache
 	find docvlm bench tests -name __pycache__ -prune -exec rm -rf {} +

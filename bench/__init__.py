@@ -2,7 +2,7 @@
 
     python -m bench                 the central cells, for a bare machine with two cores (`make bench`)
     python -m bench --full          every cell (`make bench-full`)
-    python -m bench --write         also writes docs/benchmarks.json, its tables and its chart
+    python -m bench --write         also writes docs/results/benchmarks.json, its tables and its chart
     python -m bench.gpu             the published architectures on a CUDA device (`make bench-gpu`)
     python -m bench.full_size       the published architecture on this machine; apart, it needs gigabytes
 

@@ -22,7 +22,7 @@ from bench import chart, evaluation, florence, growth, metrics, sweep, table, tr
 from bench.suite import Cell, Row, Section, Suite
 
 SECTIONS = [module.SECTION for module in (training, evaluation, florence, sweep, growth, metrics)]
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,8 +1,8 @@
-"""Rows as Markdown: printed while they are measured, and put between two marks of docs/benchmarks.md.
+"""Rows as Markdown: printed while they are measured, and put between two marks of docs/results/benchmarks.md.
 
-`write` keeps the rows in docs/benchmarks.json, section by section with the machine, versions and day each was measured
-on, and makes the tables from that file alone: the same file gives the same text. A section that was not measured this
-time stays as it was.
+`write` keeps the rows in docs/results/benchmarks.json, section by section with the machine, versions and day each was
+measured on, and makes the tables from that file alone: the same file gives the same text. A section that was not
+measured this time stays as it was.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def replaced(page: str, text: str) -> str:
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"docs/benchmarks.md: the marks {BEGIN} and {END} are not both there")
+        raise ValueError(f"docs/results/benchmarks.md: the marks {BEGIN} and {END} are not both there")
     return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
 
 

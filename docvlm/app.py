@@ -7,7 +7,7 @@
 
 The address is local: nobody else reaches it unless --host says so, and there is no password. Uploads lie in a folder
 that goes when the server ends (Ctrl-C). Once weights are loaded no other host is asked, by the page or for it. It
-needs Gradio: pip install "docvlm[app]". docs/app.md has more.
+needs Gradio: pip install "docvlm[app]". docs/guide/app.md has more.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m docvlm.evaluate run=DIR benchmarks=[docvqa,chartqa,infovqa]    baseline / ours / difference
     python -m docvlm.evaluate best=true benchmarks=[docvqa,chartqa,infovqa]  the same for the best run of each family
     python -m docvlm.evaluate model=florence2 checkpoint=DIR                 zero-shot
-    python -m docvlm.evaluate endpoint=http://localhost:8000/v1              a model that is served (docs/serve.md)
+    python -m docvlm.evaluate endpoint=http://localhost:8000/v1              a served model (docs/guide/serve.md)
     python -m docvlm.evaluate predictions=FILE                               only scores
     python -m docvlm.evaluate predictions=FILE against=FILE                  and what changed from a baseline's answers
     python -m docvlm.evaluate run=DIR robustness=true                        also on noisy, blurred, skewed … pages

@@ -7,7 +7,7 @@
 
 Each is read back from disk and compared with the run: answers and logits on a canary set, the score on the benchmark
 with an interval for the difference, size, latency and memory. One that is not the run within its tolerance
-(`conf/export.yaml`) is an error and leaves nothing. Folders go to the run's `export/`; docs/export.md has more.
+(`conf/export.yaml`) is an error and leaves nothing. Folders go to the run's `export/`; docs/guide/export.md has more.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 Plain flags instead of Hydra's grammar, which gives meaning to characters that questions hold. The pixel budget is the
 run's own, or the checkpoint's. Answers go to standard output and nothing else does: latency (opening the pages,
 encoding them and decoding, not loading the model) and notes go to standard error. With --output FILE answers are kept
-in FILE.part as they come; where a command breaks off, the same one goes on from there. docs/predict.md has more.
+in FILE.part as they come; where a command breaks off, the same one goes on from there. docs/guide/predict.md has more.
 """
 
 from __future__ import annotations

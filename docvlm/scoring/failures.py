@@ -5,7 +5,7 @@ that asks for reasoning), so that a class never hides a more certain one; the or
 rules on strings and need no model. What needs the page's text is told apart only where that text is given; a wrong
 colour, a misread layout or an annotation error need an image or a person and are not claimed here.
 
-Definitions and the rates of real models: `docs/failures.md`. About 0.2 ms an answer.
+Definitions and the rates of real models: `docs/reference/failures.md`. About 0.2 ms an answer.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ them: DocVQA's were dealt out by page, so documents stand in two of them and eve
 left out of train, which is said and recorded. A page that cannot be decoded is a bad row like any other: quarantined
 and counted, in every split, also with `audit=off`. Process 0 audits, the others wait for what it found.
 
-Cost: prints of pages are kept, so from the second run on it is that of reading a small file (docs/benchmarks.md).
+Cost: prints of pages are kept, so from the second run on it is that of reading a small file
+(docs/results/benchmarks.md).
 """
 
 from __future__ import annotations

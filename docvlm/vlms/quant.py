@@ -37,7 +37,7 @@ def place() -> torch.device:
             return torch.device(kind, int(os.environ.get("LOCAL_RANK", 0)))  # set where there are several processes
     raise DocvlmError(
         f"quant={FOUR}: weights in 4 bits need a CUDA device, and none is here; train with quant={NONE}. An adapter"
-        " that was trained on them also loads on its base in full, with plain peft (docs/quant.md)"
+        " that was trained on them also loads on its base in full, with plain peft (docs/reference/quant.md)"
     )
 
 

@@ -8,13 +8,11 @@ import pickle
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from docvlm.data.corruption_sheet import main as sheet
 from docvlm.data.corruptions import CORRUPTIONS, SEVERITIES, CorruptedPage, corrupt, corrupted
 from docvlm.data.generated.page import DrawnPage
 from docvlm.errors import DocvlmError
@@ -122,16 +120,3 @@ def test_questions_of_a_page_share_its_corrupted_page() -> None:
 def test_other_names_and_severities_are_refused(name: str, severity: int, words: str) -> None:
     with pytest.raises(DocvlmError, match=words):
         corrupt(grey(255), name, severity)
-
-
-@pytest.mark.slow
-def test_the_contact_sheet_of_the_docs(root: Path, tmp_path: Path) -> None:
-    sheet([str(tmp_path / "sheet.jpg")])
-    drawn, kept = Image.open(tmp_path / "sheet.jpg"), Image.open(root / "docs" / "corruptions.jpg")
-    assert drawn.size == kept.size and distance(drawn, kept) < 5
-
-
-def test_a_contact_sheet_goes_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        sheet([str(tmp_path / "absent" / "sheet.png")])
-    assert "an existing folder" in capsys.readouterr().err

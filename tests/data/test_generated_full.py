@@ -1,8 +1,6 @@
-"""Full-size generated pages say what their answers say; the contact sheets can be drawn."""
+"""Full-size generated pages say what their answers say."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from docvlm.data.generated.full.paper import Paper
 from docvlm.data.generated.full.plot import Chart
 from docvlm.data.generated.full.scan import Scan, scan
 from docvlm.data.generated.page import kinds
-from docvlm.data.generated.sheet import main
 
 
 @pytest.fixture
@@ -91,19 +88,3 @@ def test_scanning_darkens_and_turns_but_keeps_the_size() -> None:
     before, after = np.asarray(page.convert("L"), float), np.asarray(worn.convert("L"), float)
     assert after.mean() < before.mean() - 20
     assert abs(int(after[:, 20].argmin()) - int(after[:, 260].argmin())) >= 2, "the line is not turned"
-
-
-@pytest.mark.slow
-def test_contact_sheets_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([str(tmp_path)])
-    assert len(capsys.readouterr().out.splitlines()) == 3
-    for name in ("docvqa", "chartqa", "infovqa"):
-        path = tmp_path / f"pages-{name}.png"
-        assert path.stat().st_size < 300 * 1024
-        assert Image.open(path).width > 900
-
-
-def test_contact_sheets_need_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(tmp_path / "missing")])
-    assert stopped.value.code == 1 and "missing" in capsys.readouterr().err

@@ -266,14 +266,14 @@ def test_a_run_without_an_adapter(here: Path) -> None:
 
 
 def test_the_page_works(root: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """docs/export.md, block by block; of the commands that differ only in what they make, one runs."""
-    page = (root / "docs" / "export.md").read_text(encoding="utf-8").replace("outputs/<time>", "outputs/run")
+    """docs/guide/export.md, block by block; of the commands that differ only in what they make, one runs."""
+    page = (root / "docs" / "guide" / "export.md").read_text(encoding="utf-8").replace("outputs/<time>", "outputs/run")
     targets = (root / "Makefile").read_text(encoding="utf-8")
     ran = 0
     Paper("invoice").open().save("invoice.png")
     for language, block in re.findall(r"```(bash|python)\n(.*?)```", page, flags=re.DOTALL):
         if language == "python":
-            exec(compile(block, "docs/export.md", "exec"), {})
+            exec(compile(block, "docs/guide/export.md", "exec"), {})
             assert capsys.readouterr().out.strip()
             continue
         for line in block.splitlines():

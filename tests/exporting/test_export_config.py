@@ -15,7 +15,7 @@ from docvlm.export import main
 
 
 def test_the_page_declares_the_tolerance_that_holds(root: Path) -> None:
-    page = (root / "docs" / "export.md").read_text(encoding="utf-8")
+    page = (root / "docs" / "guide" / "export.md").read_text(encoding="utf-8")
     found = load("export", ExportConfig, ["scale=tiny"]).tolerance
     names = {"merged": "`merged` of a run in float32", "merged_16bit": "`merged` of a run in 16 bits"}
     for word, tolerance in found.items():

@@ -1,4 +1,4 @@
-"""The published Quick Start, as it stands in the README, on an adapter a run left: no docvlm, docvlm's own answer."""
+"""The published Quick Start, as it stands in the pages, on an adapter a run left: no docvlm, docvlm's own answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ RUN = "outputs/<time>"
 
 @pytest.fixture(scope="module")
 def code(root: Path) -> str:
-    blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```",
+        (root / "docs" / "reference" / "run-folder.md").read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
     (found,) = [block for block in blocks if "process_vision_info" in block]
     return found
 
@@ -65,7 +69,7 @@ def test_it_gives_the_answer_docvlm_gives(code: str, reader: Reader, tmp_path: P
 
 
 def test_with_the_budget_in_the_message_large_pages_have_docvlms_pixels(reader: Reader, tmp_path: Path) -> None:
-    """As the README says: without it the page is resized twice, by qwen-vl-utils and by the processor."""
+    """As the page says: without it the page is resized twice, by qwen-vl-utils and by the processor."""
     asked.image("large").resize((1500, 1100), Image.Resampling.BICUBIC).save(tmp_path / "large.png")
     processor = AutoProcessor.from_pretrained(asked.run() / "checkpoints" / "best")
     size = processor.image_processor.size

@@ -35,9 +35,8 @@ def tracked(root: Path) -> list[Path]:
 
 
 def test_the_top_level_is_what_the_design_says(root: Path) -> None:
-    names = (
-        "conf docvlm tests docs Makefile pyproject.toml constraints.txt README.md LICENSE CHANGELOG.md .ci/run".split()
-    )
+    files = "Makefile pyproject.toml constraints.txt mkdocs.yml README.md LICENSE CHANGELOG.md .ci/run"
+    names = ["conf", "docvlm", "tests", "docs", *files.split()]
     assert [name for name in names if not (root / name).exists()] == []
     assert os.access(root / ".ci" / "run", os.X_OK)
 
@@ -143,7 +142,7 @@ def test_a_wheel_works_in_another_folder(root: Path, tmp_path: Path) -> None:
     (site / "packages.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     where = run(python, "-c", "import docvlm.config as c; print(c.CONF_DIR)").stdout.strip()
     assert Path(where) == site / "docvlm" / "conf"
-    read = "from docvlm.reporting import published; print(published.DEFAULT, len(published.read()))"
+    read = "from docvlm.reporting.inputs import published; print(published.DEFAULT, len(published.read()))"
     file, count = run(python, "-c", read).stdout.split()
     assert Path(file) == site / "docvlm" / "docs" / "published.yaml" and int(count) > 50
     for verb in VERBS:

@@ -143,14 +143,14 @@ def test_long_answers_stay_cheap() -> None:
 
 
 def test_the_document_defines_the_classes(root: Path) -> None:
-    text = (root / "docs" / "failures.md").read_text(encoding="utf-8")
+    text = (root / "docs" / "reference" / "failures.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| \d+ \| ([^|]+) \| ([^|]+) \|", text, re.MULTILINE)
     assert rows == list(CLASSES.items())
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not here: real predictions are not part of the repository")
 def test_the_documented_table_is_what_real_predictions_give(root: Path) -> None:
-    text = (root / "docs" / "failures.md").read_text(encoding="utf-8")
+    text = (root / "docs" / "reference" / "failures.md").read_text(encoding="utf-8")
     names = ("qwen2_vl_7b_instruct", "qwen2_vl_2b_instruct", "llama_scout", "qwen2_vl_2b")
     records = {name: read(REAL / f"{name}.jsonl") for name in names}
     found = {name: findings(part) for name, part in records.items()}

@@ -1,4 +1,4 @@
-"""docs/predict.md is executed, block by block: its pages are drawn, its commands and its Python run."""
+"""docs/guide/predict.md is executed, block by block: its pages are drawn, its commands and its Python run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_line(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 def test_the_page_works(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (root / "docs" / "predict.md").read_text(encoding="utf-8")
+    page = (root / "docs" / "guide" / "predict.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reader, "load", asked.load_once)
     shutil.copytree(asked.run(), "outputs/run")
@@ -50,7 +50,7 @@ def test_the_page_works(
     for language, block in re.findall(r"```(bash|python)\n(.*?)```", page, flags=re.DOTALL):
         code = block.replace("outputs/<time>", "outputs/run")
         if language == "python":
-            exec(compile(code, "docs/predict.md", "exec"), names)
+            exec(compile(code, "docs/guide/predict.md", "exec"), names)
             printed[code] = capsys.readouterr().out
             continue
         for line in code.splitlines():
@@ -72,15 +72,8 @@ def test_the_page_works(
     ]
 
 
-def test_the_commands_of_the_readme_are_commands(root: Path) -> None:
-    commands = re.findall(rf"^{VERB} (.*)$", (root / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    for command in commands:
-        assert predict._flags(shlex.split(command, comments=True)).files
-    assert len(commands) >= 4
-
-
 def test_every_flag_the_page_names_exists(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = (root / "docs" / "predict.md").read_text(encoding="utf-8")
+    page = (root / "docs" / "guide" / "predict.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit):
         predict.main(["--help"])
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))

@@ -1,4 +1,4 @@
-"""docs/serve.md is executed, block by block, against a local server; only `vllm serve` is not, which needs a GPU."""
+"""docs/guide/serve.md is executed, block by block, against a local server; `vllm serve` is not: it needs a GPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ADDRESS = "http://localhost:8000/v1"
 
 @pytest.fixture
 def page(root: Path) -> str:
-    return (root / "docs" / "serve.md").read_text(encoding="utf-8")
+    return (root / "docs" / "guide" / "serve.md").read_text(encoding="utf-8")
 
 
 def commands(page: str, *first: str) -> list[list[str]]:
@@ -41,7 +41,7 @@ def test_asking_works_as_the_page_says(
     said, names = [], {}
     for language, block in re.findall(r"```(bash|python)\n(.*?)```", page.replace(ADDRESS, server.url), re.DOTALL):
         if language == "python":
-            exec(compile(block, "docs/serve.md", "exec"), names)
+            exec(compile(block, "docs/guide/serve.md", "exec"), names)
             said += capsys.readouterr().out.splitlines()
         elif "curl" in block and shutil.which("curl"):
             models, answer = (

@@ -1,6 +1,6 @@
 """What the tests of `docvlm-app` in a browser share, and the command that renews its picture in the docs:
 
-python -m tests.support.app_browser outputs/<time> docs/app.png
+python -m tests.support.app_browser outputs/<time> docs/img/app.png
 """
 
 from __future__ import annotations

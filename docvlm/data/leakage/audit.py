@@ -7,9 +7,9 @@ Train is compared with every evaluation split by
     near       the same page cropped, scaled, turned or compressed anew (perceptual hash, then `near.agreement`)
     question   a page much like another, on which the same question has the same answer and none has another
 
-The limits are measured (`bench/audit.py`, docs/benchmarks.md): `BITS_APART` leaves hardly a copy out, `SAME` lets
-hardly a pair of receipts of one shop through. Pure functions of the examples but for the store of prints. Cost: each
-page is opened once, pages of pairs whose hashes are close once more; nothing is opened where nothing has changed.
+The limits are measured (`bench/audit.py`, docs/results/benchmarks.md): `BITS_APART` leaves hardly a copy out, `SAME`
+lets hardly a pair of receipts of one shop through. Pure functions of the examples but for the store of prints. Cost:
+each page is opened once, pages of pairs whose hashes are close once more; nothing is opened where nothing has changed.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A normalisation keeps its input twice in float32 and a gated MLP up to four tens
 are elementwise and come back from what is kept anyway: the residual stream, and the two projections. That is selective
 activation recomputation (Korthikanti et al. 2022, arXiv:2205.05198): the tensors that are cheap to make are made twice,
 the matrix products once. Values and gradients are the same to the bit; weights and their names are untouched. What it
-saves is in the memory column of docs/benchmarks.md; beside full checkpointing (`trainer.gradient_checkpointing`), which
-makes the matrix products twice as well, it saves nothing more.
+saves is in the memory column of docs/results/benchmarks.md; beside full checkpointing
+(`trainer.gradient_checkpointing`), which makes the matrix products twice as well, it saves nothing more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A contact sheet of corrupted pages: `python -m docvlm.data.corruption_sheet FILE` writes one picture.
+"""Draw the contact sheet of corrupted pages: `python docs/draw/corruptions.py docs/img/corruptions.jpg`.
 
 Two rows a corruption, the clean page and the four severities from left to right: a small generated page as a whole, and
 a piece of a full-size one, pixel for pixel. A few seconds on one core.
@@ -61,9 +61,7 @@ def _piece(page: Image.Image) -> Image.Image:
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     """Write the sheet to a file whose ending says the format."""
-    parser = argparse.ArgumentParser(
-        prog="python -m docvlm.data.corruption_sheet", description="A contact sheet of corrupted pages."
-    )
+    parser = argparse.ArgumentParser(description="A contact sheet of corrupted pages.")
     parser.add_argument("file", type=Path, help="the picture, such as corruptions.jpg, in an existing folder")
     file: Path = parser.parse_args(arguments).file
     if not file.parent.is_dir() or file.suffix.lower() not in (".jpg", ".png"):

@@ -1,4 +1,4 @@
-"""Contact sheets of the generated pages: `python -m docvlm.data.generated.sheet OUT` writes one picture a benchmark.
+"""Draw contact sheets of the generated pages, one picture a benchmark: `python docs/draw/pages.py docs/img`.
 
 A sheet shows two small and two full pages of every kind, each with a question and its answer below. Cost: half a minute
 for all three on one core.
@@ -75,9 +75,7 @@ def sheet(benchmark: str, split: str = "train", seed: int = 0) -> Image.Image:
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
     """Write pages-docvqa.png, pages-chartqa.png and pages-infovqa.png into a folder."""
-    parser = argparse.ArgumentParser(
-        prog="python -m docvlm.data.generated.sheet", description="Contact sheets of the generated pages."
-    )
+    parser = argparse.ArgumentParser(description="Contact sheets of the generated pages.")
     parser.add_argument("folder", type=Path, help="where the pictures go; an existing folder")
     parser.add_argument("--split", default="train", help="train, val or test (default: train)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the pages (default: 0)")
