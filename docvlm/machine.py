@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from docvlm.config.checks import NO_HALF_ON_CPU, need
-from docvlm.config.schema import TrainerConf
+from docvlm.config.base import need
+from docvlm.config.train import NO_HALF_ON_CPU, TrainerConf
 
 PACKAGES = (
     "torch", "transformers", "peft", "lightning", "datasets", "tokenizers", "safetensors", "hydra-core", "omegaconf",
