@@ -173,6 +173,15 @@ def _precision(precision: str, accelerator: str) -> None:
     need(precision != "16-mixed" or accelerator != "cpu", "trainer.precision", precision, NO_HALF_ON_CPU)
 
 
+def refuse_half_on_cpu(trainer: TrainerConf) -> None:
+    """Raise `DocvlmError` where `trainer.accelerator=auto` will find only a CPU for `trainer.precision=16-mixed`."""
+    import torch  # 2 s, and a training has it by then
+
+    elsewhere = torch.cuda.is_available() or torch.backends.mps.is_available()
+    unfit = trainer.precision == "16-mixed" and trainer.accelerator == "auto" and not elsewhere
+    need(not unfit, "trainer.precision", trainer.precision, NO_HALF_ON_CPU)
+
+
 def _halves(dtype: str, precision: str) -> None:
     """Frozen weights in 16 bits decide what is computed in, and only 16-mixed scales the loss as float16 needs."""
     advice = f"frozen weights in model.dtype={dtype} are computed in it; take bf16-mixed"
