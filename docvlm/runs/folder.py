@@ -102,9 +102,7 @@ class RunFolder:
         try:
             said = torch.load(self.last, map_location="cpu", weights_only=True, mmap=True)["docvlm"]
             return bool(said["done"] and said["training"] == training)
-        except (
-            UNREADABLE
-        ):  # what cannot be taken over is trained; whoever continues it says why it cannot be read
+        except UNREADABLE:  # what cannot be taken over is trained; whoever continues it says why it cannot be read
             return False
 
     def clear(self) -> None:

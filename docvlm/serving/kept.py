@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docvlm.data.lines import contents, dumps, objects
 from docvlm.data.page_ids import STORED
 from docvlm.data.pages import digest
 from docvlm.data.pdf import PdfPage
 from docvlm.data.rows import Values
-from docvlm.data.sources.lines import contents, dumps, objects
 from docvlm.errors import DocvlmError
 from docvlm.files import GrowingFile
 from docvlm.serving.answers import Answer
