@@ -52,9 +52,10 @@ test: $(STAMP) ## the tests that need neither a GPU nor long
 test-slow: $(STAMP) ## the long tests: sweeps, wheel, real pages where they are at hand
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-check: $(STAMP) ## lint, format and types, as CI asks for them
+check: $(STAMP) ## lint, format, the floors of the imports, and types, as CI asks for them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 docs: $(STAMP) ## the pages of docs/ as a site, site/index.html; a broken link is an error
@@ -80,5 +81,5 @@ bench-gpu: $(STAMP) ## time, MFU and memory at full size on one CUDA GPU, in at 
 	$(BIN)/python -m bench.gpu
 
 clean: ## remove caches, stored features and builds; runs under outputs/ and multirun/ stay
-	rm -rf build dist site .features .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist site .features .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find docvlm bench tests -name __pycache__ -prune -exec rm -rf {} +

@@ -13,12 +13,13 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from docvlm.version import __version__
+
 if TYPE_CHECKING:
     from docvlm.errors import DocvlmError
     from docvlm.serving.answers import Answer
     from docvlm.serving.reader import Reader, load
 
-__version__ = "0.1.0"
 __all__ = ["Answer", "DocvlmError", "Reader", "__version__", "load"]
 
 _HOMES = {

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 
-from docvlm.errors import DocvlmError, one_line_errors
+from docvlm.errors import DocvlmError
 from docvlm.serving.flags import add_model, check_model
+from docvlm.writing import one_line_errors
 
 HOST, PORT, MOST_MB = "127.0.0.1", 7860, 20.0
 INSTALL = 'pip install "docvlm[app]", in a clone pip install -e ".[app]"'

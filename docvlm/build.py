@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.config import DataConf, OptimConf, TrainerConf, renamed
-from docvlm.config.checks import targets
+from docvlm.config.base import targets
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:

@@ -19,9 +19,6 @@ from typing import Any
 
 import torch
 
-from docvlm.config.checks import NO_HALF_ON_CPU, need
-from docvlm.config.schema import TrainerConf
-
 PACKAGES = (
     "torch", "transformers", "peft", "lightning", "datasets", "tokenizers", "safetensors", "hydra-core", "omegaconf",
     "numpy", "pillow", "torchvision", "pypdfium2", "rapidfuzz", "qwen-vl-utils", "liger-kernel", "bitsandbytes",
@@ -41,13 +38,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
-
-
-def refuse_half_on_cpu(trainer: TrainerConf) -> None:
-    """Raise `DocvlmError` where `trainer.accelerator=auto` will find only a CPU for `trainer.precision=16-mixed`."""
-    elsewhere = torch.cuda.is_available() or torch.backends.mps.is_available()
-    unfit = trainer.precision == "16-mixed" and trainer.accelerator == "auto" and not elsewhere
-    need(not unfit, "trainer.precision", trainer.precision, NO_HALF_ON_CPU)
 
 
 def hardware(accelerator: str) -> dict[str, Any]:

@@ -21,9 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docvlm.errors import one_line_errors
 from docvlm.serving.flags import add_model, check_model
-from docvlm.writing import full, unwritable
+from docvlm.writing import full, one_line_errors, unwritable
 
 if TYPE_CHECKING:
     from docvlm.serving.batch import Batch

@@ -13,11 +13,17 @@ import errno
 import io
 import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 from types import TracebackType
+from typing import ParamSpec, TypeVar
 
-from docvlm.errors import DocvlmError, Unwritable
+from docvlm.errors import INTERRUPTED, DocvlmError, Unwritable
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 ESCAPED = "backslashreplace"
 """The `errors` of every text file that is written (PEP 293)."""
@@ -114,6 +120,25 @@ class room(written):
             line = explained(error, self.path)
             if line is not None:
                 raise Unwritable(line) from error
+
+
+def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
+    """Turn a `DocvlmError` raised by a verb, a full disk, or Ctrl-C into one line on stderr and exit code 1 or 130."""
+
+    @wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        escape_streams()
+        try:
+            with room(Path.cwd()):
+                return main(*args, **kwargs)
+        except DocvlmError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise SystemExit(INTERRUPTED) from None
+
+    return run
 
 
 def discard(part: Path) -> None:

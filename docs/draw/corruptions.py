@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from docvlm.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from docvlm.data.generated.canvas import font_file
 from docvlm.data.generated.page import DrawnPage
-from docvlm.errors import DocvlmError, one_line_errors
+from docvlm.errors import DocvlmError
+from docvlm.writing import one_line_errors
 
 WIDTH, HEIGHT, GAP, LINE = 280, 168, 8, 18
 GROUND, INK = (226, 228, 232), (40, 42, 48)

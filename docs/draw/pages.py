@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from docvlm.data.generated.canvas import font_file
 from docvlm.data.generated.page import BENCHMARKS, DrawnPage, kinds
-from docvlm.errors import DocvlmError, one_line_errors
+from docvlm.errors import DocvlmError
+from docvlm.writing import one_line_errors
 
 CELL = 290
 LINE = 17

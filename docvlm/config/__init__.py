@@ -1,29 +1,21 @@
 """Configuration: where `conf/` is, the typed schema, checks with messages, and the decorator that makes a verb.
 
-`schema` names and types · `compose` yaml and overrides → dataclasses · `checks` values · `explain` Hydra's errors in
-one line · `entry` the decorator. Nothing here imports Hydra, OmegaConf or torch until something is run.
+`train`, `evaluate`, … a verb's schema and its checks · `model`, `data` parts that several verbs share · `compose` yaml
+and overrides → dataclasses · `explain` Hydra's errors in one line · `entry` the decorator. Nothing here imports Hydra,
+OmegaConf or torch until something is run.
 """
 
-from docvlm.config.checks import check
+from docvlm.config.audit import AuditConfig
+from docvlm.config.base import CONF_DIR, VerbConfig
+from docvlm.config.benchmark import BenchmarkConfig
+from docvlm.config.data import DataConf
 from docvlm.config.entry import verb
-from docvlm.config.schema import (
-    CONF_DIR,
-    AuditConfig,
-    BenchmarkConfig,
-    BudgetConf,
-    DataConf,
-    EvaluateConfig,
-    Job,
-    LoraConf,
-    ModelConf,
-    OptimConf,
-    ScaleConf,
-    ScaledModel,
-    TrainConfig,
-    TrainerConf,
-)
-from docvlm.config.schema_export import ExportConfig, ToleranceConf
-from docvlm.config.schema_report import GalleryConf, ReportConfig
+from docvlm.config.evaluate import EvaluateConfig
+from docvlm.config.export import ExportConfig, ToleranceConf
+from docvlm.config.job import Job
+from docvlm.config.model import BudgetConf, ModelConf, ScaleConf, ScaledModel
+from docvlm.config.report import GalleryConf, ReportConfig
+from docvlm.config.train import LoraConf, OptimConf, TrainConfig, TrainerConf
 
 __all__ = [
     "CONF_DIR",
@@ -44,6 +36,6 @@ __all__ = [
     "ToleranceConf",
     "TrainConfig",
     "TrainerConf",
-    "check",
+    "VerbConfig",
     "verb",
 ]

@@ -17,21 +17,12 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from docvlm.config.checks import check
+from docvlm.config.base import CONF_DIR, VerbConfig
+from docvlm.config.job import Job
 from docvlm.config.literal import as_typed
-from docvlm.config.schema import (
-    CONF_DIR,
-    AuditConfig,
-    BenchmarkConfig,
-    EvaluateConfig,
-    Job,
-    TrainConfig,
-)
-from docvlm.config.schema_export import ExportConfig
-from docvlm.config.schema_report import ReportConfig
 from docvlm.errors import DocvlmError
 
-C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig, ExportConfig, ReportConfig)
+C = TypeVar("C", bound=VerbConfig)
 
 
 def detect_scale() -> str:
@@ -99,9 +90,9 @@ def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -
         sweep = sweep or full.hydra.mode == RunMode.MULTIRUN
         _maximises(full.hydra.sweeper)
         config = typed(_without_hydra(full), schema)
-        check(config, sweep=sweep)
+        config.check(sweep=sweep)
         typed(compose(name, shared + swept if sweep else overrides), schema)
-    return "" if isinstance(config, ReportConfig) else _scale_line(full.hydra.runtime.choices.scale, config)
+    return config.scale_line(full.hydra.runtime.choices)
 
 
 def _first(swept: Override) -> str:
@@ -128,23 +119,6 @@ def _loader() -> ConfigLoader:
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-
-
-def _scale_line(
-    choice: str, config: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig | ExportConfig
-) -> str:
-    name = config.scale.name
-    other = "full" if name == "tiny" else "tiny"
-    why = "as you said"
-    if choice == "auto":
-        why = "auto: no CUDA device found" if name == "tiny" else "auto: a CUDA device is present"
-    source = config.data.source if isinstance(config, TrainConfig | AuditConfig) else config.scale.source
-    what = f"checkpoint {config.model.checkpoint}, pages from {source}"
-    of_run = isinstance(config, EvaluateConfig | BenchmarkConfig | ExportConfig) and (config.run or config.best)
-    elsewhere = isinstance(config, EvaluateConfig) and (config.predictions or config.endpoint)
-    if of_run or elsewhere or isinstance(config, AuditConfig):
-        what = f"pages from {source}"  # the run or the server says which checkpoint, and an audit needs none
-    return f"scale={name} ({why}): {what}. scale={other} overrides it."
 
 
 def job() -> Job:

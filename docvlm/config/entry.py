@@ -23,16 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docvlm.config.schema import (
-    CONF_DIR,
-    AuditConfig,
-    BenchmarkConfig,
-    EvaluateConfig,
-    Job,
-    TrainConfig,
-)
-from docvlm.config.schema_export import ExportConfig
-from docvlm.config.schema_report import ReportConfig
+from docvlm.config.base import CONF_DIR, VerbConfig
+from docvlm.config.job import Job
 from docvlm.errors import INTERRUPTED, DocvlmError, TrainedElsewhere
 from docvlm.writing import escape_streams, explained
 
@@ -41,7 +33,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-C = TypeVar("C", TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig, ExportConfig, ReportConfig)
+C = TypeVar("C", bound=VerbConfig)
 _SWEEP = ("-m", "--multirun")
 _RANK = "LOCAL_RANK"  # set for the processes of a device by torchrun and Lightning: the first one speaks
 
@@ -112,7 +104,6 @@ def _execute(
     import hydra
 
     from docvlm.config import compose
-    from docvlm.config.checks import check
 
     compose.register_resolvers()
     sweeps: set[Path] = set()
@@ -126,7 +117,7 @@ def _execute(
             sweeps.add(job.sweep)
         with _Reported(job, schema, failures, on_failure):
             config = compose.typed(cfg, schema)
-            check(config, sweep=job.sweep is not None)
+            config.check(sweep=job.sweep is not None)
             try:
                 return main(config, job)
             except TrainedElsewhere as elsewhere:

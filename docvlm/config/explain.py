@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from docvlm.config import literal
-from docvlm.config.schema import CONF_DIR
+from docvlm.config.base import CONF_DIR
 
 
 def explain(error: BaseException, schema: type[Any]) -> str | None:

@@ -32,7 +32,7 @@ from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import OverrideLexer
 from hydra.grammar.gen.OverrideParser import OverrideParser
 
-from docvlm.config.schema import DataConf
+from docvlm.config.data import DataConf
 
 _CARRYING = {"choice", "shuffle", "tag"}  # functions whose arguments become values as they are
 _BLANKS = " \t"  # what the grammar takes for white space

@@ -17,8 +17,8 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from docvlm.data.lines import contents
 from docvlm.data.pages import MAX_ASPECT
-from docvlm.data.sources.lines import contents
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from docvlm.data.sources.lines import shown
+from docvlm.data.lines import shown
 from docvlm.errors import DocvlmError, one_line
 
 if TYPE_CHECKING:

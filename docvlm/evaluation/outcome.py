@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import docvlm
 from docvlm.answering import answer
 from docvlm.evaluation.subjects import Subject, identity
 from docvlm.files import write_json
 from docvlm.machine import git_commit, hardware, versions
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import Score, score
+from docvlm.version import __version__
 from docvlm.vlms.checkpoint import fingerprint
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _record(
 ) -> dict[str, Any]:
     """Everything that moves a score, beside the score."""
     return {
-        "docvlm": docvlm.__version__,
+        "docvlm": __version__,
         "subject": subject.title,
         "family": subject.family,
         **subject.described,

@@ -15,12 +15,12 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-import docvlm
 from docvlm.data.corruptions import CORRUPTIONS
 from docvlm.evaluation.robustness import Point, Robustness
 from docvlm.files import write_csv, write_json
 from docvlm.scoring.intervals import Interval
 from docvlm.scoring.significance import LEVEL
+from docvlm.version import __version__
 
 CLEAN, MEAN = "clean", "mean"
 
@@ -72,7 +72,7 @@ def plain(found: Sequence[Robustness]) -> dict[str, Any]:
         name: {key: getattr(CORRUPTIONS[name], key) for key in ("title", "unit", "levels", "definition")}
         for name in names
     }
-    return {"docvlm": docvlm.__version__, "corruptions": definitions, "results": [_result(one) for one in found]}
+    return {"docvlm": __version__, "corruptions": definitions, "results": [_result(one) for one in found]}
 
 
 def _result(found: Robustness) -> dict[str, Any]:

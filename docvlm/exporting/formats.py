@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
+from docvlm.config.export import FORMATS
 from docvlm.errors import DocvlmError
-from docvlm.exporting import FORMATS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-import docvlm
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
 from docvlm.exporting import canary, card, formats, measuring, records, verdict
@@ -27,6 +26,7 @@ from docvlm.exporting.source import beside
 from docvlm.files import replace_folder, write_json
 from docvlm.machine import git_commit, hardware
 from docvlm.reporting.naming import shown
+from docvlm.version import __version__
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig
@@ -91,7 +91,7 @@ def _one(
             say(f"{word}: not exported, it is not the run: {'; '.join(row['reasons'])}{earlier}")
             return row
         card.write(folder, source, found.outcomes, row)
-        about = {"docvlm": docvlm.__version__, "run": shown(source.run.folder.root), "git_commit": git_commit()}
+        about = {"docvlm": __version__, "run": shown(source.run.folder.root), "git_commit": git_commit()}
         write_json(folder / records.FILE, {**about, "row": row, "made_of": made_of, "hardware": hardware(run.device)})
         replace_folder(folder, place)
     say(f"{word}: {place}, {row['size_mb']:.1f} MB, {row['canary']['equal']} of {row['canary']['questions']} canary")

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import docvlm
 from docvlm.errors import DocvlmError
 from docvlm.exporting import saved
 from docvlm.exporting.records import FILE
+from docvlm.version import __version__
 from docvlm.vlms import saved as adapter
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def push(sent: Parcel, repo: str, *, private: bool) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.utils import get_session
 
-    api, folder = HfApi(library_name="docvlm", library_version=docvlm.__version__), sent.folder
+    api, folder = HfApi(library_name="docvlm", library_version=__version__), sent.folder
     get_session().timeout = TIMEOUT_S
     with _explained(repo):
         api.create_repo(repo, private=private, exist_ok=True)
@@ -131,7 +131,7 @@ def push(sent: Parcel, repo: str, *, private: bool) -> str:
         made = api.create_commit(
             repo,
             [CommitOperationAdd(name, folder / name) for name in sent.files],
-            commit_message=f"{sent.form}, exported by docvlm {docvlm.__version__}",
+            commit_message=f"{sent.form}, exported by docvlm {__version__}",
         )
     count = f"{len(sent.files)} files, {sent.size / _MB:.1f} MB"
     return f"published: {found.id} ({_word(bool(found.private))}), {count}, commit {made.oid}: {made.commit_url}"

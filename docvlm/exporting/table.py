@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-import docvlm
 from docvlm.exporting.records import FILE, RUN
 from docvlm.files import write_csv, write_json
 from docvlm.machine import git_commit, versions
 from docvlm.scoring.intervals import Difference, Interval
+from docvlm.version import __version__
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig
@@ -78,7 +78,7 @@ def write(output: Path, cfg: ExportConfig, source: Source, made: Made) -> list[P
     write_json(
         files[0],
         {
-            "docvlm": docvlm.__version__,
+            "docvlm": __version__,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "family": source.run.family,
             "run": str(source.run.folder.root),

@@ -115,10 +115,8 @@ def _taken_over(job: Job, identity: Identity, others: Sequence[Entry]) -> Claim 
     An unfinished run goes on in its folder. A finished one keeps its result: a cell gets a copy of its training. Where
     the training itself has not ended, val still selects the epoch, so its rows must be the same.
     """
-    from docvlm.training import checkpoint  # Lightning, which a process that only looks for its folder need not load
-
     for entry in others:
-        trained = checkpoint.trained(entry.folder.last, identity.training)
+        trained = entry.folder.trained(identity.training)
         if entry.finished:
             if trained and job.sweep is not None:
                 return _copied(job, identity, entry)

@@ -1,6 +1,6 @@
 """The folder of a run: its files, who is writing them, and what a command does there.
 
-Which folder a command belongs to is decided in `ledger.py`. Where it is an earlier one, the folder Hydra made for the
+Which folder a command belongs to is decided in `claim.py`. Where it is an earlier one, the folder Hydra made for the
 new command holds only `reused.json`, which names the folder to read instead.
 """
 
@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from pickle import UnpicklingError
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +21,8 @@ from docvlm.files import read_json, write_json
 from docvlm.writing import written
 
 POINTER = "reused.json"
+UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError)
+"""What torch raises for files that are no checkpoints, and what comes of one that docvlm did not write."""
 POLL = 0.5  # seconds between two looks at a lock
 # what a folder holds before it is decided whose run it is
 _BEFORE_A_RUN = {".hydra", "quarantine.jsonl", "audit.html", "audit.json"}
@@ -89,6 +92,18 @@ class RunFolder:
         """Come back when nobody has the folder any more."""
         while self.held():
             time.sleep(POLL)
+
+    def trained(self, training: str | None) -> bool:
+        """Whether `last.ckpt` is of this training and it has ended. Reads what it says of itself, and no weight."""
+        if not self.last.exists():
+            return False
+        import torch  # 2 s, which a process that only looks for its folder need not take
+
+        try:
+            said = torch.load(self.last, map_location="cpu", weights_only=True, mmap=True)["docvlm"]
+            return bool(said["done"] and said["training"] == training)
+        except UNREADABLE:  # what cannot be taken over is trained; whoever continues it says why it cannot be read
+            return False
 
     def clear(self) -> None:
         """Forget an earlier run in this folder; Hydra's record of the command stays."""

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PureWindowsPath
 
+from docvlm.data.lines import Line, contents, objects, shown
+from docvlm.data.lines import records as csv_records
 from docvlm.data.rows import BadRow, Values, characters, missing
-from docvlm.data.sources.lines import Line, contents, objects, shown
-from docvlm.data.sources.lines import records as csv_records
 from docvlm.data.sources.quarantine import Quarantine, Rejected
 from docvlm.errors import DocvlmError
 from docvlm.files import GrowingFile, write_whole

@@ -17,16 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import docvlm
+from docvlm.data.lines import contents, dumps, objects
 from docvlm.data.page_ids import STORED
 from docvlm.data.pages import digest
 from docvlm.data.pdf import PdfPage
 from docvlm.data.rows import Values
-from docvlm.data.sources.lines import contents, dumps, objects
 from docvlm.errors import DocvlmError
 from docvlm.files import GrowingFile
 from docvlm.serving.answers import Answer
 from docvlm.serving.writers import asked, row
+from docvlm.version import __version__
 from docvlm.writing import discard
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def name_of(reader: Reader, weights: Path | None, max_new_tokens: int | None) ->
     vlm, phrase = reader.vlm, reader.benchmark
     longest = phrase.max_new_tokens if max_new_tokens is None else max_new_tokens
     how = (vlm.family, vlm.codec.budget, str(vlm.dtype), vlm.quant, vlm.codec.prompt, phrase.instruction, longest)
-    found = hashlib.sha256(repr((docvlm.__version__, how, fingerprint(vlm.checkpoint))).encode())
+    found = hashlib.sha256(repr((__version__, how, fingerprint(vlm.checkpoint))).encode())
     if weights is not None:
         for chunk in weights_in(weights):
             found.update(chunk)

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.data.example import Example
+from docvlm.data.lines import SUFFIXES as LINES
+from docvlm.data.lines import Line, lines, objects, shown
 from docvlm.data.rows import BadRow, Row, answers, identifier, present, strings, text
-from docvlm.data.sources.lines import SUFFIXES as LINES
-from docvlm.data.sources.lines import Line, lines, objects, shown
 from docvlm.data.sources.locate import named, of_bytes
 from docvlm.data.sources.quarantine import Quarantine, Rejected
 from docvlm.errors import DocvlmError

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from docvlm.data.sources.lines import cell, dumps
+from docvlm.data.lines import cell, dumps
 from docvlm.errors import DocvlmError
 from docvlm.files import write_whole
 from docvlm.serving.answers import Answer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from docvlm import build
-from docvlm.config.checks import check_data
+from docvlm.config.data import check_data
 from docvlm.evaluation import comparison, subjects
 from docvlm.runs import finished
 from docvlm.runs.folder import RunFolder

@@ -13,7 +13,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import docvlm
 from docvlm.errors import DocvlmError
 from docvlm.files import read_json, write_csv, write_json
 from docvlm.machine import git_commit, hardware, versions
@@ -22,6 +21,7 @@ from docvlm.reporting.inputs.measured import Measured as Records
 from docvlm.reporting.naming import shown
 from docvlm.timing import cost
 from docvlm.timing.cost import Cost, OnMachine
+from docvlm.version import __version__
 from docvlm.vlms.checkpoint import fingerprint
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def record(
     """Everything but the costs, in plain types. `who` is the model's `identity`."""
     kind = vlm.device.type
     return {
-        "docvlm": docvlm.__version__,
+        "docvlm": __version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "subject": subject.title,
         **subject.described,

@@ -16,7 +16,6 @@ import io
 import math
 import os
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -24,13 +23,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from docvlm.errors import DocvlmError
+from docvlm.runs.folder import UNREADABLE
 from docvlm.runs.identity import Identity
 from docvlm.runs.interrupt import Interrupted
 from docvlm.training.module import AnswerModule
 from docvlm.writing import discard, written
-
-UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError)
-"""What torch raises for files that are no checkpoints, and what comes of one that docvlm did not write."""
 
 
 class PlainFiles(TorchCheckpointIO):
@@ -153,17 +150,6 @@ def read(path: Path, identity: Identity) -> dict[str, Any] | None:
     if not same:
         raise DocvlmError(f"{path}: belongs to a run with other settings; delete it, or give rerun=true")
     return checkpoint
-
-
-def trained(path: Path, training: str | None) -> bool:
-    """Whether this is the `last.ckpt` of a training that has ended. Reads what it says of itself, and no weight."""
-    if not path.exists():
-        return False
-    try:
-        said = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["docvlm"]
-        return bool(said["done"] and said["training"] == training)
-    except UNREADABLE:  # a run that cannot be taken over is trained; whoever continues it says why it cannot be read
-        return False
 
 
 def _out_of_steps(trainer: Trainer) -> bool:

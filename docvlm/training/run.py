@@ -17,6 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from docvlm import build, machine
 from docvlm.config import Job, TrainConfig
+from docvlm.config.train import refuse_half_on_cpu
 from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.files import read_json
 from docvlm.runs.claim import claim
@@ -69,7 +70,7 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     """Documents → splits, audited for leakage. Bad rows and overlaps are listed in the job's folder."""
     if cfg.quant != quant.NONE:
         quant.place()  # to read the data first may take minutes
-    machine.refuse_half_on_cpu(cfg.trainer)
+    refuse_half_on_cpu(cfg.trainer)
     machine.reset_peak_memory()
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"

@@ -19,9 +19,9 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-import docvlm
 from docvlm.errors import DocvlmError
 from docvlm.files import replace_folder
+from docvlm.version import __version__
 from docvlm.vlms import embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
@@ -154,7 +154,7 @@ def _load_weights(vlm: VLM, folder: Path) -> None:
 def _record(vlm: VLM) -> dict[str, Any]:
     assert vlm.trainable is not None
     return {
-        "docvlm": docvlm.__version__,
+        "docvlm": __version__,
         "family": vlm.family,
         # the word, not the path: an installation elsewhere has it too
         "checkpoint": "embedded" if embedded.holds(vlm.checkpoint) else vlm.checkpoint,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from docvlm.answering.chat import KEY
-from docvlm.config import BudgetConf, check
+from docvlm.config import BudgetConf
 from docvlm.errors import DocvlmError
 from docvlm.evaluate import main
 from tests.evaluation.test_evaluate import refused, table
@@ -141,9 +141,9 @@ HOST = "http://host/v1"
     ],
 )
 def test_impossible_values_are_refused_before_anything_is_asked(values: dict[str, Any], line: str) -> None:
-    check(config(endpoint=HOST, budget=BudgetConf()))
+    config(endpoint=HOST, budget=BudgetConf()).check()
     with pytest.raises(DocvlmError) as caught:
-        check(config(**values))
+        config(**values).check()
     assert line in str(caught.value)
     assert "secret" not in str(caught.value)
 

@@ -13,7 +13,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from docvlm.config import CONF_DIR, EvaluateConfig, TrainConfig, check
+from docvlm.config import CONF_DIR, EvaluateConfig, TrainConfig
 from docvlm.config import compose as composing
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
@@ -108,7 +108,7 @@ def refusal(name: str, schema: type[TrainConfig] | type[EvaluateConfig], overrid
     groups = [word for word in words if word.partition("=")[0] in ("model", "data")]
     values = OmegaConf.from_dotlist([word.lstrip("+") for word in words if word not in groups])
     with open_dict(composed(name, *groups).copy()) as config, pytest.raises(DocvlmError) as caught:
-        check(composing.typed(OmegaConf.merge(config, values), schema))
+        composing.typed(OmegaConf.merge(config, values), schema).check()
     return str(caught.value)
 
 
@@ -188,9 +188,9 @@ def test_impossible_values_are_refused_with_key_value_and_remedy(overrides: str,
 
 
 def test_a_sweep_takes_one_device_a_cell() -> None:
-    check(train("trainer=ddp"))
+    train("trainer=ddp").check()
     with pytest.raises(DocvlmError, match=r"trainer.devices=-1: one device a cell .*torchrun"):
-        check(train("trainer=ddp"), sweep=True)
+        train("trainer=ddp").check(sweep=True)
 
 
 @pytest.mark.parametrize(
@@ -212,5 +212,5 @@ def test_evaluate_refuses_too(overrides: str, message: str) -> None:
 
 
 def test_a_path_is_a_source(tmp_path: Path) -> None:
-    check(train("data=folder", f"data.source={tmp_path}"))
-    check(evaluate("benchmarks=[folder]", f"data.folder.source={tmp_path}"))
+    train("data=folder", f"data.source={tmp_path}").check()
+    evaluate("benchmarks=[folder]", f"data.folder.source={tmp_path}").check()

@@ -16,7 +16,6 @@ from docvlm.config import (
     ExportConfig,
     ReportConfig,
     TrainConfig,
-    check,
 )
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
@@ -44,12 +43,12 @@ def test_the_groups_are_the_ones_the_design_names() -> None:
 @pytest.mark.parametrize("name", sorted(ROOT_FILES))
 @pytest.mark.parametrize("scale", ["tiny", "full"])
 def test_root_files_pass_their_own_checks(name: str, scale: str) -> None:
-    check(load(name, ROOT_FILES[name], [f"scale={scale}"]))
+    load(name, ROOT_FILES[name], [f"scale={scale}"]).check()
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_SCALE))
 def test_root_files_without_a_scale_pass_their_own_checks(name: str) -> None:
-    check(load(name, WITHOUT_SCALE[name]))
+    load(name, WITHOUT_SCALE[name]).check()
 
 
 @pytest.mark.parametrize("group, choice", CHOICES, ids=[f"{g}={c}" for g, c in CHOICES])
@@ -61,7 +60,7 @@ def test_every_choice_composes_and_builds(group: str, choice: str, tmp_path: Pat
         (tmp_path / "qa.jsonl").write_text('{"image": "a.png", "question": "?", "answers": ["a"]}\n', encoding="utf-8")
         overrides.append(f"data.source={tmp_path}")
     config = load("train", TrainConfig, overrides)
-    check(config)
+    config.check()
     builder = BUILDERS[group]
     if builder is not None:
         builder(config, tmp_path)
@@ -108,7 +107,7 @@ def _family(config: TrainConfig, folder: Path) -> None:
 
     vlm = load_family(config.model.family)
     assert vlm.family == config.model.family and set(config.model.by_scale) == {"tiny", "full"}
-    assert config.model.family == vlm.__module__.rpartition(".")[2], "CLI word = file = module"
+    assert config.model.family == vlm.__module__.split(".")[2], "CLI word = folder of the family"
 
 
 BUILDERS: dict[str, Any] = {

@@ -18,13 +18,20 @@ from hydra.errors import OverrideParseException
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from docvlm.config import CONF_DIR, EvaluateConfig, Job, TrainConfig, verb
+from docvlm.config import (
+    CONF_DIR,
+    AuditConfig,
+    BenchmarkConfig,
+    EvaluateConfig,
+    ExportConfig,
+    Job,
+    ReportConfig,
+    TrainConfig,
+    verb,
+)
 from docvlm.config.compose import load
 from docvlm.config.explain import explain, known_keys
 from docvlm.config.literal import as_typed, hint_of, quoted
-from docvlm.config.schema import AuditConfig, BenchmarkConfig
-from docvlm.config.schema_export import ExportConfig
-from docvlm.config.schema_report import ReportConfig
 from docvlm.training.run import base_checkpoint
 
 SCHEMAS = (TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig, ExportConfig, ReportConfig)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from docvlm.data.benchmarks.folder import Folder
-from docvlm.data.sources.lines import cell, lines, listed
+from docvlm.data.lines import cell, lines, listed
 from docvlm.data.sources.locate import named
 from docvlm.data.sources.own_folder import question_files
 from docvlm.errors import DocvlmError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docvlm.config import ExportConfig, check
+from docvlm.config import ExportConfig
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
 from docvlm.export import main
@@ -49,7 +49,7 @@ def test_mistakes_are_one_line(
 
 def test_impossible_values_are_named() -> None:
     usual = load("export", ExportConfig, ["scale=tiny"])
-    check(usual)
+    usual.check()
     tolerance = usual.tolerance
     spoilt = {"merged": replace(tolerance["merged"], texts=2.0)}, {"int8": replace(tolerance["int8"], logits=-1.0)}
     for changes, message in (
@@ -68,4 +68,4 @@ def test_impossible_values_are_named() -> None:
         ({"tolerance": tolerance | {"onnx": tolerance["merged"]}}, r"tolerance\.onnx=…: there are adapter"),
     ):
         with pytest.raises(DocvlmError, match=message):
-            check(replace(usual, **changes))
+            replace(usual, **changes).check()

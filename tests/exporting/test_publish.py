@@ -16,7 +16,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import ModelCard
 
-from docvlm.config import ExportConfig, check
+from docvlm.config import ExportConfig
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
 from docvlm.export import main
@@ -167,7 +167,7 @@ def test_what_would_end_a_push_is_refused_before_anything_is_made(
     def says(said: str, *overrides: str) -> None:
         cfg = load("export", ExportConfig, ["scale=tiny", f"run={tmp_path}", *overrides])
         with pytest.raises(DocvlmError, match=re.escape(said)):
-            check(cfg)
+            cfg.check()
             publish.ready(cfg)
 
     to = f"push_to={REPO}"

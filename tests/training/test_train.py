@@ -13,8 +13,8 @@ import torch
 from docvlm import build
 from docvlm.answering import answer
 from docvlm.config import TrainConfig
-from docvlm.config.checks import PRECISIONS
 from docvlm.config.compose import load
+from docvlm.config.train import PRECISIONS
 from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.errors import DocvlmError
 from docvlm.evaluation.subjects import of_run

@@ -18,8 +18,7 @@ from docvlm.vlms.embedded import checkpoint
 from docvlm.vlms.embedded.architecture import BUILDERS
 from docvlm.vlms.embedded.training.attention import fast_vision
 from docvlm.vlms.embedded.training.batches import BATCHERS, READ, Answers, Qwen2VLBatcher, branches
-from docvlm.vlms.embedded.training.layouts import KINDS
-from docvlm.vlms.embedded.training.pages import draw
+from docvlm.vlms.embedded.training.layouts import KINDS, draw
 from docvlm.vlms.embedded.training.placing import Placement
 from docvlm.vlms.embedded.training.positions import show_positions
 from docvlm.vlms.embedded.training.recipe import STAGES, Stage, Stream, correct, evaluate, rate

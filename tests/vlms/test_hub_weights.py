@@ -10,7 +10,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from docvlm.config import AuditConfig, EvaluateConfig, ExportConfig, TrainConfig, check
+from docvlm.config import AuditConfig, EvaluateConfig, ExportConfig, TrainConfig
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
 from docvlm.vlms import FAMILIES, load_family, saved
@@ -86,13 +86,13 @@ REFUSED: list[tuple[str, Any, str, str]] = [
 def test_a_revision_of_what_is_not_on_the_hub_is_one_line(verb: str, schema: Any, word: str, said: str) -> None:
     cfg = load(verb, schema, ["scale=tiny", "model.revision=v1", word])
     with pytest.raises(DocvlmError) as caught:
-        check(cfg)
+        cfg.check()
     assert str(caught.value).startswith("model.revision=v1: ") and said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_revision_of_a_hub_id_passes() -> None:
-    check(load("train", TrainConfig, ["scale=tiny", "model.revision=v1", "model.checkpoint=a/b"]))
+    load("train", TrainConfig, ["scale=tiny", "model.revision=v1", "model.checkpoint=a/b"]).check()
 
 
 def test_a_download_that_breaks_off_is_continued(online: hub.Hub) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from docvlm.data.lines import Number
 from docvlm.data.rows import BadRow
-from docvlm.data.sources.lines import Number
 
 if TYPE_CHECKING:
     from datasets import Features

@@ -22,9 +22,9 @@ from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes
 from urllib.request import url2pathname
 
+from docvlm.data.lines import shown
 from docvlm.data.pages import BytesPage, FilePage, StoredPage, sizes
 from docvlm.data.pdf import is_pdf, pdf_pages
-from docvlm.data.sources.lines import shown
 from docvlm.errors import DocvlmError
 
 MOST_ENCODED = 96_000_000

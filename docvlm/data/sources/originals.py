@@ -15,9 +15,9 @@ from typing import Any
 
 from docvlm.data.benchmark import Benchmark, Public
 from docvlm.data.benchmarks.ownership import OtherRows, refuse
+from docvlm.data.lines import Number
 from docvlm.data.pages import FilePage
 from docvlm.data.rows import Row, require
-from docvlm.data.sources.lines import Number
 from docvlm.data.sources.listing import folders, walk
 from docvlm.errors import DocvlmError
 

@@ -21,11 +21,11 @@ from pathlib import Path, PurePath
 
 from docvlm.data.benchmark import Public
 from docvlm.data.example import Example
+from docvlm.data.lines import SUFFIXES, Line, lines, listed, shown
 from docvlm.data.page_ids import identified, with_digest
 from docvlm.data.pages import BytesPage, FilePage, StoredPage
 from docvlm.data.pdf import PdfPage
 from docvlm.data.rows import BadRow, Row, answers, characters, identifier, missing, require, strings, text
-from docvlm.data.sources.lines import SUFFIXES, Line, lines, listed, shown
 from docvlm.data.sources.locate import named
 from docvlm.data.sources.snapshots import ALIASES
 from docvlm.errors import DocvlmError

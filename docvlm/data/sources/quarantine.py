@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from docvlm.data.example import Example, Page
+from docvlm.data.lines import dumps, shown
 from docvlm.data.page_ids import STORED
 from docvlm.data.pages import StoredPage, check
 from docvlm.data.rows import BadRow, Row
-from docvlm.data.sources.lines import dumps, shown
 from docvlm.errors import DocvlmError, Unwritable
 from docvlm.writing import discard, why
 

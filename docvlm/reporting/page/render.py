@@ -14,12 +14,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docvlm import __version__
 from docvlm import tables as tabular
 from docvlm.files import write_whole
 from docvlm.reporting.blocks import Card, Gallery, Section, Table
 from docvlm.reporting.page.findings import Answer
 from docvlm.reporting.page.highlights import Highlight
+from docvlm.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Environment

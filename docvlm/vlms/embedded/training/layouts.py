@@ -11,9 +11,17 @@ from __future__ import annotations
 import re
 from random import Random
 
-from docvlm.vlms.embedded.training import words
-from docvlm.vlms.embedded.training.pages import BasePage
+import numpy as np
 
+from docvlm.vlms.embedded.training import words
+from docvlm.vlms.embedded.training.pages import BasePage, lines
+
+INSTRUCTIONS = (
+    "",
+    "\nAnswer the question using a single word or phrase.",
+    "\nAnswer the question with a single word.",
+)
+NOISE = (0.0, 0.0, 0.02, 0.05, 0.07)
 ASK = (
     "What is the {key}?",
     "What is the {key}?",
@@ -268,3 +276,15 @@ def slip(rng: Random) -> BasePage:
 
 
 KINDS = {"form": form, "invoice": invoice, "table": table, "chart": chart, "board": board, "note": note, "slip": slip}
+
+
+def draw(seed: int, index: int, kind: str, columns: int = 20, rows: int = 6) -> BasePage:
+    """Page `index` of a stream, the same on every machine; `kind` is a key of KINDS, or `lines` of the given size."""
+    rng = Random(f"{seed}-{index}-{kind}-{columns}x{rows}")
+    page = lines(rng, columns, rows) if kind == "lines" else KINDS[kind](rng)
+    noise = rng.choice(NOISE)
+    if noise:
+        page.canvas.noise(np.random.default_rng(rng.getrandbits(64)), noise)
+    rng.shuffle(page.questions)
+    page.questions = [(ask + rng.choice(INSTRUCTIONS), answer) for ask, answer in page.questions]
+    return page

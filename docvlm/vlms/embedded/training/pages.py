@@ -11,22 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-import numpy as np
 from PIL import Image
 
 from docvlm.data.generated.canvas import GridCanvas
 from docvlm.vlms.embedded.training import words
 from docvlm.vlms.embedded.training.placing import Placement
 
-INSTRUCTIONS = (
-    "",
-    "\nAnswer the question using a single word or phrase.",
-    "\nAnswer the question with a single word.",
-)
 FACES = ("sans", "sans", "sans", "typewriter", "typewriter", "oblique", "bold")
 INKS = (0.0, 0.0, 0.1, 0.2, 0.3)
 PAPERS = (1.0, 1.0, 0.96, 0.9)
-NOISE = (0.0, 0.0, 0.02, 0.05, 0.07)
 
 
 @dataclass
@@ -80,18 +73,4 @@ def lines(rng: Random, columns: int, rows: int) -> BasePage:
         indent = rng.choice([0, 0, 0, 1, 2])
         text = text[: columns - indent].rstrip()
         page.put(row, indent, text, "bold" if rng.random() < 0.25 else None)
-    return page
-
-
-def draw(seed: int, index: int, kind: str, columns: int = 20, rows: int = 6) -> BasePage:
-    """Page `index` of a stream, the same on every machine; `kind` is a key of KINDS, or `lines` of the given size."""
-    from docvlm.vlms.embedded.training.layouts import KINDS  # which draws on BasePage
-
-    rng = Random(f"{seed}-{index}-{kind}-{columns}x{rows}")
-    page = lines(rng, columns, rows) if kind == "lines" else KINDS[kind](rng)
-    noise = rng.choice(NOISE)
-    if noise:
-        page.canvas.noise(np.random.default_rng(rng.getrandbits(64)), noise)
-    rng.shuffle(page.questions)
-    page.questions = [(ask + rng.choice(INSTRUCTIONS), answer) for ask, answer in page.questions]
     return page

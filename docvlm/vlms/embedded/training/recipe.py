@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 from docvlm.vlms.embedded.architecture import BUILDERS
 from docvlm.vlms.embedded.training.attention import compile_blocks, fast_vision
 from docvlm.vlms.embedded.training.batches import BATCHERS, Answers
-from docvlm.vlms.embedded.training.pages import BasePage, draw
+from docvlm.vlms.embedded.training.layouts import draw
+from docvlm.vlms.embedded.training.pages import BasePage
 from docvlm.vlms.embedded.training.placing import Placement
 from docvlm.vlms.embedded.training.positions import show_positions
 

@@ -1,14 +1,40 @@
-"""Values a report cannot be made with: found before anything is read."""
+"""What `docvlm.report` can be told, and values a report cannot be made with: found before anything is read."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from docvlm.config.checks import need
-from docvlm.config.schema_report import ReportConfig
+from docvlm.config.base import ReadOnly, VerbConfig, need
 
 
-def report(cfg: ReportConfig, *, sweep: bool) -> None:
+@dataclass
+class GalleryConf(ReadOnly):
+    """How many answers the report's gallery shows, and how large their pages may be."""
+
+    failures: int
+    flips: int
+    width: int
+    megabytes: float
+
+
+@dataclass
+class ReportConfig(VerbConfig):
+    """Everything `docvlm.report` can be told (`conf/report.yaml`). It loads no model and has no scale."""
+
+    roots: list[str]
+    output: str
+    predictions: list[str]
+    pages: str | None
+    target: float | None
+    gallery: GalleryConf
+
+    def check(self, *, sweep: bool = False) -> None:
+        """See `VerbConfig.check`."""
+        _report(self, sweep=sweep)
+
+
+def _report(cfg: ReportConfig, *, sweep: bool) -> None:
     """Raise `DocvlmError` for the first impossible value."""
     need(not sweep, "-m", "", "a report is made once, of all there is; leave -m out")
     need(bool(cfg.roots) or bool(cfg.predictions), "roots", "[]", "name folders with results, or predictions=[FILE]")

@@ -1,16 +1,69 @@
-"""Values an export cannot be made with: found before a run is read."""
+"""What `docvlm.export` can be told, and values an export cannot be made with: found before a run is read."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from docvlm.config.checks import SPLITS, check_data, need
-from docvlm.config.schema_export import ExportConfig, ToleranceConf
+from docvlm.config.base import SPLITS, ReadOnly, need
+from docvlm.config.data import DataConf, check_data
+from docvlm.config.model import ModelVerbConfig, check_revision
 from docvlm.errors import DocvlmError
-from docvlm.exporting import FORMATS, TOLERANCES
+
+FORMATS = ("adapter", "merged", "int8", "int4")
+"""What a run can be exported as; each is a module of `docvlm.exporting`."""
+TOLERANCES = (*FORMATS, "merged_16bit")
+"""What `conf/export.yaml` declares a tolerance for."""
 
 
-def export(cfg: ExportConfig) -> None:
+@dataclass
+class ToleranceConf(ReadOnly):
+    """How far a format may be from its run: `conf/export.yaml` says what each of them means."""
+
+    texts: float
+    logits: float | None
+    score: float
+
+
+@dataclass
+class ExportConfig(ModelVerbConfig):
+    """Everything `docvlm.export` can be told (`conf/export.yaml`). `tolerance` has an entry for every format.
+
+    `merged_16bit` takes the place of `merged` for a run in 16 bits.
+    """
+
+    data: dict[str, DataConf]
+    run: str | None
+    best: bool
+    formats: list[str] | None
+    output: str | None
+    benchmarks: list[str] | None
+    split: str
+    limit: int | None
+    canary: int
+    pages: int
+    warmup: int
+    tolerance: dict[str, ToleranceConf]
+    push_to: str | None
+    dry_run: bool
+    private: bool
+    rerun: bool
+
+    @property
+    def loads_checkpoint(self) -> bool:
+        """See `ModelVerbConfig.loads_checkpoint`."""
+        return not (self.run or self.best)
+
+    def check(self, *, sweep: bool = False) -> None:
+        """See `VerbConfig.check`."""
+        super().check(sweep=sweep)
+        revision, brought = self.model.revision, self.run is not None or self.best
+        need(brought or revision is None, "model.revision", revision, "a run brings its own; drop it")
+        check_revision(self.model, run=self.run, best=self.best)
+        _export(self)
+
+
+def _export(cfg: ExportConfig) -> None:
     """Raise `DocvlmError` for the first impossible value."""
     need(cfg.run is None or not cfg.best, "best", "true", "give one of run and best, not both")
     need(cfg.run is None or Path(cfg.run).expanduser().exists(), "run", cfg.run, "there is no such file or folder")

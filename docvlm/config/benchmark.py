@@ -1,0 +1,77 @@
+"""What `docvlm.benchmark` can be told, and values with which nothing can be timed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from docvlm.config.base import SPLITS, need
+from docvlm.config.data import DataConf, check_data
+from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_revision
+
+
+@dataclass
+class BenchmarkConfig(ModelVerbConfig):
+    """Everything `docvlm.benchmark` can be told. What is timed is chosen as by `docvlm.evaluate`.
+
+    `batch` is a number or `auto`; each of `budgets` a number of pixels or `HEIGHTxWIDTH`.
+    """
+
+    budget: BudgetConf
+    data: dict[str, DataConf]
+    run: str | None
+    best: bool
+    checkpoint: str | None
+    benchmark: str | None
+    budgets: list[str] | None
+    pages: int
+    warmup: int
+    batch: str
+    max_batch: int
+    memory_limit_gb: float | None
+    split: str
+    limit: int | None
+    prices: str | None
+    measured: list[str]
+    output: str | None
+    rerun: bool
+
+    @property
+    def loads_checkpoint(self) -> bool:
+        """See `ModelVerbConfig.loads_checkpoint`."""
+        return not (self.run or self.best)
+
+    def check(self, *, sweep: bool = False) -> None:
+        """See `VerbConfig.check`."""
+        super().check(sweep=sweep)
+        check_revision(self.model, self.checkpoint, run=self.run, best=self.best)
+        check_budget(self.budget, self.model.family)
+        _benchmark(self)
+
+
+def _benchmark(cfg: BenchmarkConfig) -> None:
+    given = [key for key in ("run", "checkpoint") if getattr(cfg, key) is not None] + ["best"] * cfg.best
+    need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
+    for key, paths in (("run", [cfg.run]), ("prices", [cfg.prices]), ("measured", cfg.measured)):
+        for path in paths:
+            need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
+    need(
+        cfg.benchmark is None or cfg.benchmark in cfg.data, "benchmark", cfg.benchmark, f"one of {', '.join(cfg.data)}"
+    )
+    if cfg.benchmark is not None:
+        check_data(cfg.data[cfg.benchmark], f"data.{cfg.benchmark}")
+    for budget in cfg.budgets or []:
+        advice = "give pixels as in budgets=[1003520,501760], or height x width as in budgets=[768x768,384x384]"
+        need(re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", budget) is not None, "budgets", budget, advice)
+    need(cfg.budgets != [], "budgets", "[]", "name one or more, or null for the model's own, a half and a quarter")
+    repeated = len(set(cfg.budgets or [])) < len(cfg.budgets or [])
+    need(not repeated, "budgets", cfg.budgets, "name each only once")
+    batch = cfg.batch == "auto" or re.fullmatch(r"[1-9]\d*", cfg.batch) is not None
+    need(batch, "batch", cfg.batch, "a number of questions of 1 or more, or auto for the largest that fits")
+    for key in ("pages", "warmup", "max_batch"):
+        need(getattr(cfg, key) >= 1, key, getattr(cfg, key), "1 or more")
+    limit = cfg.memory_limit_gb
+    need(limit is None or limit > 0, "memory_limit_gb", limit, "above 0, or null for the machine's own")
+    need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
+    need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")

@@ -1,0 +1,79 @@
+"""`conf/data/`: one benchmark's pages and questions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docvlm.config.base import ReadOnly, need
+
+
+@dataclass
+class DataConf(ReadOnly):
+    """`conf/data/`: one benchmark, a folder of one's own, or the mixture. Fields that are None are not passed on."""
+
+    _target_: str
+    name: str
+    source: str | None
+    preset: str
+    seed: int
+    batch_size: int | None
+    batch_tokens: int | None
+    eval_batch_size: int
+    num_workers: int
+    limit_train: int | None
+    limit_val: int | None
+    limit_test: int | None
+    val_fraction: float
+    offline: bool
+    test_fraction: float | None = None
+    split_seed: int | None = None
+    metric: str | None = None
+    max_new_tokens: int | None = None
+    revision: str | None = None
+    packing: str = "on"
+    parts: dict[str, Any] | None = None
+    weights: dict[str, float] | None = None
+
+
+def check_data(data: DataConf, key: str) -> None:
+    """Raise `DocvlmError` for the first impossible value of the benchmark's data that stands at `key`."""
+    need(
+        bool(data.source),
+        f"{key}.source",
+        data.source,
+        "say where the pages are: hub, generated, or a folder"
+        if data.name != "folder"
+        else "give your own folder, which holds qa.jsonl or qa.csv and the images",
+    )
+    repository = data.name != "folder" and re.fullmatch(r"[\w.-]+/[\w.-]+", str(data.source))
+    if data.source not in ("hub", "generated") and not repository:  # the benchmark knows its repositories
+        need(
+            Path(str(data.source)).expanduser().exists(),
+            f"{key}.source",
+            data.source,
+            "there is no such file or folder; give hub, generated, or a path that exists",
+        )
+    if data.revision is not None:
+        need(bool(data.revision.strip()), f"{key}.revision", "''", "a commit, branch or tag of the data set, or null")
+        remote = data.source == "hub" or (repository and not Path(str(data.source)).exists())
+        advice = f"only data sets of the hub have revisions, and {key}.source={data.source} is none; leave it out"
+        need(bool(remote), f"{key}.revision", data.revision, advice)
+    need(data.preset in ("tiny", "full"), f"{key}.preset", data.preset, "choose tiny or full")
+    need(0 <= data.val_fraction < 1, f"{key}.val_fraction", data.val_fraction, "a share from 0 to below 1")
+    need(data.num_workers >= 0, f"{key}.num_workers", data.num_workers, "0 or more processes")
+    both = (data.batch_size is None) == (data.batch_tokens is None)
+    advice = f"give one of it and {key}.batch_tokens={data.batch_tokens}, and null for the other"
+    need(not both, f"{key}.batch_size", data.batch_size, advice)
+    for name in ("batch_size", "batch_tokens", "eval_batch_size", "limit_train", "limit_val", "limit_test"):
+        value = getattr(data, name)
+        need(value is None or value >= 1, f"{key}.{name}", value, "1 or more" + ", or null for all" * ("limit" in name))
+    from docvlm.data.benchmarks.ownership import MARKS
+
+    for name, weight in (data.weights or {}).items():
+        left_out = name in MARKS and weight == 1  # the yaml's own weight of a part that ~data.parts.NAME left out
+        known = name in (data.parts or {}) or left_out
+        need(known, f"{key}.weights.{name}", weight, f"the parts are {', '.join(data.parts or {})}")
+        need(weight > 0, f"{key}.weights.{name}", weight, f"above 0; ~{key}.parts.{name} leaves a part out")

@@ -1,0 +1,130 @@
+"""What `docvlm.evaluate` can be told, and values with which nothing can be evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from docvlm.config.base import SPLITS, need
+from docvlm.config.data import DataConf, check_data
+from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_revision
+from docvlm.metrics import METRICS
+
+
+@dataclass
+class EvaluateConfig(ModelVerbConfig):
+    """Everything `docvlm.evaluate` can be told (`conf/evaluate.yaml`).
+
+    `run` is a folder a training left; without it, `endpoint` and `predictions`, `checkpoint` (default: the family's
+    own) is evaluated zero-shot. `data` holds one entry for each benchmark that `benchmarks` may name.
+    """
+
+    budget: BudgetConf
+    data: dict[str, DataConf]
+    benchmarks: list[str]
+    run: str | None
+    checkpoint: str | None
+    endpoint: str | None
+    served: str | None
+    concurrency: int
+    timeout: float
+    retries: int
+    predictions: str | None
+    against: str | None
+    metric: str | None
+    baseline: bool
+    best: bool
+    split: str
+    limit: int | None
+    output: str | None
+    rerun: bool
+    robustness: bool
+    corruptions: list[str]
+    severities: list[int]
+    robustness_limit: int | None
+    controls: bool
+
+    @property
+    def loads_checkpoint(self) -> bool:
+        """See `ModelVerbConfig.loads_checkpoint`."""
+        return not (self.run or self.best or self.predictions or self.endpoint)
+
+    def check(self, *, sweep: bool = False) -> None:
+        """See `VerbConfig.check`."""
+        super().check(sweep=sweep)
+        brought = {"run": self.run, "best": self.best, "endpoint": self.endpoint, "predictions": self.predictions}
+        check_revision(self.model, self.checkpoint, **brought)
+        if self.endpoint is None or self.budget != BudgetConf():
+            check_budget(self.budget, self.model.family)
+        _evaluate(self)
+
+
+def _evaluate(cfg: EvaluateConfig) -> None:
+    given = [key for key in ("run", "checkpoint", "endpoint", "predictions") if getattr(cfg, key) is not None]
+    given += ["best"] * cfg.best
+    need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
+    lone = cfg.against is not None and cfg.predictions is None
+    need(
+        not lone, "against", cfg.against, "it is the baseline of predictions=FILE; with a run the baseline is its base"
+    )
+    _endpoint(cfg)
+    for key in ("run", "predictions", "against"):
+        path = getattr(cfg, key)
+        need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
+    need(bool(cfg.benchmarks), "benchmarks", "[]", f"name at least one of {', '.join(cfg.data)}")
+    for benchmark in cfg.benchmarks:
+        need(benchmark in cfg.data, "benchmarks", benchmark, f"choose from {', '.join(cfg.data)}")
+        check_data(cfg.data[benchmark], f"data.{benchmark}")
+    repeated = len(set(cfg.benchmarks)) < len(cfg.benchmarks)
+    need(not repeated, "benchmarks", cfg.benchmarks, "name each only once")
+    need(cfg.metric is None or cfg.metric in METRICS, "metric", cfg.metric, f"choose from {', '.join(METRICS)}")
+    need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
+    need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
+    for key in ("robustness", "controls"):
+        asks = getattr(cfg, key) and cfg.predictions is not None
+        need(not asks, key, "true", "it shows a model other pages; predictions=FILE holds answers and no model")
+    _corruptions(cfg)
+
+
+def _corruptions(cfg: EvaluateConfig) -> None:
+    from docvlm.data.corruptions import CORRUPTIONS, SEVERITIES
+
+    every = f"{SEVERITIES[0]} to {SEVERITIES[-1]}"
+    for key, given, known, names in (
+        ("corruptions", cfg.corruptions, tuple(CORRUPTIONS), ", ".join(CORRUPTIONS)),
+        ("severities", cfg.severities, SEVERITIES, f"{every}; the clean pages are always there"),
+    ):
+        need(bool(given), key, "[]", f"name at least one of {names}")
+        for value in given:
+            need(value in known, key, value, f"choose from {names}")
+        need(len(set(given)) == len(given), key, given, "name each only once")
+    most = cfg.robustness_limit
+    need(most is None or most >= 1, "robustness_limit", most, "1 or more questions, or null for all")
+
+
+def _endpoint(cfg: EvaluateConfig) -> None:
+    """Raise `DocvlmError` for the first impossible value of `endpoint` and of what goes with it."""
+    need(cfg.served is None or cfg.endpoint is not None, "served", cfg.served, "a model of endpoint=URL; give that too")
+    if cfg.endpoint is None:
+        return
+    _address(cfg.endpoint)
+    need(cfg.served != "", "served", "''", "the model's name at the endpoint, or null for the only one there")
+    need(cfg.concurrency >= 1, "concurrency", cfg.concurrency, "1 or more documents that are asked about at once")
+    need(cfg.timeout > 0, "timeout", cfg.timeout, "seconds, above 0")
+    need(cfg.retries >= 0, "retries", cfg.retries, "0 or more tries after the first")
+    advice = "a served model is asked by chat, and its pages are resized as Qwen2-VL's; leave model=… out"
+    need(cfg.model.family == "qwen2vl", "model", cfg.model.family, advice)
+
+
+def _address(endpoint: str) -> None:
+    try:
+        parts = urlsplit(endpoint)
+        wanted = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number
+        wanted = False
+    shown = endpoint.rpartition("@")[2]  # what stands before it is a secret
+    need(wanted, "endpoint", shown, "give the address of an OpenAI-compatible API, such as http://localhost:8000/v1")
+    bare = "@" not in parts.netloc and not parts.query and not parts.fragment
+    advice = "an address is written into results; give it without user, key or query, and the key in DOCVLM_API_KEY"
+    need(bare, "endpoint", shown.partition("?")[0], advice)

@@ -1,0 +1,168 @@
+"""The scale, the model and the pixels it sees: groups of the config that several verbs share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from docvlm.config.base import SWITCH, ReadOnly, VerbConfig, need, targets
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass
+class ScaleConf(ReadOnly):
+    """`conf/scale/`: what "tiny" and "full" mean, where it does not depend on the model family."""
+
+    name: str
+    source: str | None
+    preset: str
+    limit_train: int | None
+    limit_val: int | None
+    limit_test: int | None
+    batch_size: int | None
+    batch_tokens: int | None
+    eval_batch_size: int
+    num_workers: int
+    max_epochs: int
+    accumulate_grad_batches: int
+    precision: str
+    dtype: str
+
+
+@dataclass
+class ScaledModel(ReadOnly):
+    """What a model family starts from at one scale. Learning rates: `lr` beside an adapter, `full_lr` where r=0."""
+
+    size: str
+    attn: str
+    lr: float
+    full_lr: float
+    vision_lr: float
+    limit_train: int | None = None  # questions, where the scale asks the family
+    limit_test: int | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+
+@dataclass
+class ModelConf(ReadOnly):
+    """`conf/model/`: a family, which checkpoint of it, and the family's defaults for `lora.r`, `freeze`, budget.
+
+    `revision` is a branch, tag or commit of a checkpoint on the hub.
+    """
+
+    family: str
+    size: str
+    checkpoint: str
+    dtype: str
+    attn: str
+    checkpoints: dict[str, str]
+    default_r: int
+    default_freeze: float
+    by_scale: dict[str, ScaledModel]
+    revision: str | None = None
+
+
+@dataclass
+class BudgetConf(ReadOnly):
+    """Pixels of a page a model sees: `min_pixels`/`max_pixels` (Qwen2-VL) or `height` x `width` (Florence-2).
+
+    `jpeg_quality` (Qwen2-VL): pages go through JPEG before they are resized, as lmms-eval's do at 85.
+    """
+
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    height: int | None = None
+    width: int | None = None
+    jpeg_quality: int | None = None
+
+
+@dataclass
+class ModelVerbConfig(VerbConfig):
+    """What every verb that shows pages to a model, or chooses pages for one, can be told."""
+
+    scale: ScaleConf
+    model: ModelConf
+    packing: str
+    seed: int
+    offline: bool
+
+    @property
+    def pages_from(self) -> str | None:
+        """The source of the pages."""
+        return self.scale.source
+
+    @property
+    def loads_checkpoint(self) -> bool:
+        """Whether `model.checkpoint` is what is loaded."""
+        return True
+
+    def check(self, *, sweep: bool = False) -> None:
+        """See `VerbConfig.check`."""
+        targets(dataclasses.asdict(self))
+        check_model(self.model)
+        need(self.packing in SWITCH, "packing", self.packing, "choose on or off")
+        need(0 <= self.seed < 2**32, "seed", self.seed, "choose one from 0 to 4294967295")
+
+    def scale_line(self, choices: Mapping[str, str]) -> str:
+        """See `VerbConfig.scale_line`."""
+        name = self.scale.name
+        other = "full" if name == "tiny" else "tiny"
+        why = "as you said"
+        if choices["scale"] == "auto":
+            why = "auto: no CUDA device found" if name == "tiny" else "auto: a CUDA device is present"
+        what = f"pages from {self.pages_from}"
+        if self.loads_checkpoint:  # else the run or the server says which, or none is needed
+            what = f"checkpoint {self.model.checkpoint}, {what}"
+        return f"scale={name} ({why}): {what}. scale={other} overrides it."
+
+
+def check_model(model: ModelConf) -> None:
+    """Raise `DocvlmError` for the first impossible value of `model`."""
+    from docvlm.vlms import FAMILIES
+
+    known = ", ".join(sorted(FAMILIES))
+    need(model.family in FAMILIES, "model.family", model.family, f"choose one of {known}")
+    need(model.dtype in DTYPES, "model.dtype", model.dtype, f"choose one of {', '.join(DTYPES)}")
+    need(bool(model.checkpoint), "model.checkpoint", "''", "a folder, a hub id, or the word embedded")
+
+
+def check_budget(budget: BudgetConf, family: str) -> None:
+    """Raise `DocvlmError` for the first impossible value of `budget`, or one that is another family's."""
+    pixels, sides = ("min_pixels", "max_pixels"), ("height", "width")
+    own, other = (sides, pixels) if budget.height is not None or budget.width is not None else (pixels, sides)
+    if family == "qwen2vl":
+        own, other = pixels, sides
+    for key in own:
+        value = getattr(budget, key)
+        need(value is not None and value > 0, f"budget.{key}", value, f"{family} needs it: a number above 0")
+    for key in other:
+        value = getattr(budget, key)
+        need(value is None, f"budget.{key}", value, f"{family} takes budget.{own[0]} and budget.{own[1]} instead")
+    quality = budget.jpeg_quality
+    advice = "Florence-2's pages do not go through JPEG in any harness; set null"
+    need(quality is None or own == pixels, "budget.jpeg_quality", quality, advice)
+    advice = "a quality from 1 to 100 (lmms-eval: 85), or null for pages as they are"
+    need(quality is None or 1 <= quality <= 100, "budget.jpeg_quality", quality, advice)
+    if own == pixels and budget.min_pixels is not None and budget.max_pixels is not None:
+        advice = f"must not be above budget.max_pixels={budget.max_pixels}"
+        need(budget.min_pixels <= budget.max_pixels, "budget.min_pixels", budget.min_pixels, advice)
+
+
+def check_revision(model: ModelConf, checkpoint: str | None = None, **weights: object) -> None:
+    """A revision is of the hub: neither a folder nor what else a command may evaluate (`weights`, by key) has one."""
+    revision = model.revision
+    if revision is None:
+        return
+    need(bool(revision.strip()), "model.revision", "''", "a branch, tag or commit, or null for the main branch")
+    for key, given in weights.items():
+        advice = f"{key}={given} brings its own weights; drop one of the two"
+        need(not given, "model.revision", revision, advice)
+    name = checkpoint or model.checkpoint
+    local = name == "embedded" or Path(name).expanduser().exists()
+    need(not local, "model.revision", revision, f"{name} is not on the hub, so it has none; drop it, or give a hub id")
