@@ -24,9 +24,8 @@ from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
 from docvlm.exporting import canary, card, formats, measuring, records, verdict
 from docvlm.exporting.source import beside
-from docvlm.files import replace_folder, write_json
+from docvlm.files import replace_folder, shown, write_json
 from docvlm.machine import git_commit, hardware
-from docvlm.reporting.naming import shown
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from docvlm.evaluation.subjects import contents
 from docvlm.exporting import saved, verdict
-from docvlm.files import read_json
+from docvlm.files import read_json, shown
 from docvlm.machine import versions
-from docvlm.reporting.naming import shown
 from docvlm.scoring.score import compare
 from docvlm.timing.record import device_name
 

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import docvlm
 from docvlm.errors import DocvlmError
-from docvlm.files import read_json, write_csv, write_json
+from docvlm.files import read_json, shown, write_csv, write_json
 from docvlm.machine import git_commit, hardware, versions
 from docvlm.reporting.figures import measured as figures
 from docvlm.reporting.inputs.measured import Measured as Records
-from docvlm.reporting.naming import shown
 from docvlm.timing import cost
 from docvlm.timing.cost import Cost, OnMachine
 from docvlm.vlms.checkpoint import fingerprint

@@ -16,7 +16,7 @@ import torch
 
 from docvlm.answering.answer import answer, content
 from docvlm.errors import DocvlmError, Unwritable
-from docvlm.runs.folder import shown
+from docvlm.files import shown
 from docvlm.runs.interrupt import Interrupted
 from docvlm.scoring import predictions as records
 from docvlm.training import feature_choice, ranks

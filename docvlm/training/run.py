@@ -18,9 +18,9 @@ from transformers.utils.logging import disable_progress_bar
 from docvlm import build, machine
 from docvlm.config import Job, TrainConfig
 from docvlm.data.loading.datamodule import DocumentDataModule
-from docvlm.files import read_json
+from docvlm.files import read_json, shown
 from docvlm.runs.claim import claim
-from docvlm.runs.folder import Action, RunFolder, point, shown
+from docvlm.runs.folder import Action, RunFolder, point
 from docvlm.runs.identity import Identity, identify
 from docvlm.runs.interrupt import Interrupted, StopRequest, stop_on_signal
 from docvlm.runs.result import ResultFile

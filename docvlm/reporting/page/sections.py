@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from docvlm.config import ReportConfig
+from docvlm.files import shown
 from docvlm.reporting.blocks import Block, Code, Figure, Section, Text, ToRun
 from docvlm.reporting.figures import ablations, groups, measured, pipeline
 from docvlm.reporting.figures import epochs as epoch_figure
 from docvlm.reporting.inputs import published
 from docvlm.reporting.inputs.gather import Inputs, Sweep, epochs
 from docvlm.reporting.inputs.scored import Exam
-from docvlm.reporting.naming import name, shown
+from docvlm.reporting.naming import name
 from docvlm.reporting.page import commands, gallery
 from docvlm.reporting.page.findings import leading
 from docvlm.reporting.tables import failures, robustness, scores, setup, speed

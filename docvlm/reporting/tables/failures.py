@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from docvlm.reporting.blocks import Column, Table
 from docvlm.reporting.inputs.scored import Exam
 from docvlm.reporting.tables.scores import RUN, file_name
 from docvlm.scoring.failures import CLASSES
+from docvlm.tables import Column, Table
 
 _QUOTE = 60  # characters of an example
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from docvlm.reporting.blocks import Column, Table
 from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.tables.scores import INTERVALS, RUN
 from docvlm.reporting.tables.speed import difference, interval, model
+from docvlm.tables import Column, Table
 
 _MODEL, _BENCHMARK = Column("model", "model", kind="text"), Column("benchmark", "benchmark", kind="text")
 

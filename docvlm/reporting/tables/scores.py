@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from docvlm.reporting.blocks import Column, Table, metric_name
+from docvlm.reporting.blocks import metric_name
 from docvlm.reporting.inputs.scored import GENERATED, KINDS, Exam
 from docvlm.scoring.gains import FEWEST, Gains
+from docvlm.tables import Column, Table
 
 RUN = Column("run", "run", kind="run")
 INTERVALS = "Brackets: 95 % interval over documents."

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from docvlm.reporting.blocks import Column, Table
 from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.naming import FAMILIES
 from docvlm.reporting.tables.scores import INTERVALS, RUN
 from docvlm.scoring.intervals import Difference, Interval
+from docvlm.tables import Column, Table
 
 _MODEL = Column("model", "model", kind="text")
 _PIXELS = Column("resolution", "page, pixels", kind="text")
