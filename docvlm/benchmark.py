@@ -36,9 +36,11 @@ def main(cfg: BenchmarkConfig, job: Job) -> None:
 
 def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, listed: Prices) -> None:
     from docvlm.answering import answer
-    from docvlm.evaluation.printing import console
     from docvlm.evaluation.questions import prepare
-    from docvlm.reporting.tables import benchmark as benchmark_tables
+    from docvlm.files import shown
+    from docvlm.reporting.figures import measured as figures
+    from docvlm.reporting.inputs.measured import Measured
+    from docvlm.tables import show
     from docvlm.timing import chosen, frontier, record
 
     data = chosen.data(cfg, name)
@@ -48,9 +50,10 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, listed: Prices
     others = record.elsewhere(base, who, cfg.measured)
     measured = frontier.measure(cfg, subject, vlm, data, lambda line: print(line, flush=True))
     found = record.record(cfg, subject, vlm, who, data.source, measured)
-    files, costs = record.write(base, found, others, listed)
-    for shown in benchmark_tables.tables(found, costs):
-        console().print(shown)
+    folder, tables, files = record.write(base, found, others, listed)
+    figures.frontier(folder, Measured(((shown(folder), found),), {}))
+    files += [folder / "frontier.pdf", folder / "frontier.svg"]
+    show(*tables)
     print(*(f"written: {file}" for file in files), sep="\n")
 
 

@@ -122,7 +122,7 @@ def _print(table: Table, console: Console) -> None:
         drawn = _drawn(table, SIMPLE_HEAD, two_lines=True)
     width = max(console.width, Measurement.get(console, wide, drawn).minimum)
     console.print(Text(table.title, style="bold"))
-    whole = Console(file=console.file, force_terminal=True, width=width, no_color=console.no_color)
+    whole = Console(file=console.file, force_terminal=True, width=width, no_color=console.no_color, quiet=console.quiet)
     whole.print(drawn)
     console.print(*(Text(note, style="dim") for note in table.notes), "", sep="\n")
 

@@ -1,4 +1,4 @@
-"""What a benchmark leaves and shows: `benchmark.json` (all of it), three CSV files, the frontier, tables.
+"""What a benchmark leaves and shows: `benchmark.json` (all of it), and three tables with their CSV files.
 
 One folder a benchmark and machine, so that the same run measured on an A100 and a T4 keeps both, and the table of costs
 knows both. What other machines measured is read before this one begins: a wrong file shows at once, not after an hour.
@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import docvlm
 from docvlm.errors import DocvlmError
-from docvlm.files import read_json, shown, write_csv, write_json
+from docvlm.files import read_json, write_json
 from docvlm.machine import git_commit, hardware, versions
-from docvlm.reporting.figures import measured as figures
-from docvlm.reporting.inputs.measured import Measured as Records
+from docvlm.scoring.intervals import Difference, Interval
+from docvlm.tables import Column, Table, to_csv
 from docvlm.timing import cost
 from docvlm.timing.cost import Cost, OnMachine
 from docvlm.vlms.checkpoint import fingerprint
@@ -107,21 +107,19 @@ def _point(point: Point, best: bool) -> dict[str, Any]:
 
 def write(
     base: Path, found: dict[str, Any], others: Sequence[OnMachine], listed: Prices
-) -> tuple[list[Path], list[Cost]]:
-    """Add the costs to a record and write all files into its folder under `base`."""
+) -> tuple[Path, list[Table], list[Path]]:
+    """Add the costs to a record and write its files into its folder under `base`; the folder, the tables, the files."""
     folder = folder_for(base, found)
     folder.mkdir(parents=True, exist_ok=True)
     here = folder / FILE
-    costs = cost.costs(
-        listed, [cost.on_machine(found, str(here)), *others], [(width, height) for width, height in found["pages"]]
-    )
-    files = [here, folder / "latency.csv", folder / "frontier.csv", folder / "costs.csv"]
-    write_json(here, {**found, "costs": [row.as_dict() for row in costs]})
-    write_csv(files[1], [row for point in found["points"] for row in _latencies(point)])
-    write_csv(files[2], [_flat(point) for point in found["points"]])
-    write_csv(files[3], [row.as_dict() for row in costs])
-    figures.frontier(folder, Records(((shown(folder), found),), {}))
-    return [*files, folder / "frontier.pdf", folder / "frontier.svg"], costs
+    pages = [(width, height) for width, height in found["pages"]]
+    priced = cost.costs(listed, [cost.on_machine(found, str(here)), *others], pages)
+    write_json(here, {**found, "costs": [row.as_dict() for row in priced]})
+    tables = [latency(found), frontier(found), costs(priced, len(pages))]
+    files = [here, *(folder / f"{table.name}.csv" for table in tables)]
+    for table, file in zip(tables, files[1:], strict=True):
+        to_csv(file, table)
+    return folder, tables, files
 
 
 def read(file: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -144,31 +142,91 @@ def files(roots: Sequence[Path]) -> list[Path]:
     return sorted(file for root in roots for file in root.rglob(FILE))
 
 
-def _latencies(point: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = []
-    for name in ("single", "batched"):
-        if point[name] is not None:
-            bound = point["largest"]["bound"] if name == "batched" and point["largest"] is not None else ""
-            rows.append({"resolution": point["resolution"], **point[name], "bound": bound})
-    return rows
+_SPEEDS = (
+    Column("resolution", "pixels", kind="text"),
+    Column("batch", "batch"),
+    Column("n", "n"),
+    Column("p50_ms", "p50 ms", 0),
+    Column("p95_ms", "p95 ms", 0),
+    *map(Column, ("mean_ms", "prepare_p50_ms")),
+    Column("first_token_p50_ms", "first token ms", 0),
+    Column("first_token_p95_ms"),
+    Column("tokens_per_s", "tokens/s", 0),
+    Column("pages_per_s", "pages/s", 1),
+    *map(Column, ("prompt_tokens", "new_tokens")),
+    Column("peak_memory_mb", "peak MB", 0),
+    Column("held_memory_mb", "held MB", 0),
+    Column("bound"),
+)
 
 
-def _flat(point: Mapping[str, Any]) -> dict[str, Any]:
-    score, difference = point["score"], point["difference_to_first"]
+def latency(found: Mapping[str, Any]) -> Table:
+    """A row for each page size, alone and in the largest batch, and what ended the search for that batch."""
+    rows = [
+        {**point[name], "resolution": point["resolution"], "bound": bound}
+        for point in found["points"]
+        for name, bound in (("single", ""), ("batched", point["largest"]["bound"] if point["largest"] else ""))
+        if point[name] is not None
+    ]
+    bounds = [
+        f"{point['resolution']}: largest batch {point['largest']['batch']}, ended by {point['largest']['bound']}"
+        for point in found["points"]
+        if point["largest"] is not None
+    ]
+    title = f"{found['family']} {found['subject']} ({found['dtype']}) on {found['device']}"
+    notes = ["from opening the page to the text, of a whole batch; one question a page", *bounds]
+    return Table("latency", title, _SPEEDS, rows, notes)
+
+
+def frontier(found: Mapping[str, Any]) -> Table:
+    """A row for each page size: the score, its difference to the first, and the median latency alone."""
+    score = found["points"][0]["score"]
+    columns = (
+        Column("resolution", "pixels", kind="text"),
+        Column("prompt_tokens", "tokens", 0),
+        Column("metric"),
+        Column("score", score["metric"], ends=("low", "high")),
+        *map(Column, ("questions", "documents")),
+        Column("difference", "Δ to the first", ends=("difference_low", "difference_high")),
+        Column("p50_ms", "p50 ms", 0),
+        *map(Column, ("p95_ms", "first_token_p50_ms", "pareto")),
+        Column("best", "frontier", filed=False),
+    )
+    title = f"accuracy, latency, resolution: {found['benchmark']}, {found['split']} split, {score['n']} questions"
+    note = f"mean with 95 % interval over {score['clusters']} documents; Δ paired on the same questions"
+    return Table("frontier", title, columns, [_frontier_row(point) for point in found["points"]], [note])
+
+
+def _frontier_row(point: Mapping[str, Any]) -> dict[str, Any]:
+    score, difference, single = point["score"], point["difference_to_first"], point["single"]
     return {
         "resolution": point["resolution"],
-        "prompt_tokens": point["single"]["prompt_tokens"],
         "metric": score["metric"],
-        "score": score["mean"],
-        "low": score["low"],
-        "high": score["high"],
+        "score": Interval(*(score[key] for key in ("mean", "low", "high", "n", "clusters"))),
         "questions": score["n"],
         "documents": score["clusters"],
-        "difference": None if difference is None else difference["mean"],
-        "difference_low": None if difference is None else difference["low"],
-        "difference_high": None if difference is None else difference["high"],
-        "p50_ms": point["single"]["p50_ms"],
-        "p95_ms": point["single"]["p95_ms"],
-        "first_token_p50_ms": point["single"]["first_token_p50_ms"],
+        "difference": None if difference is None else Difference(**difference),
+        **{key: single[key] for key in ("prompt_tokens", "p50_ms", "p95_ms", "first_token_p50_ms")},
         "pareto": point["pareto"],
+        "best": "yes" if point["pareto"] else "no",
     }
+
+
+_COSTS = (
+    Column("name", "machine or API", kind="text", filed=False),
+    Column("resolution", "pixels", filed=False),
+    Column("latency_ms", "latency ms", 0, filed=False),
+    Column("usd_per_1000_pages", "USD alone", filed=False),
+    Column("batch", "batch", filed=False),
+    Column("usd_per_1000_pages_batched", "USD in batches", filed=False),
+    Column("date", "price of", filed=False),
+    *(Column(field.name) for field in fields(Cost)),
+)
+
+
+def costs(rows: Sequence[Cost], pages: int) -> Table:
+    """US dollars for 1 000 pages on every machine and from every API, by `pages` timed pages."""
+    note = f"one question a page; APIs by their formula on the {pages} timed pages; – where nothing was measured"
+    told = [f"{row.name}: {row.note}" for row in rows if row.note and (row.measured_in or row.kind == "api")]
+    title = "cost of 1 000 pages, US dollars"
+    return Table("costs", title, _COSTS, [row.as_dict() for row in rows], [note, *told])
