@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from docvlm.reporting.inputs.scored import Exam
+from docvlm.reporting.inputs.scored import Exam, leading, leading_first
 from docvlm.reporting.tables.scores import RUN, file_name
 from docvlm.scoring.failures import CLASSES
 from docvlm.tables import Column, Table
@@ -12,7 +12,14 @@ from docvlm.tables import Column, Table
 _QUOTE = 60  # characters of an example
 
 
-def frequencies(exam: Exam) -> Table | None:
+def tables(exams: Sequence[Exam]) -> list[Table | None]:
+    """How the answers of each model fail, the leading models open; what the classes mean; what training changed."""
+    first = leading(exams) if exams else []
+    found = [frequencies(exam, folded=exam not in first) for exam in leading_first(exams)]
+    return [*found, classes(), changed(exams)]
+
+
+def frequencies(exam: Exam, *, folded: bool = False) -> Table | None:
     """One row a class: count, share with interval, cost, the baseline's count, an example. None if all is right."""
     side, baseline = exam.analysis.ours, exam.analysis.baseline
     if not side.classes:
@@ -44,7 +51,7 @@ def frequencies(exam: Exam) -> Table | None:
         "effective number of documents. Score lost: what the mean would gain if the class were right."
     ]
     name = file_name("failures", exam.answers.name, exam.answers.benchmark)
-    return Table(name, f"{exam.answers.title}: how answers fail", columns, rows, notes)
+    return Table(name, f"{exam.answers.title}: how answers fail", columns, rows, notes, folded)
 
 
 def classes() -> Table:

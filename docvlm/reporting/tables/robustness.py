@@ -12,6 +12,11 @@ from docvlm.tables import Column, Table
 _MODEL, _BENCHMARK = Column("model", "model", kind="text"), Column("benchmark", "benchmark", kind="text")
 
 
+def corrupted(found: Measured) -> list[Table]:
+    """Means over severities, every severity, and what the corruptions are; none without a measurement."""
+    return [*(points(found, cells=cells) for cells in (False, True)), definitions(found)] if found.records else []
+
+
 def points(found: Measured, *, cells: bool) -> Table:
     """Every corruption, a row its mean over severities (`cells`: a row a severity)."""
     columns = (
@@ -64,7 +69,7 @@ def definitions(found: Measured) -> Table:
     return Table("corruptions", "What the corruptions are", columns, rows, folded=True)
 
 
-def controls(found: Measured) -> Table:
+def controls(found: Measured) -> list[Table]:
     """The score on real pages beside blank ones and another document's; what looking adds, paired."""
     columns = (
         _MODEL, _BENCHMARK, Column("control", "pages", kind="text"), Column("real", "score on real pages"),
@@ -85,7 +90,8 @@ def controls(found: Measured) -> Table:
         for name in found.about
     ]
     notes = [f"{name}: {text}." for name, text in found.about.items()]
-    return Table("controls", "What is known without looking", columns, rows, [*notes, INTERVALS])
+    table = Table("controls", "What is known without looking", columns, rows, [*notes, INTERVALS])
+    return [table] if found.records else []
 
 
 def _severity(found: Measured, point: dict[str, Any]) -> str:

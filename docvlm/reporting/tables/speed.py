@@ -15,6 +15,11 @@ _MODEL = Column("model", "model", kind="text")
 _PIXELS = Column("resolution", "page, pixels", kind="text")
 
 
+def tables(found: Measured) -> list[Table]:
+    """All of them, in the order they are read; none without a measurement."""
+    return [latency(found), costs(found), prices(found), frontier(found)] if found.records else []
+
+
 def latency(found: Measured) -> Table:
     """One row a page size and batch: median, 95th percentile, first token, rates, memory."""
     columns = (
