@@ -20,7 +20,7 @@ from docvlm.scoring.intervals import Difference, Interval
 
 if TYPE_CHECKING:
     from rich.box import Box
-    from rich.console import Console, JustifyMethod
+    from rich.console import Console
     from rich.table import Table as Drawn
 
 MISSING = "–"
@@ -144,15 +144,20 @@ def _drawn(table: Table, box: Box, *, two_lines: bool = False) -> Drawn:
     from rich.text import Text
 
     drawn = Drawn(box=box, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for column in table.headed:
-        side: JustifyMethod = "left" if column.is_text else "right"
-        drawn.add_column(Text(column.head), justify=side, no_wrap=not column.is_text, overflow="fold")
-    for number, row in enumerate(table.rows):
-        cells = [cell.replace(_THIN, "") for cell in table.cells(row)]
-        if two_lines:
-            numbers = [not column.is_text for column in table.headed]
-            cells = [c.replace(" ", "\n", 1) if number else c for c, number in zip(cells, numbers, strict=True)]
-        drawn.add_row(*map(Text, cells), style="bold" if number in table.strong else None)
+    lines = [[column.head for column in table.headed], *(table.cells(row) for row in table.rows)]
+    cells = [[cell.replace(_THIN, "") for cell in line] for line in lines]
+    for place, column in enumerate(table.headed):
+        if column.is_text:
+            drawn.add_column(overflow="fold")
+            continue
+        for line in cells if two_lines else ():
+            line[place] = line[place].replace(" [", "\n[")
+        widest = max(len(part) for line in cells for part in line[place].split("\n"))
+        drawn.add_column(justify="right", no_wrap=True, min_width=widest)
+    for column, head in zip(drawn.columns, cells[0], strict=True):
+        column.header = Text(head)
+    for number, line in enumerate(cells[1:]):
+        drawn.add_row(*map(Text, line), style="bold" if number in table.strong else None)
     return drawn
 
 
