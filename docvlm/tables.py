@@ -37,14 +37,14 @@ _MATH = {
 class Column:
     """One column: its key in a row, its heading, and how its numbers are written (`digits` after the point).
 
-    Without a heading it is in the CSV file only. `ends` names the columns that an interval's ends have there. A column
-    that is not `filed` is for readers only: the file says the same in other columns.
+    Of a `mean` a reader sees no interval. Without a heading a column is in the CSV file only. `ends` names the columns
+    that an interval's ends have there. A column that is not `filed` is for readers only.
     """
 
     key: str
     head: str = ""
     digits: int = 3
-    kind: str = "number"  # number | text | p | run
+    kind: str = "number"  # number | mean | text | p | run
     ends: tuple[str, str] | None = None
     filed: bool = True
 
@@ -83,6 +83,8 @@ def written(value: Any, column: Column) -> str:
     """A value as a reader wants it: intervals in brackets, p-values below 0.001 as such, gaps as a dash."""
     if value is None or value == "":
         return MISSING
+    if column.kind == "mean" and isinstance(value, Interval | Difference):
+        value = value.mean
     if isinstance(value, Difference):
         return f"{value.mean:+.{column.digits}f} [{value.low:+.{column.digits}f}, {value.high:+.{column.digits}f}]"
     if isinstance(value, Interval):

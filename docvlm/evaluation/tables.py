@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import docvlm
 from docvlm.data.corruptions import CORRUPTIONS
 from docvlm.files import write_json
-from docvlm.scoring.analysis import Analysis, Side, analyse
-from docvlm.scoring.frequencies import Finding, Frequency
+from docvlm.scoring.analysis import Analysis, analyse
+from docvlm.scoring.frequencies import Finding
 from docvlm.scoring.gains import FEWEST, Gains
 from docvlm.scoring.intervals import Difference, Interval
 from docvlm.scoring.score import compare
@@ -142,69 +142,71 @@ def _gains(one: Analysis, part: Gains) -> Table:
         Column("type", f"{part.by} type", kind="text"),
         Column("questions", "questions"),
         Column("documents", "documents"),
-        Column("baseline", "baseline"),
-        Column("ours", "ours"),
+        Column("baseline", "baseline", kind="mean"),
+        Column("ours", "ours", kind="mean"),
         Column("difference", "Δ [95 % interval]"),
         Column("p", "p (Holm)", kind="p"),
     )
-    rows = [
+    few = [f"few: fewer than {FEWEST} documents, or no type; too little to judge"]
+    notes = [*(few if len(part.judged) < len(part.rows) else []), part.sentence]
+    return Table("gains", f"{one.title}: gain by {part.by} type ({one.metric})", columns, gain_rows(part), notes)
+
+
+def gain_rows(part: Gains) -> list[dict[str, Any]]:
+    """A row for each type, with its intervals."""
+    return [
         {
             "type": row.name,
             "questions": row.ours.n,
             "documents": row.ours.clusters,
-            "baseline": row.baseline.mean,
-            "ours": row.ours.mean,
+            "baseline": row.baseline,
+            "ours": row.ours,
             "difference": row.difference,
             "p": "few" if row.adjusted is None else row.adjusted,
         }
         for row in part.rows
     ]
-    few = [f"few: fewer than {FEWEST} documents, or no type; too little to judge"]
-    notes = [*(few if len(part.judged) < len(part.rows) else []), part.sentence]
-    return Table("gains", f"{one.title}: gain by {part.by} type ({one.metric})", columns, rows, notes)
 
 
 def _failures(one: Analysis, most: int | None) -> Table:
     """How the answers fail; the classes beyond the first `most` together in one row."""
-    side, before = one.ours, _counts(one.baseline)
+    side = one.ours
     columns = (
         Column("class", "class", kind="text"),
         *((Column("baseline", "baseline"),) if one.baseline else ()),
-        Column("questions", "questions"),
+        Column("count", "questions"),
         Column("share", "share of all"),
         Column("lost", "lost"),
         Column("example", "for example: said for wanted", kind="text"),
     )
-    kept = list(side.classes[:most])
-    rows: list[dict[str, Any]] = [
-        {
-            "class": row.kind,
-            "baseline": before[row.kind] if row.kind in before else 0,
-            "questions": row.count,
-            "share": row.share,
-            "lost": row.lost,
-            "example": _example(row),
-        }
-        for row in kept
-    ]
-    if rest := side.classes[len(kept) :]:
-        sums = {"questions": sum(row.count for row in rest), "lost": sum(row.lost for row in rest)}
-        others = sum(before.values()) - sum(before[row.kind] for row in kept if row.kind in before)
+    every = failure_rows(one)
+    rows, rest = every[:most], every[len(every[:most]) :]
+    if rest:
+        known = 0 if one.baseline is None else len(one.baseline.found)
+        sums = {"count": sum(row["count"] for row in rest), "lost": sum(row["lost"] for row in rest)}
+        others = known - sum(row["baseline"] for row in rows)
         rows.append({"class": f"{len(rest)} more", "baseline": others, "share": None, "example": None, **sums})
     title = f"{one.title}: {len(side.found)} of {len(side.records)} answers are not right ({one.metric} below 1)"
     return Table("failures", title, columns, rows)
 
 
-def _counts(side: Side | None) -> dict[str, int]:
-    return {} if side is None else {row.kind: row.count for row in side.classes}
+def failure_rows(one: Analysis) -> list[dict[str, Any]]:
+    """A row for each class of failure, most frequent first, with the shortest of its examples."""
+    before = {} if one.baseline is None else {row.kind: row.count for row in one.baseline.classes}
+    return [
+        {
+            "class": row.kind,
+            "baseline": before[row.kind] if row.kind in before else 0,
+            "count": row.count,
+            "share": row.share,
+            "lost": row.lost,
+            "example": min((_example(finding) for finding in row.examples), key=len),
+        }
+        for row in one.ours.classes
+    ]
 
 
-def _example(row: Frequency) -> str:
-    """The shortest of the examples, since a table has no room for more."""
-    return min((_quoted(finding) for finding in row.examples), key=len)
-
-
-def _quoted(finding: Finding) -> str:
+def _example(finding: Finding) -> str:
     said, wanted = finding.record.prediction, finding.record.answers[0]
     return " for ".join(text if len(text) <= _QUOTE else text[: _QUOTE - 1] + "…" for text in map(repr, (said, wanted)))
 
@@ -247,16 +249,16 @@ def robustness(found: Robustness) -> Table:
         Column("corruption", "severity", kind="text"),
         *(Column(str(severity), str(severity)) for severity in found.severities),
         Column("delta", "mean Δ"),
-        Column("kept", "kept", 2),
-        Column("consistency", "same answer", 2),
+        Column("kept", "kept", 2, kind="mean"),
+        Column("consistency", "same answer", 2, kind="mean"),
     )
     rows = [
         {
             "corruption": name or MEAN,
             **{str(severity): _starred(found.point(name, severity)) for severity in found.severities},
             "delta": whole.delta,
-            "kept": None if whole.kept is None else whole.kept.mean,
-            "consistency": whole.consistency.mean,
+            "kept": whole.kept,
+            "consistency": whole.consistency,
         }
         for name, whole in ((name, found.point(name, None)) for name in [*found.corruptions, None])
     ]
@@ -370,8 +372,7 @@ _CONTROLS = (
     Column("control_score", "on these", ends=("control_low", "control_high")),
     Column("looking_adds", "looking adds", ends=("looking_adds_low", "looking_adds_high")),
     Column("p", "p", kind="p"),
-    Column("same_answer", ends=("same_answer_low", "same_answer_high")),
-    Column("same", "same answer", filed=False),
+    Column("same_answer", "same answer", kind="mean", ends=("same_answer_low", "same_answer_high")),
 )
 
 
@@ -390,7 +391,6 @@ def controls(found: Controls) -> Table:
             "looking_adds": one.adds,
             "p": one.adds.p,
             "same_answer": one.unchanged,
-            "same": one.unchanged.mean,
         }
         for one in found.controls
     ]

@@ -61,7 +61,7 @@ def _table(row: Mapping[str, Any]) -> Table:
             "benchmark": score["benchmark"],
             "metric": metric_name(score["metric"]),
             "score": score["mean"],
-            "difference": Difference(**score["difference"]),
+            "difference": Difference.of(score["difference"]),
             "questions": score["n"],
         }
         for score in row["scores"]

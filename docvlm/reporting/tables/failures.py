@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from docvlm.evaluation.tables import failure_rows
 from docvlm.reporting.inputs.scored import Exam, leading, leading_first
 from docvlm.reporting.tables.scores import RUN, file_name
 from docvlm.scoring.failures import CLASSES
@@ -24,7 +25,6 @@ def frequencies(exam: Exam, *, folded: bool = False) -> Table | None:
     side, baseline = exam.analysis.ours, exam.analysis.baseline
     if not side.classes:
         return None
-    before = {} if baseline is None else {row.kind: row.count for row in baseline.classes}
     columns = (
         Column("class", "class", kind="text"),
         *((Column("baseline", "baseline, count"),) if baseline is not None else ()),
@@ -34,17 +34,10 @@ def frequencies(exam: Exam, *, folded: bool = False) -> Table | None:
         Column("example", "for example: said for wanted", kind="text"),
         RUN,
     )
+    first = [row.examples[0].record for row in side.classes]
     rows = [
-        {
-            "class": row.kind,
-            "baseline": before[row.kind] if row.kind in before else 0,
-            "count": row.count,
-            "share": row.share,
-            "lost": row.lost,
-            "example": _example(row.examples[0].record.prediction, row.examples[0].record.answers[0]),
-            "run": exam.answers.source,
-        }
-        for row in side.classes
+        {**row, "example": _example(one.prediction, one.answers[0]), "run": exam.answers.source}
+        for row, one in zip(failure_rows(exam.analysis), first, strict=True)
     ]
     notes = [
         f"{len(side.found)} of {len(side.records)} answers score below 1. Brackets: 95 % Wilson interval with the "

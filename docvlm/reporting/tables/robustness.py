@@ -6,7 +6,8 @@ from typing import Any
 
 from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.tables.scores import INTERVALS, RUN
-from docvlm.reporting.tables.speed import difference, interval, model
+from docvlm.reporting.tables.speed import model
+from docvlm.scoring.intervals import Difference, Interval
 from docvlm.tables import Column, Table
 
 _MODEL, _BENCHMARK = Column("model", "model", kind="text"), Column("benchmark", "benchmark", kind="text")
@@ -36,17 +37,17 @@ def points(found: Measured, *, cells: bool) -> Table:
             **_head(one, source),
             "corruption": point["corruption"] or "mean of them",
             "severity": _severity(found, point),
-            "score": interval(point["score"]),
-            "delta": difference(point["delta"]),
+            "score": Interval.of(point["score"]),
+            "delta": Difference.of(point["delta"]),
             "p_holm": point["p_holm"],
-            "kept": None if point["kept"] is None else interval(point["kept"]),
-            "consistency": interval(point["consistency"]),
+            "kept": None if point["kept"] is None else Interval.of(point["kept"]),
+            "consistency": Interval.of(point["consistency"]),
         }
         for source, one in found.records
         for point in one["points"]
         if (point["severity"] is not None) == cells
     ]
-    clean = [f"{model(one)} on {one['benchmark']}: {interval(one['clean'])}" for _, one in found.records]
+    clean = [f"{model(one)} on {one['benchmark']}: {Interval.of(one['clean'])}" for _, one in found.records]
     notes = [
         f"Clean pages: {'; '.join(clean)}; the same questions.",
         f"{INTERVALS} Same answer: share of questions answered as on the clean page, right or wrong.",
@@ -80,11 +81,11 @@ def controls(found: Measured) -> list[Table]:
         {
             **_head(one, source),
             "control": name,
-            "real": interval(one["real"]),
-            "score": interval(one[name]["score"]),
-            "adds": difference(one[name]["looking_adds"]),
+            "real": Interval.of(one["real"]),
+            "score": Interval.of(one[name]["score"]),
+            "adds": Difference.of(one[name]["looking_adds"]),
             "p": one[name]["looking_adds"]["p"],
-            "same": interval(one[name]["same_answer"]),
+            "same": Interval.of(one[name]["same_answer"]),
         }
         for source, one in found.records
         for name in found.about
