@@ -50,32 +50,32 @@ def identity(subject: Subject, vlm: VLM, label: str) -> dict[str, Any]:
     }
 
 
-def folder_for(base: Path, who: Mapping[str, Any]) -> Path:
+def folder_for(base: Path, about: Mapping[str, Any]) -> Path:
     """`base` / the benchmark / the device's name in letters, digits and dashes."""
-    return base / who["benchmark"] / re.sub(r"[^a-z0-9]+", "-", who["device"].lower()).strip("-")
+    return base / about["benchmark"] / re.sub(r"[^a-z0-9]+", "-", about["device"].lower()).strip("-")
 
 
-def elsewhere(base: Path, who: Mapping[str, Any], named: Sequence[str]) -> list[OnMachine]:
+def other_machines(base: Path, about: Mapping[str, Any], named: Sequence[str]) -> list[OnMachine]:
     """What other machines measured of the same model and benchmark: their folders below `base`, and the files named.
 
     Raises `DocvlmError` for a file that is no benchmark's, or another model's.
     """
-    folder = folder_for(base, who)
+    folder = folder_for(base, about)
     files = {*folder.parent.glob(f"*/{FILE}"), *(Path(name).expanduser() for name in named)} - {folder / FILE}
-    return [cost.on_machine(read(file, like=who), str(file)) for file in sorted(files)]
+    return [cost.on_machine(read(file, like=about), str(file)) for file in sorted(files)]
 
 
 def record(
-    cfg: BenchmarkConfig, subject: Subject, vlm: VLM, who: Mapping[str, Any], source: str | None, measured: Measured
+    cfg: BenchmarkConfig, subject: Subject, vlm: VLM, about: Mapping[str, Any], source: str | None, measured: Measured
 ) -> dict[str, Any]:
-    """Everything but the costs, in plain types. `who` is the model's `identity`."""
+    """Everything but the costs, in plain types. `about` is the model's `identity`."""
     kind = vlm.device.type
     return {
         "docvlm": docvlm.__version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "subject": subject.title,
         **subject.described,
-        **who,
+        **about,
         "dtype": str(vlm.dtype).removeprefix("torch."),
         "quant": vlm.quant,
         "split": measured.split,
@@ -105,14 +105,14 @@ def _point(point: Point, best: bool) -> dict[str, Any]:
 
 
 def write(
-    base: Path, found: dict[str, Any], others: Sequence[OnMachine], listed: Prices
+    base: Path, found: dict[str, Any], others: Sequence[OnMachine], price_list: Prices
 ) -> tuple[Path, list[Table], list[Path]]:
     """Add the costs to a record and write its files into its folder under `base`; the folder, the tables, the files."""
     folder = folder_for(base, found)
     folder.mkdir(parents=True, exist_ok=True)
     here = folder / FILE
     pages = [(width, height) for width, height in found["pages"]]
-    priced = cost.costs(listed, [cost.on_machine(found, str(here)), *others], pages)
+    priced = cost.costs(price_list, [cost.on_machine(found, str(here)), *others], pages)
     write_json(here, {**found, "costs": [row.as_dict() for row in priced]})
     made = [tables.latency(found), tables.frontier(found), tables.costs(priced, len(pages))]
     for table in made:
