@@ -156,8 +156,8 @@ def _drawn(table: Table, box: Box, *, two_lines: bool = False) -> Drawn:
             line[place] = line[place].replace(" [", "\n[")
         widest = max(len(part) for line in cells for part in line[place].split("\n"))
         drawn.add_column(justify="right", no_wrap=True, min_width=widest)
-    for column, head in zip(drawn.columns, cells[0], strict=True):
-        column.header = Text(head)
+    for place, head in enumerate(cells[0]):
+        drawn.columns[place].header = Text(head)
     for number, line in enumerate(cells[1:]):
         drawn.add_row(*map(Text, line), style="bold" if number in table.strong else None)
     return drawn
