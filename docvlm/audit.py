@@ -16,6 +16,8 @@ from docvlm.config import AuditConfig, Job, verb
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
+    from docvlm.data.leakage.audit import Audit
+    from docvlm.tables import Table
     from docvlm.vlms.codec import Codec
 
 
@@ -26,7 +28,7 @@ def main(cfg: AuditConfig, job: Job) -> None:
     from docvlm.data.leakage import page
     from docvlm.data.leakage.audit import audit
     from docvlm.data.leakage.hash_cache import PrintStore
-    from docvlm.evaluation.printing import console
+    from docvlm.tables import show
 
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
@@ -35,13 +37,32 @@ def main(cfg: AuditConfig, job: Job) -> None:
     print(*data.account(), sep="\n", flush=True)
     store = PrintStore(Path(cfg.features_folder).expanduser() / "prints")
     found = audit(data.train, {"val": data.val, "test": data.test}, store)
-    console().print(page.table(found))
+    show(_table(found))
     for bad in found.unreadable:
         print(f"unreadable ({bad.split}, {bad.questions} questions): {bad.reason}")
     files = page.write(job.folder, data.label, found, data.quarantine.rejected)
     print(*("written: " + str(file) for file in files), sep="\n")
     if found.overlaps:
         raise SystemExit(1)
+
+
+def _table(found: Audit) -> Table:
+    """Overlaps by kind, and how much was looked at, a column for each evaluation split."""
+    from docvlm.data.leakage.audit import KINDS
+    from docvlm.data.leakage.page import WHY
+    from docvlm.tables import Column, Table
+
+    splits = [split for split in found.questions if split != "train"]
+    counts = found.counts()
+    rows: list[dict[str, str | int]] = [
+        {"by": f"{kind}: {WHY[kind]}", **{split: counts.get((split, kind), 0) for split in splits}} for kind in KINDS
+    ]
+    unreadable = {split: sum(bad.split == split for bad in found.unreadable) for split in splits}
+    for name in ("pages", "documents", "questions"):
+        rows.append({"by": name, **{split: getattr(found, name)[split] for split in splits}})
+    rows.insert(len(KINDS), {"by": "unreadable pages", **unreadable})
+    columns = [Column("by", "overlap by", kind="text"), *(Column(split, split) for split in splits)]
+    return Table("audit", "train against the evaluation splits", columns, rows)
 
 
 def _codec(cfg: AuditConfig) -> Codec | None:

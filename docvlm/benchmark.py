@@ -28,29 +28,32 @@ def main(cfg: BenchmarkConfig, job: Job) -> None:
     """Choose what is measured; then for each: load, time and score at every budget, price, show, write."""
     from docvlm.timing import chosen, prices
 
-    listed = prices.read(prices.DEFAULT if cfg.prices is None else Path(cfg.prices).expanduser())
+    price_list = prices.read(prices.DEFAULT if cfg.prices is None else Path(cfg.prices).expanduser())
     for subject, name in chosen.chosen(cfg, job):
-        _benchmark(cfg, subject, name, listed)
+        _benchmark(cfg, subject, name, price_list)
     remove_unused(job.folder, "benchmark")
 
 
-def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, listed: Prices) -> None:
+def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Prices) -> None:
     from docvlm.answering import answer
-    from docvlm.evaluation.printing import console
     from docvlm.evaluation.questions import prepare
-    from docvlm.reporting.tables import benchmark as benchmark_tables
+    from docvlm.files import shown
+    from docvlm.reporting.figures import measured as figures
+    from docvlm.reporting.inputs.measured import Measured
+    from docvlm.tables import show
     from docvlm.timing import chosen, frontier, record
 
     data = chosen.data(cfg, name)
     prepare(subject, [data], cast("Role", cfg.split), lambda line: print(line, flush=True))
     vlm = subject.load().to(answer.device())
-    base, who = chosen.base(cfg, subject, vlm), record.identity(subject, vlm, data.label)
-    others = record.elsewhere(base, who, cfg.measured)
+    base, about = chosen.base(cfg, subject, vlm), record.identity(subject, vlm, data.label)
+    others = record.other_machines(base, about, cfg.measured)
     measured = frontier.measure(cfg, subject, vlm, data, lambda line: print(line, flush=True))
-    found = record.record(cfg, subject, vlm, who, data.source, measured)
-    files, costs = record.write(base, found, others, listed)
-    for shown in benchmark_tables.tables(found, costs):
-        console().print(shown)
+    found = record.record(cfg, subject, vlm, about, data.source, measured)
+    folder, tables, files = record.write(base, found, others, price_list)
+    figures.frontier(folder, Measured(((shown(folder), found),), {}))
+    files += [folder / "frontier.pdf", folder / "frontier.svg"]
+    show(*tables)
     print(*(f"written: {file}" for file in files), sep="\n")
 
 

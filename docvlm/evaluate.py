@@ -24,7 +24,6 @@ from docvlm.files import remove_unused
 
 if TYPE_CHECKING:
     from docvlm.evaluation.tables import Row
-    from docvlm.scoring.analysis import Analysis
 
 
 @verb("evaluate", EvaluateConfig, on_failure=lambda job, reason: remove_unused(job.folder, "evaluate"))
@@ -36,10 +35,13 @@ def main(cfg: EvaluateConfig, job: Job) -> None:
         return
     from docvlm.evaluation import comparison, tables
     from docvlm.scoring import analysis
+    from docvlm.tables import show
 
     rows = [row for pair in comparison.chosen(cfg, job) for row in comparison.rows(cfg, pair)]
     apart = [row.analysis() for row in rows]
-    _show(rows, apart)
+    for row, one in zip(rows, apart, strict=True):
+        show(*tables.by_type(row), *tables.details(one))
+    show(*tables.summary(rows))
     folder = _folder(cfg, job, rows)
     files = tables.write(folder, rows) + analysis.write(folder, apart) + _beyond(cfg, rows, folder)
     print(*(f"written: {file}" for file in files), sep="\n")
@@ -48,13 +50,12 @@ def main(cfg: EvaluateConfig, job: Job) -> None:
 
 def _score_only(cfg: EvaluateConfig, folder: Path) -> None:
     from docvlm.evaluation import answer_files
-    from docvlm.evaluation.printing import console
+    from docvlm.tables import show
 
     path = Path(str(cfg.predictions)).expanduser()
     against = None if cfg.against is None else Path(cfg.against).expanduser()
     found = answer_files.score_file(path, cfg.metric, against)
-    for shown in answer_files.tables(found, path):
-        console().print(shown)
+    show(*answer_files.tables(found, path))
     print(*("written: " + str(file) for file in answer_files.write(folder, found, path, against)), sep="\n")
 
 
@@ -66,36 +67,23 @@ def _folder(cfg: EvaluateConfig, job: Job, rows: list[Row]) -> Path:
     return Path(cfg.run).expanduser() / "eval" if cfg.run else job.folder
 
 
-def _show(rows: list[Row], apart: list[Analysis]) -> None:
-    from docvlm.evaluation import printing, tables
-
-    console = printing.console()
-    for row, one in zip(rows, apart, strict=True):
-        for shown in (
-            *tables.by_type(row),
-            *printing.of_gains(one),
-            *printing.of_failures(one),
-            *printing.of_flips(one),
-        ):
-            console.print(shown)
-    for shown in tables.summary(rows):
-        console.print(shown)
-
-
 def _beyond(cfg: EvaluateConfig, rows: list[Row], folder: Path) -> list[Path]:
     """Show and write what corrupted and replaced pages tell, where they were asked about."""
-    from docvlm.evaluation import controls, printing, robustness, robustness_table
+    from docvlm.evaluation import controls, robustness, tables
+    from docvlm.reporting.figures import robustness as curves
+    from docvlm.tables import show
 
     outcomes = [side for row in rows for side in (row.baseline, row.ours) if side is not None]
-    console, files = printing.console(), []
+    files: list[Path] = []
     if cfg.controls:
         replaced = [controls.measure(outcome, outcome.controls) for outcome in outcomes]
-        console.print(*map(controls.table, replaced))
-        files += controls.write(folder, replaced)
+        show(*map(tables.controls, replaced))
+        files += tables.write_controls(folder, replaced, controls.CONTROLS)
     if cfg.robustness:
         corrupted = [robustness.measure(outcome, outcome.corrupted) for outcome in outcomes]
-        console.print(*map(robustness_table.table, corrupted))
-        files += robustness_table.write(folder, corrupted)
+        show(*map(tables.robustness, corrupted))
+        whole, written = tables.write_robustness(folder, corrupted)
+        files += written + curves.write(folder, whole)
     return files
 
 

@@ -19,15 +19,15 @@ from docvlm.files import remove_unused
 @verb("export", ExportConfig, on_failure=lambda job, reason: remove_unused(job.folder, "export"))
 def main(cfg: ExportConfig, job: Job) -> None:
     """Choose runs; then for each: make every format, show and write the table; fail where a format did; publish."""
-    from docvlm.evaluation.printing import console
     from docvlm.exporting import chosen, making, publish, table
+    from docvlm.tables import show
 
     publish.ready(cfg)
     failed: list[str] = []
     for source, names, output in chosen.runs(cfg, job):
         cfg = publish.one_format(cfg, source)
         made = making.make(cfg, source, names, output, lambda line: print(line, flush=True))
-        console().print(table.shown(source, made))
+        show(table.table(source, made))
         print(*(f"written: {file}" for file in table.write(output, cfg, source, made)), sep="\n")
         failed += [f"{output / word}: {why}" for word, why in made.failed.items()]
     chosen.require_all(failed)

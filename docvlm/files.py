@@ -120,6 +120,13 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_whole(path, write)
 
 
+def shown(path: Path | str) -> str:
+    """A path as a reader can use it: from the current folder where it lies below it."""
+    path = Path(path)
+    full, here = path.resolve(), Path.cwd().resolve()
+    return full.relative_to(here).as_posix() if full.is_relative_to(here) else str(path)
+
+
 def part_of_name(text: str) -> str:
     """What somebody else calls something (`Qwen/Qwen2-VL-2B-Instruct`) as part of a file's name."""
     return re.sub(r"[^\w.-]+", "-", text).strip(".-") or "unnamed"

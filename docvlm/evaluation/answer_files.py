@@ -6,23 +6,20 @@ from elsewhere can be told apart by protocol, and taken apart by failure; with `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.console import RenderableType
-from rich.table import Table
-
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import printing
-from docvlm.files import write_csv, write_json
+from docvlm.evaluation.tables import CAPTION, details
+from docvlm.files import write_json
 from docvlm.metrics import VARIANTS
 from docvlm.scoring import analysis, predictions
 from docvlm.scoring.analysis import Analysis, analyse
 from docvlm.scoring.intervals import Interval
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import Score, score
+from docvlm.tables import Column, Table, to_csv
 
 RELAXED = "chartqa"
 
@@ -77,33 +74,47 @@ def _scored(label: str, part: Sequence[Prediction], metric: str, before: Sequenc
     return Scored(label, score(part, metric), variants, analyse("", label, metric, part, before))
 
 
-def tables(found: Sequence[Scored], path: Path) -> list[RenderableType]:
+_COLUMNS = (
+    Column("benchmark", "benchmark", kind="text"), Column("metric", "metric", kind="text"),
+    Column("questions", "questions"), Column("documents", "documents"),
+    Column("score", "score", 4, ends=("low", "high")),
+    *map(Column, ("accuracy", "anls", "relaxed", "em", "f1")),
+)  # fmt: skip
+
+
+def tables(found: Sequence[Scored], path: Path) -> list[Table | str]:
     """The headline; then for each benchmark the other metrics, the named protocols, types, failures and flips."""
-    shown = Table(title=str(path), caption="mean over questions, 95 % interval over documents", box=SIMPLE_HEAD)
-    shown.title_justify = shown.caption_justify = "left"
-    for head in ("benchmark", "metric", "questions", "documents", "score"):
-        shown.add_column(head, justify="left" if head in ("benchmark", "metric") else "right")
-    for one in found:
-        s = one.score
-        shown.add_row(one.label, s.metric, str(s.n_questions), str(s.n_documents), _fine(s.interval))
-    return [shown, *(table for one in found for table in _details(one))]
+    return [_headline(found, str(path)), *(table for one in found for table in _details(one))]
 
 
-def _details(one: Scored) -> list[RenderableType]:
+def _headline(found: Sequence[Scored], title: str) -> Table:
+    rows = [
+        {
+            "benchmark": one.label, "metric": one.score.metric, "questions": one.score.n_questions,
+            "documents": one.score.n_documents, "score": one.score.interval, "accuracy": one.score.accuracy,
+            "anls": one.score.anls, "relaxed": one.score.relaxed, "em": one.score.em, "f1": one.score.f1,
+        }
+        for one in found
+    ]  # fmt: skip
+    return Table("score", title, _COLUMNS, rows, [CAPTION])
+
+
+def _details(one: Scored) -> list[Table | str]:
     s = one.score
     means = {"accuracy": s.accuracy, "ANLS": s.anls, "relaxed accuracy": s.relaxed, "EM": s.em, "F1": s.f1}
-    result: list[RenderableType] = [
-        _two_columns(f"{one.label}: all metrics", "metric", {name: f"{m:.4f}" for name, m in means.items()})
-    ]
+    result: list[Table | str] = [_two_columns(f"{one.label}: all metrics", "metric", means)]
     if one.variants:
-        protocols = {name: f"{value:.4f}" for name, value in one.variants.items()}
-        result.append(_two_columns(f"{one.label}: {s.metric} as others compute it", "protocol", protocols))
+        result.append(_two_columns(f"{one.label}: {s.metric} as others compute it", "protocol", one.variants))
     for kind, groups in (("question", s.by_question_type), ("document", s.by_document_type)):
         if groups:
-            rows = {f"{name} ({group.n})": str(group) for name, group in groups.items()}
-            result.append(_two_columns(f"{one.label}: by {kind} type", "type (questions)", rows))
-    part = one.analysis
-    return [*result, *printing.of_gains(part), *printing.of_failures(part, most=None), *printing.of_flips(part)]
+            rows = {f"{name} ({group.n})": group for name, group in groups.items()}
+            result.append(_two_columns(f"{one.label}: by {kind} type", "type (questions)", rows, digits=3))
+    return [*result, *details(one.analysis, most=None)]
+
+
+def _two_columns(title: str, head: str, values: Mapping[str, float | Interval], digits: int = 4) -> Table:
+    columns = (Column("name", head, kind="text"), Column("score", "score", digits))
+    return Table("scores", title, columns, [{"name": name, "score": value} for name, value in values.items()])
 
 
 def write(folder: Path, found: Sequence[Scored], path: Path, against: Path | None = None) -> list[Path]:
@@ -113,27 +124,5 @@ def write(folder: Path, found: Sequence[Scored], path: Path, against: Path | Non
     whole = [{"benchmark": one.label, "variants": one.variants, **one.score.as_dict()} for one in found]
     given = {"predictions": str(path), "against": None if against is None else str(against)}
     write_json(files[0], {**given, "benchmarks": whole})
-    flat = [
-        {
-            "benchmark": one.label, "metric": one.score.metric, "questions": one.score.n_questions,
-            "documents": one.score.n_documents, "score": one.score.headline, "low": one.score.interval.low,
-            "high": one.score.interval.high, "accuracy": one.score.accuracy, "anls": one.score.anls,
-            "relaxed": one.score.relaxed, "em": one.score.em, "f1": one.score.f1,
-        }
-        for one in found
-    ]  # fmt: skip
-    write_csv(files[1], flat)
+    to_csv(files[1], _headline(found, str(path)))
     return files + analysis.write(folder, [one.analysis for one in found])
-
-
-def _two_columns(title: str, head: str, rows: dict[str, str]) -> Table:
-    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    shown.add_column(head)
-    shown.add_column("score", justify="right")
-    for name, value in rows.items():
-        shown.add_row(name, value)
-    return shown
-
-
-def _fine(interval: Interval) -> str:
-    return f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"

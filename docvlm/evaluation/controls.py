@@ -12,21 +12,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from PIL import Image
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from docvlm.answering import answer as predict
 from docvlm.data import splits
 from docvlm.data.corruptions import on_pages
 from docvlm.errors import DocvlmError
 from docvlm.evaluation.outcome import PREDICTIONS, Outcome
-from docvlm.files import write_csv, write_json
-from docvlm.scoring.flips import p_value
 from docvlm.scoring.intervals import Difference, Interval, score_interval
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import clusters, compare, paired, score
@@ -123,54 +118,3 @@ def _control(outcome: Outcome, name: str, given: Sequence[Prediction]) -> Contro
     return Control(
         name, score(given, metric).interval, compare(given, real, metric), score_interval(same, clusters(real))
     )
-
-
-def table(found: Controls) -> Table:
-    """The real score, each control, and what looking adds."""
-    outcome = found.outcome
-    title = f"{outcome.subject.family} {outcome.subject.title} on {outcome.label}: what it knows without looking"
-    shown = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
-    shown.title_justify = shown.caption_justify = "left"
-    for head in ("pages", "questions", outcome.score.metric, "looking adds", "p", "same answer"):
-        shown.add_column(head, justify="left" if head == "pages" else "right", no_wrap=True)
-    number = f"{outcome.score.n_questions} on {outcome.score.n_documents}"
-    shown.add_row("real", number, str(outcome.score.interval), "", "", "")
-    for one in found.controls:
-        shown.add_row(one.name, number, str(one.score), str(one.adds), p_value(one.adds.p), f"{one.unchanged.mean:.3f}")
-    shown.caption = "95 % intervals over documents; looking adds: real minus control, paired"
-    return shown
-
-
-def write(folder: Path, found: Sequence[Controls]) -> list[Path]:
-    """`controls.json` with everything and `controls.csv` with one line a control, in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / "controls.json", folder / "controls.csv"]
-    write_json(files[0], {"controls": CONTROLS, "results": [_plain(one) for one in found]})
-    write_csv(files[1], [row for one in found for row in _flat(one)])
-    return files
-
-
-def _plain(found: Controls) -> dict[str, Any]:
-    parts = {
-        one.name: {"score": asdict(one.score), "looking_adds": asdict(one.adds), "same_answer": asdict(one.unchanged)}
-        for one in found.controls
-    }
-    return {**found.outcome.about, "real": asdict(found.outcome.score.interval), **parts}
-
-
-def _flat(found: Controls) -> list[dict[str, Any]]:
-    real = found.outcome.score.interval
-    head = {
-        **found.outcome.about, "questions": real.n, "documents": real.clusters,
-        "score": real.mean, "low": real.low, "high": real.high,
-    }  # fmt: skip
-    return [
-        head
-        | {
-            "control": one.name, "control_score": one.score.mean, "control_low": one.score.low,
-            "control_high": one.score.high, "looking_adds": one.adds.mean, "looking_adds_low": one.adds.low,
-            "looking_adds_high": one.adds.high, "p": one.adds.p, "same_answer": one.unchanged.mean,
-            "same_answer_low": one.unchanged.low, "same_answer_high": one.unchanged.high,
-        }
-        for one in found.controls
-    ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 A score that falls says that a model stops reading; answers that change although the score stays say that it was
 guessing. So beside the score stands its paired difference from the clean pages, and consistency: the share of questions
-whose answer is still the one given to the clean page, right or wrong, both without dress (case, spacing, quotes, outer
+whose answer is still the one given to the clean page, right or wrong, both normalised (case, spacing, quotes, outer
 punctuation). Means over cells are taken question by question first, so that their interval, too, is over documents.
 "Kept" is the mean score over the clean score: Hendrycks and Dietterich (arXiv 1903.12261) divide by a baseline network
 instead, which documents do not have.

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.exporting import formats
-from docvlm.reporting.blocks import Column, Table, metric_name
+from docvlm.files import shown
+from docvlm.reporting.blocks import metric_name
 from docvlm.reporting.card import card
 from docvlm.reporting.inputs.answers import Answers
 from docvlm.reporting.inputs.scored import examine
-from docvlm.reporting.naming import name, shown
+from docvlm.reporting.naming import name
 from docvlm.scoring.intervals import Difference
+from docvlm.tables import Column, Table
 
 if TYPE_CHECKING:
     from docvlm.evaluation.outcome import Outcome
@@ -59,7 +61,7 @@ def _table(row: Mapping[str, Any]) -> Table:
             "benchmark": score["benchmark"],
             "metric": metric_name(score["metric"]),
             "score": score["mean"],
-            "difference": Difference(**score["difference"]),
+            "difference": Difference.of(score["difference"]),
             "questions": score["n"],
         }
         for score in row["scores"]

@@ -23,14 +23,13 @@ from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
 from docvlm.exporting import canary, card, formats, measuring, records, verdict
 from docvlm.exporting.source import beside
-from docvlm.files import replace_folder, write_json
+from docvlm.files import replace_folder, shown, write_json
 from docvlm.machine import git_commit, hardware
-from docvlm.reporting.naming import shown
 from docvlm.version import __version__
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig
-    from docvlm.exporting.measuring import Exam, Found
+    from docvlm.exporting.measuring import Found, Questions
     from docvlm.exporting.source import Source
 
 Say = Callable[[str], None]
@@ -60,7 +59,7 @@ def make(cfg: ExportConfig, source: Source, names: Sequence[str], output: Path, 
     output.mkdir(parents=True, exist_ok=True)
     with _alone(output), TemporaryDirectory(prefix="docvlm-pages-") as pages:
         subject = subjects.of_run(source.run, None, cfg.offline)
-        asked = measuring.exam(cfg, names, Path(pages), subject)
+        asked = measuring.questions(cfg, names, Path(pages), subject)
         run = measuring.measure(cfg, subject, asked, rerun=False)
         rows = [records.row(records.RUN, source.best, run)]
         for word in words:
@@ -69,7 +68,7 @@ def make(cfg: ExportConfig, source: Source, names: Sequence[str], output: Path, 
 
 
 def _one(
-    cfg: ExportConfig, source: Source, asked: Exam, run: Found, word: str, output: Path, say: Say
+    cfg: ExportConfig, source: Source, asked: Questions, run: Found, word: str, output: Path, say: Say
 ) -> dict[str, Any]:
     """The row of one format: kept, made, or failed."""
     place = output / word

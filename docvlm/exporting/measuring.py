@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Exam:
+class Questions:
     """What every format is asked: the benchmarks, the canary's questions, and the pages that are timed."""
 
     benchmarks: dict[str, DocumentDataModule]
@@ -45,7 +45,7 @@ class Exam:
 
 @dataclass(frozen=True)
 class Found:
-    """One set of weights on an `Exam`; `outcomes` in the order of its benchmarks.
+    """One set of weights on an `Questions`; `outcomes` in the order of its benchmarks.
 
     `base` is the size in bytes of the checkpoint that has to be there beside an adapter, None for a whole model.
     """
@@ -57,7 +57,7 @@ class Found:
     device: str
 
 
-def exam(cfg: ExportConfig, names: Sequence[str], folder: Path, subject: Subject) -> Exam:
+def questions(cfg: ExportConfig, names: Sequence[str], folder: Path, subject: Subject) -> Questions:
     """The questions of an export, from the first of `names` but for the scores; drawn pages are written to `folder`.
 
     Rows are judged for `subject`, the run that is exported.
@@ -65,12 +65,12 @@ def exam(cfg: ExportConfig, names: Sequence[str], folder: Path, subject: Subject
     data = {name: chosen.data(cfg, name) for name in names}
     prepare(subject, data.values(), cast("Role", cfg.split), lambda line: print(line, flush=True))
     first = data[names[0]]
-    questions = first.filled(cast("Role", cfg.split))
-    timed = timed_pages.alone(questions, cfg.pages, folder)
-    return Exam(data, canary.chosen(questions, cfg.canary), timed, first.max_new_tokens)
+    examples = first.filled(cast("Role", cfg.split))
+    timed = timed_pages.alone(examples, cfg.pages, folder)
+    return Questions(data, canary.chosen(examples, cfg.canary), timed, first.max_new_tokens)
 
 
-def measure(cfg: ExportConfig, subject: Subject, asked: Exam, *, rerun: bool) -> Found:
+def measure(cfg: ExportConfig, subject: Subject, asked: Questions, *, rerun: bool) -> Found:
     """Load `subject`, ask, score, time, and let its weights go. `rerun` answers the benchmarks again."""
     vlm = subject.load().to(answer.device()).eval()
     replies = canary.ask(vlm, asked.canary, asked.max_new_tokens)

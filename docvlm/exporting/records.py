@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from docvlm.evaluation.subjects import contents
 from docvlm.exporting import saved, verdict
-from docvlm.files import read_json
+from docvlm.files import read_json, shown
 from docvlm.machine import versions
-from docvlm.reporting.naming import shown
 from docvlm.scoring.score import compare
 from docvlm.timing.record import device_name
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from docvlm.data.benchmark import Role
     from docvlm.evaluation.outcome import Outcome
     from docvlm.exporting.canary import Comparison
-    from docvlm.exporting.measuring import Exam, Found
+    from docvlm.exporting.measuring import Found, Questions
     from docvlm.exporting.source import Source
 
 FILE = "export.json"
@@ -62,7 +61,7 @@ def _score(outcome: Outcome, before: Outcome | None) -> dict[str, Any]:
     }
 
 
-def made_of(cfg: ExportConfig, source: Source, asked: Exam, word: str, device: str) -> dict[str, Any]:
+def made_of(cfg: ExportConfig, source: Source, asked: Questions, word: str, device: str) -> dict[str, Any]:
     """All that decides a row: weights, questions, settings, tolerance, packages, machine. Equal: it stays as it is."""
     digest = hashlib.sha256()
     for chunk in contents(source.best):

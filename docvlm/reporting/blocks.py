@@ -6,52 +6,13 @@ files and the model cards say the same thing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from docvlm.scoring.flips import p_value
-from docvlm.scoring.intervals import Difference, Interval
+from docvlm.tables import Table
 
 METRICS = {"anls": "ANLS", "relaxed_accuracy": "relaxed accuracy", "exact_match": "EM", "f1": "F1"}
 """Metrics as the field writes them."""
-
-MISSING = "–"
-"""What stands in a cell where there is no such number."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its key in a row, its heading, and how its numbers are written (`digits` after the point)."""
-
-    key: str
-    head: str
-    digits: int = 3
-    kind: str = "number"  # number | text | p | run
-
-    @property
-    def is_text(self) -> bool:
-        """Whether cells are words, which stand on the left."""
-        return self.kind in ("text", "run")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of values, not of strings. `name` is its file; `notes` stand below it.
-
-    Every row that holds a measured number has the run or file it came from in the column `run`.
-    """
-
-    name: str
-    title: str
-    columns: Sequence[Column]
-    rows: Sequence[Mapping[str, Any]]
-    notes: Sequence[str] = ()
-    folded: bool = False  # on the page closed at first
-
-    def cells(self, row: Mapping[str, Any]) -> list[str]:
-        """A row as text, one string a column."""
-        return [written(row[column.key], column) for column in self.columns]
 
 
 @dataclass(frozen=True)
@@ -141,18 +102,3 @@ class Section:
 def metric_name(metric: str) -> str:
     """A metric as the field writes it."""
     return METRICS[metric] if metric in METRICS else metric.replace("_", " ")
-
-
-def written(value: Any, column: Column) -> str:
-    """A value as a reader wants it: intervals in brackets, p-values below 0.001 as such, gaps as a dash."""
-    if value is None or value == "":
-        return MISSING
-    if isinstance(value, Difference):
-        return f"{value.mean:+.{column.digits}f} [{value.low:+.{column.digits}f}, {value.high:+.{column.digits}f}]"
-    if isinstance(value, Interval):
-        return f"{value.mean:.{column.digits}f} [{value.low:.{column.digits}f}, {value.high:.{column.digits}f}]"
-    if column.kind == "p":
-        return value if isinstance(value, str) else p_value(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}".replace(",", "\u2009") if isinstance(value, int) else f"{value:.{column.digits}f}"

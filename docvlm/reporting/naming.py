@@ -1,9 +1,8 @@
-"""Models and paths as the report calls them."""
+"""Models as the report calls them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from docvlm.runs.finished import Run
@@ -29,10 +28,3 @@ def adapter(learned: Mapping[str, Any]) -> str:
     """The kind of adapter in `trainable` of a manifest or result; runs of older versions do not say, and had LoRA."""
     said = {"lora_use_dora": False, "quant": "none"} | dict(learned)
     return ("Q" if said["quant"] != "none" else "") + ("DoRA" if said["lora_use_dora"] else "LoRA")
-
-
-def shown(path: Path | str) -> str:
-    """A path as a reader can use it: from the current folder where it lies below it."""
-    path = Path(path)
-    full, here = path.resolve(), Path.cwd().resolve()
-    return full.relative_to(here).as_posix() if full.is_relative_to(here) else str(path)

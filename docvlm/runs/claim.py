@@ -22,9 +22,9 @@ from filelock import FileLock, Timeout
 
 from docvlm.config import Job
 from docvlm.errors import DocvlmError, TrainedElsewhere
-from docvlm.files import read_json
+from docvlm.files import read_json, shown
 from docvlm.runs import code_version
-from docvlm.runs.folder import Action, Claim, RunFolder, shown
+from docvlm.runs.folder import Action, Claim, RunFolder
 from docvlm.runs.identity import Identity
 from docvlm.runs.result import announce
 

@@ -173,8 +173,3 @@ def done_in(folder: Path) -> Action:
     """What the last command of a sweep did for the cell in `folder`."""
     pointer = folder / POINTER
     return Action(read_json(pointer)["action"]) if pointer.exists() else Action.START
-
-
-def shown(path: Path) -> str:
-    """A path as one would type it from here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

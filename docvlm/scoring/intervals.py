@@ -7,8 +7,9 @@ arXiv 2411.00640, gives the argument). 10 000 resamples of 5 000 questions on 1 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +30,11 @@ class Interval:
     n: int
     clusters: int
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Interval:
+        """The interval that a JSON file holds, among whatever else stands there."""
+        return cls(*(values[field.name] for field in fields(cls)))
+
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
@@ -43,6 +49,11 @@ class Difference:
     p: float
     n: int
     clusters: int
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None) -> Difference | None:
+        """The difference that a JSON file holds, or None where it holds none."""
+        return None if values is None else cls(*(values[field.name] for field in fields(cls)))
 
     def __str__(self) -> str:
         return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"

@@ -1,4 +1,4 @@
-"""What a benchmark leaves and shows: `benchmark.json` (all of it), three CSV files, the frontier, tables.
+"""What a benchmark leaves and shows: `benchmark.json` (all of it), and three tables with their CSV files.
 
 One folder a benchmark and machine, so that the same run measured on an A100 and a T4 keeps both, and the table of costs
 knows both. What other machines measured is read before this one begins: a wrong file shows at once, not after an hour.
@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.errors import DocvlmError
-from docvlm.files import read_json, write_csv, write_json
+from docvlm.files import read_json, write_json
 from docvlm.machine import git_commit, hardware, versions
-from docvlm.reporting.figures import measured as figures
-from docvlm.reporting.inputs.measured import Measured as Records
-from docvlm.reporting.naming import shown
-from docvlm.timing import cost
-from docvlm.timing.cost import Cost, OnMachine
+from docvlm.tables import Table, to_csv
+from docvlm.timing import cost, tables
+from docvlm.timing.cost import OnMachine
 from docvlm.version import __version__
 from docvlm.vlms.checkpoint import fingerprint
 
@@ -52,32 +50,32 @@ def identity(subject: Subject, vlm: VLM, label: str) -> dict[str, Any]:
     }
 
 
-def folder_for(base: Path, who: Mapping[str, Any]) -> Path:
+def folder_for(base: Path, about: Mapping[str, Any]) -> Path:
     """`base` / the benchmark / the device's name in letters, digits and dashes."""
-    return base / who["benchmark"] / re.sub(r"[^a-z0-9]+", "-", who["device"].lower()).strip("-")
+    return base / about["benchmark"] / re.sub(r"[^a-z0-9]+", "-", about["device"].lower()).strip("-")
 
 
-def elsewhere(base: Path, who: Mapping[str, Any], named: Sequence[str]) -> list[OnMachine]:
+def other_machines(base: Path, about: Mapping[str, Any], named: Sequence[str]) -> list[OnMachine]:
     """What other machines measured of the same model and benchmark: their folders below `base`, and the files named.
 
     Raises `DocvlmError` for a file that is no benchmark's, or another model's.
     """
-    folder = folder_for(base, who)
+    folder = folder_for(base, about)
     files = {*folder.parent.glob(f"*/{FILE}"), *(Path(name).expanduser() for name in named)} - {folder / FILE}
-    return [cost.on_machine(read(file, like=who), str(file)) for file in sorted(files)]
+    return [cost.on_machine(read(file, like=about), str(file)) for file in sorted(files)]
 
 
 def record(
-    cfg: BenchmarkConfig, subject: Subject, vlm: VLM, who: Mapping[str, Any], source: str | None, measured: Measured
+    cfg: BenchmarkConfig, subject: Subject, vlm: VLM, about: Mapping[str, Any], source: str | None, measured: Measured
 ) -> dict[str, Any]:
-    """Everything but the costs, in plain types. `who` is the model's `identity`."""
+    """Everything but the costs, in plain types. `about` is the model's `identity`."""
     kind = vlm.device.type
     return {
         "docvlm": __version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "subject": subject.title,
         **subject.described,
-        **who,
+        **about,
         "dtype": str(vlm.dtype).removeprefix("torch."),
         "quant": vlm.quant,
         "split": measured.split,
@@ -107,22 +105,19 @@ def _point(point: Point, best: bool) -> dict[str, Any]:
 
 
 def write(
-    base: Path, found: dict[str, Any], others: Sequence[OnMachine], listed: Prices
-) -> tuple[list[Path], list[Cost]]:
-    """Add the costs to a record and write all files into its folder under `base`."""
+    base: Path, found: dict[str, Any], others: Sequence[OnMachine], price_list: Prices
+) -> tuple[Path, list[Table], list[Path]]:
+    """Add the costs to a record and write its files into its folder under `base`; the folder, the tables, the files."""
     folder = folder_for(base, found)
     folder.mkdir(parents=True, exist_ok=True)
     here = folder / FILE
-    costs = cost.costs(
-        listed, [cost.on_machine(found, str(here)), *others], [(width, height) for width, height in found["pages"]]
-    )
-    files = [here, folder / "latency.csv", folder / "frontier.csv", folder / "costs.csv"]
-    write_json(here, {**found, "costs": [row.as_dict() for row in costs]})
-    write_csv(files[1], [row for point in found["points"] for row in _latencies(point)])
-    write_csv(files[2], [_flat(point) for point in found["points"]])
-    write_csv(files[3], [row.as_dict() for row in costs])
-    figures.frontier(folder, Records(((shown(folder), found),), {}))
-    return [*files, folder / "frontier.pdf", folder / "frontier.svg"], costs
+    pages = [(width, height) for width, height in found["pages"]]
+    priced = cost.costs(price_list, [cost.on_machine(found, str(here)), *others], pages)
+    write_json(here, {**found, "costs": [row.as_dict() for row in priced]})
+    made = [tables.latency(found), tables.frontier(found), tables.costs(priced, len(pages))]
+    for table in made:
+        to_csv(folder / f"{table.name}.csv", table)
+    return folder, made, [here, *(folder / f"{table.name}.csv" for table in made)]
 
 
 def read(file: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -143,33 +138,3 @@ def read(file: Path, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
 def files(roots: Sequence[Path]) -> list[Path]:
     """Every `benchmark.json` under `roots`, in the order of their paths: what the report reads."""
     return sorted(file for root in roots for file in root.rglob(FILE))
-
-
-def _latencies(point: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = []
-    for name in ("single", "batched"):
-        if point[name] is not None:
-            bound = point["largest"]["bound"] if name == "batched" and point["largest"] is not None else ""
-            rows.append({"resolution": point["resolution"], **point[name], "bound": bound})
-    return rows
-
-
-def _flat(point: Mapping[str, Any]) -> dict[str, Any]:
-    score, difference = point["score"], point["difference_to_first"]
-    return {
-        "resolution": point["resolution"],
-        "prompt_tokens": point["single"]["prompt_tokens"],
-        "metric": score["metric"],
-        "score": score["mean"],
-        "low": score["low"],
-        "high": score["high"],
-        "questions": score["n"],
-        "documents": score["clusters"],
-        "difference": None if difference is None else difference["mean"],
-        "difference_low": None if difference is None else difference["low"],
-        "difference_high": None if difference is None else difference["high"],
-        "p50_ms": point["single"]["p50_ms"],
-        "p95_ms": point["single"]["p95_ms"],
-        "first_token_p50_ms": point["single"]["first_token_p50_ms"],
-        "pareto": point["pareto"],
-    }

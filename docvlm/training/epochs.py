@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.table import Table
 
 from docvlm.data.loading.packing import questions
 from docvlm.files import write_csv
 from docvlm.machine import peak_memory_mb
+from docvlm.tables import Column, Table
 from docvlm.training.evaluation import Evaluation
 from docvlm.training.module import AnswerModule
 
 Row = dict[str, float | int | str | None]
-SHOWN = {
-    "epoch": "epoch", "score": "score", "accuracy": "accuracy", "anls": "ANLS", "relaxed_accuracy": "relaxed",
-    "em": "EM", "f1": "F1", "val_loss": "val loss", "train_loss": "train loss", "questions_per_second": "questions/s",
-    "peak_memory_mb": "peak MB",
-}  # fmt: skip
+COLUMNS = (
+    Column("epoch", "epoch", 0), Column("score", "score"), Column("accuracy", "accuracy"), Column("anls", "ANLS"),
+    Column("relaxed_accuracy", "relaxed"), Column("em", "EM"), Column("f1", "F1"), Column("val_loss", "val loss"),
+    Column("train_loss", "train loss"), Column("questions_per_second", "questions/s", 1),
+    Column("peak_memory_mb", "peak MB", 0),
+)  # fmt: skip
+_LOGGED = frozenset(column.key for column in COLUMNS)
 
 
 class EpochTable(Callback):
@@ -83,7 +85,9 @@ class EpochTable(Callback):
         if trainer.is_global_zero:
             write_csv(self.path, self.rows)
             row = self.rows[-1].items()
-            numbers = {f"val/{name}": value for name, value in row if name in SHOWN and isinstance(value, (int, float))}
+            numbers = {
+                f"val/{name}": value for name, value in row if name in _LOGGED and isinstance(value, (int, float))
+            }
             for logger in trainer.loggers:
                 logger.log_metrics(numbers, step=trainer.global_step)
 
@@ -137,20 +141,6 @@ class EpochTable(Callback):
 
 
 def table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """Rows as a rich table; the best score in bold."""
+    """What a reader wants of the rows; the best score in bold."""
     best = max(range(len(rows)), key=lambda i: (rows[i]["score"], -(rows[i]["val_loss"] or 0.0)))
-    shown = Table(title=title, title_justify="left")
-    for head in SHOWN.values():
-        shown.add_column(head, justify="right")
-    for index, row in enumerate(rows):
-        style = "bold" if index == best else None
-        shown.add_row(*(_cell(name, row[name]) for name in SHOWN), style=style)
-    return shown
-
-
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if name in ("epoch", "peak_memory_mb"):
-        return f"{value:.0f}"
-    return f"{value:.1f}" if name == "questions_per_second" else f"{value:.3f}"
+    return Table("epochs", title, COLUMNS, rows, strong={best})

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
+from docvlm import tables
 from docvlm.answering.answer import answer, content
 from docvlm.errors import DocvlmError, Unwritable
-from docvlm.runs.folder import shown
+from docvlm.files import shown
 from docvlm.runs.interrupt import Interrupted
 from docvlm.scoring import predictions as records
 from docvlm.training import feature_choice, ranks
@@ -105,7 +106,8 @@ def report(run: Run, learned: Learned, tested: Evaluation) -> None:
     """Put the result together and print it."""
     run.summary = summarise(run, learned, tested)
     rows = learned.epochs.rows
-    run.console.print(table(rows, f"{run.data.label}, val split, {rows[0]['val_questions']} questions"))
+    title = f"{run.data.label}, val split, {rows[0]['val_questions']} questions"
+    tables.show(table(rows, title), console=run.console)
     cost, trainable = run.summary["cost"], run.trainable
     run.console.print(
         f"{run.data.label} test: {tested.metric} {tested.interval} on {tested.interval.n} questions of"

@@ -19,9 +19,9 @@ from docvlm import build, machine
 from docvlm.config import Job, TrainConfig
 from docvlm.config.train import refuse_half_on_cpu
 from docvlm.data.loading.datamodule import DocumentDataModule
-from docvlm.files import read_json
+from docvlm.files import read_json, shown
 from docvlm.runs.claim import claim
-from docvlm.runs.folder import Action, RunFolder, point, shown
+from docvlm.runs.folder import Action, RunFolder, point
 from docvlm.runs.identity import Identity, identify
 from docvlm.runs.interrupt import Interrupted, StopRequest, stop_on_signal
 from docvlm.runs.result import ResultFile

@@ -21,10 +21,10 @@ from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
 from docvlm.export import main
 from docvlm.exporting import publish
-from docvlm.reporting.blocks import Table
 from docvlm.reporting.card import about as card_about
 from docvlm.reporting.card import card
 from docvlm.runs.finished import read
+from docvlm.tables import Table
 from tests.support import hub
 from tests.support.runs import after, copied, finished
 

@@ -1,4 +1,4 @@
-"""What an audit leaves: a table for the terminal, `audit.json`, and `audit.html`, the pairs side by side.
+"""What an audit leaves: `audit.json`, and `audit.html`, the pairs side by side.
 
 The page is one file without scripts or links: thumbnails are part of it, so it can be mailed and opens offline. Names,
 questions and answers come from data sets and are escaped. Cost: the pages of the pairs shown are opened once more;
@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from docvlm.data.example import Page
 from docvlm.data.leakage.audit import KINDS, Audit, Overlap
@@ -35,28 +33,6 @@ WHY = {
     "near": "the same page, copied with loss",
     "question": "a page much like it, with the same question and answer",
 }
-
-
-def table(audit: Audit) -> Table:
-    """Overlaps by kind, a column for each evaluation split."""
-    splits = [split for split in audit.questions if split != "train"]
-    shown = Table(title="train against the evaluation splits", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("overlap by", no_wrap=True)
-    for split in splits:
-        shown.add_column(split, justify="right", no_wrap=True)
-    counts = audit.counts()
-    for kind in KINDS:
-        shown.add_row(f"{kind}: {WHY[kind]}", *(str(counts.get((split, kind), 0)) for split in splits))
-    for name in ("unreadable pages", "pages", "documents", "questions"):
-        shown.add_row(name, *(str(_count(audit, name, split)) for split in splits), style="dim")
-    return shown
-
-
-def _count(audit: Audit, name: str, split: str) -> int:
-    if name == "unreadable pages":
-        return sum(bad.split == split for bad in audit.unreadable)
-    counts: dict[str, int] = getattr(audit, name)
-    return counts[split]
 
 
 def summary(audit: Audit) -> dict[str, Any]:

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docvlm.files import write_whole
-from docvlm.reporting.blocks import Table, metric_name
+from docvlm.files import shown, write_whole
+from docvlm.reporting.blocks import metric_name
 from docvlm.reporting.card import about
 from docvlm.reporting.inputs.scored import GENERATED, PUBLIC, Exam, kind
 from docvlm.reporting.naming import adapter as adapter_kind
-from docvlm.reporting.naming import name, shown
+from docvlm.reporting.naming import name
 from docvlm.reporting.page import commands, render
 from docvlm.reporting.tables import failures, scores, setup
 from docvlm.runs.finished import Run
+from docvlm.tables import Table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData

@@ -8,7 +8,8 @@ from typing import Any
 from docvlm.reporting.blocks import Figure, metric_name
 from docvlm.reporting.figures.style import MARKERS, MUTED, SERIES, WIDTH, drawing, finish
 from docvlm.reporting.inputs.measured import Measured
-from docvlm.reporting.tables.speed import interval, model
+from docvlm.reporting.tables.speed import model
+from docvlm.scoring.intervals import Interval
 
 _PANEL = 2.3  # inches a corruption
 
@@ -23,7 +24,7 @@ def frontier(folder: Path, found: Measured) -> Figure:
             colour, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]
             name = f"{model(record)} on {record['benchmark']}, {record['device']}"
             for j, point in enumerate(record["points"]):
-                score, at = interval(point["score"]), point["single"]["p50_ms"]
+                score, at = Interval.of(point["score"]), point["single"]["p50_ms"]
                 spread = [[score.mean - score.low], [score.high - score.mean]]
                 face = colour if point["pareto"] else "none"
                 label = name if j == 0 else None
@@ -60,18 +61,23 @@ def robustness(folder: Path, found: Measured) -> Figure:
         handles, labels = panels.axes[0].get_legend_handles_labels()
         panels.figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))
         said = [
-            f"{model(one)} on {one['benchmark']}: clean {interval(one['clean'])}, mean of all corruptions "
-            f"{interval(next(p['score'] for p in one['points'] if p['corruption'] is None and p['severity'] is None))}"
+            f"{model(one)} on {one['benchmark']}: clean {Interval.of(one['clean'])}, "
+            f"mean of all corruptions {_mean(one)}"
             for _, one in found.records
         ]
         return finish(panels, folder, "robustness", title, f"{title}. {'; '.join(said)}.")
+
+
+def _mean(one: dict[str, Any]) -> Interval:
+    (whole,) = [point for point in one["points"] if point["corruption"] is None and point["severity"] is None]
+    return Interval.of(whole["score"])
 
 
 def _curve(axes: Any, one: dict[str, Any], name: str, i: int) -> None:
     points = sorted(
         (p for p in one["points"] if p["corruption"] == name and p["severity"] is not None), key=lambda p: p["severity"]
     )
-    scores = [interval(one["clean"]), *(interval(point["score"]) for point in points)]
+    scores = [Interval.of(one["clean"]), *(Interval.of(point["score"]) for point in points)]
     places = [0, *(point["severity"] for point in points)]
     colour = SERIES[i % len(SERIES)]
     axes.fill_between(places, [s.low for s in scores], [s.high for s in scores], color=colour, alpha=0.18, linewidth=0)

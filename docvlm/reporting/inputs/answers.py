@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.evaluation.answer_files import default_metric
-from docvlm.files import read_json
-from docvlm.reporting.naming import name, shown
+from docvlm.files import read_json, shown
+from docvlm.reporting.naming import name
 from docvlm.runs.finished import Run
 from docvlm.scoring.predictions import Prediction, read
 from docvlm.scoring.predictions import given as given_file

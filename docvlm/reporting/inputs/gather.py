@@ -14,10 +14,9 @@ from pathlib import Path
 
 from docvlm.config import ReportConfig
 from docvlm.errors import DocvlmError
-from docvlm.files import read_json
+from docvlm.files import read_json, shown
 from docvlm.reporting.inputs.answers import Answers, evaluated, given, scored, tables
 from docvlm.reporting.inputs.measured import Measured, benchmarks, results
-from docvlm.reporting.naming import shown
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.sweep import Row, collect
 from docvlm.runs.finished import FINISHED, Run, best

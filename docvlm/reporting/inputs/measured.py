@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docvlm.files import read_json
-from docvlm.reporting.naming import shown
+from docvlm.files import read_json, shown
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ disagree with its gallery. Three benchmarks of 240 questions take about a second
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from docvlm.reporting.inputs.answers import Answers
@@ -64,3 +65,27 @@ def kind(benchmark: str) -> str:
     if any(part.startswith("folder") or part.endswith("-folder") for part in parts):
         return OWN
     return UNNAMED if benchmark in ("", "(unnamed)") else PUBLIC
+
+
+def leading(exams: Sequence[Exam]) -> list[Exam]:
+    """One exam a model, best first: of the first kind of pages in `KINDS` that occurs, on what it was trained on.
+
+    Models are ordered by the score that selected them, never by the score that is reported.
+    """
+    kind = next(kind for kind in KINDS if any(exam.kind == kind for exam in exams))
+    found: dict[str, Exam] = {}
+    for exam in sorted((exam for exam in exams if exam.kind == kind), key=_rank):
+        found.setdefault(exam.answers.source, exam)
+    return list(found.values())
+
+
+def leading_first(exams: Sequence[Exam]) -> list[Exam]:
+    """All of them, those of `leading` in front; empty for none."""
+    first = leading(exams) if exams else []
+    return [*first, *(exam for exam in exams if exam not in first)]
+
+
+def _rank(exam: Exam) -> tuple[bool, float, bool]:
+    run = exam.answers.run
+    trained = run is not None and exam.answers.benchmark in run.trained_on.split("+")
+    return exam.before is None, -(run.selection if run else 0.0), not trained

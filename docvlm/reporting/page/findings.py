@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from docvlm.reporting.blocks import metric_name
-from docvlm.reporting.inputs.scored import KINDS, Exam
+from docvlm.reporting.inputs.scored import Exam, leading
 from docvlm.scoring.flips import p_value
 from docvlm.scoring.frequencies import Frequency
 from docvlm.scoring.significance import LEVEL
@@ -67,24 +67,6 @@ def answer(exams: Sequence[Exam], target: float | None) -> list[Answer]:
         Answer(QUESTIONS[1], _gains(first), gains, first.answers.source),
         Answer(QUESTIONS[2], _failing(first), [*help_, *fails], first.answers.source),
     ]
-
-
-def leading(exams: Sequence[Exam]) -> list[Exam]:
-    """One exam a model, best first: of the first kind of pages in `KINDS` that occurs, on what it was trained on.
-
-    Models are ordered by the score that selected them, never by the score that is reported.
-    """
-    kind = next(kind for kind in KINDS if any(exam.kind == kind for exam in exams))
-    found: dict[str, Exam] = {}
-    for exam in sorted((exam for exam in exams if exam.kind == kind), key=_rank):
-        found.setdefault(exam.answers.source, exam)
-    return list(found.values())
-
-
-def _rank(exam: Exam) -> tuple[bool, float, bool]:
-    run = exam.answers.run
-    trained = run is not None and exam.answers.benchmark in run.trained_on.split("+")
-    return exam.before is None, -(run.selection if run else 0.0), not trained
 
 
 def _score(exam: Exam) -> str:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from docvlm.reporting.blocks import metric_name
 from docvlm.reporting.inputs.measured import Measured
-from docvlm.reporting.inputs.scored import Exam
-from docvlm.reporting.page.findings import leading
+from docvlm.reporting.inputs.scored import Exam, leading
 
 
 @dataclass(frozen=True)

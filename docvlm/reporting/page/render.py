@@ -14,11 +14,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docvlm import tables as tabular
+from docvlm import tables
 from docvlm.files import write_whole
-from docvlm.reporting.blocks import Card, Gallery, Section, Table
+from docvlm.reporting.blocks import Card, Gallery, Section
 from docvlm.reporting.page.findings import Answer
 from docvlm.reporting.page.highlights import Highlight
+from docvlm.tables import Table
 from docvlm.version import __version__
 
 if TYPE_CHECKING:
@@ -68,10 +69,9 @@ class Report:
 
 def write(folder: Path, report: Report) -> list[Path]:
     """`index.html`, `report.md`, and `tables/` with CSV and LaTeX."""
-    tables = folder / "tables"
-    tables.mkdir(parents=True, exist_ok=True)
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
     for table in report.tables():
-        tabular.write(tables, table)
+        tables.write(folder / "tables", table)
     made_by = environment()
     made = []
     for template, name in (("index.html.j2", "index.html"), ("report.md.j2", "report.md")):
@@ -97,8 +97,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["markdown_table"] = tabular.markdown
-    found.filters["entities"] = tabular.plain
+    found.filters["markdown_table"] = tables.to_markdown
+    found.filters["entities"] = tables.entities
     found.filters["code"] = _code
     found.globals["zip"] = zip
     found.filters["kind"] = lambda block: type(block).__name__

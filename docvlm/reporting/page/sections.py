@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from docvlm.config import ReportConfig
+from docvlm.files import shown
 from docvlm.reporting.blocks import Block, Code, Figure, Section, Text, ToRun
 from docvlm.reporting.figures import ablations, groups, measured, pipeline
 from docvlm.reporting.figures import epochs as epoch_figure
-from docvlm.reporting.inputs import published
 from docvlm.reporting.inputs.gather import Inputs, Sweep, epochs
-from docvlm.reporting.inputs.scored import Exam
-from docvlm.reporting.naming import name, shown
+from docvlm.reporting.inputs.scored import PUBLIC, Exam, leading
+from docvlm.reporting.naming import name
 from docvlm.reporting.page import commands, gallery
-from docvlm.reporting.page.findings import leading
-from docvlm.reporting.tables import failures, robustness, scores, setup, speed
-from docvlm.reporting.tables import published as tables_published
+from docvlm.reporting.tables import registry, scores
 from docvlm.reporting.tables import sweeps as tables_sweeps
 from docvlm.runs.finished import Run
 from docvlm.runs.folder import follow
@@ -32,15 +29,15 @@ def build(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Pat
     """All sections; figures are drawn into the folder `figures` on the way."""
     return [
         _main(inputs, exams),
-        _published(exams),
-        _ablations(inputs, figures),
-        _types(exams, figures),
-        _failures(exams, cfg, figures),
-        _speed(inputs, figures),
-        _robustness(inputs, figures),
-        _data(inputs),
-        _training(inputs, figures),
-        _reproduce(inputs, cfg),
+        _published(inputs, exams),
+        _ablations(inputs, exams, figures),
+        _types(inputs, exams, figures),
+        _failures(inputs, exams, cfg, figures),
+        _speed(inputs, exams, figures),
+        _robustness(inputs, exams, figures),
+        _data(inputs, exams),
+        _training(inputs, exams, figures),
+        _reproduce(inputs, exams, cfg),
     ]
 
 
@@ -48,29 +45,25 @@ def _main(inputs: Inputs, exams: Sequence[Exam]) -> Section:
     blocks: list[Block] = []
     if not exams:
         blocks.append(ToRun("Baseline, ours and Δ on DocVQA, ChartQA and InfoVQA.", [RANKS, FREEZING, EVALUATE]))
-    blocks += scores.main(exams)
+    blocks += registry.of("scores", inputs, exams)
     alone = [exam.answers.source for exam in exams if exam.before is None and exam.answers.run is not None]
     if alone:
         command = [f"python -m docvlm.evaluate run={source} benchmarks=[docvqa,chartqa,infovqa]" for source in alone]
         blocks.append(ToRun("Not yet measured against the checkpoint they came from:", list(dict.fromkeys(command))))
-    blocks += scores.secondary(exams)
     if inputs.passed_over:
         blocks.append(Code("Not shown, and why", "\n".join(inputs.passed_over), folded=True))
     return Section("scores", "Test scores", blocks)
 
 
-def _published(exams: Sequence[Exam]) -> Section:
-    entries = published.read()
-    found = tables_published.beside_ours(exams, entries)
-    blocks: list[Block] = list(found)
-    if not found:
+def _published(inputs: Inputs, exams: Sequence[Exam]) -> Section:
+    blocks: list[Block] = []
+    if not any(exam.kind == PUBLIC and exam.answers.run is not None for exam in exams):
         text = "Ours beside what others report on the same public benchmark and split."
         blocks.append(ToRun(text, [f"{EVALUATE} scale=full"]))
-    blocks += [tables_published.scores(entries), *tables_published.experiments(entries)]
-    return Section("published", "Beside published numbers", blocks)
+    return Section("published", "Beside published numbers", [*blocks, *registry.of("published", inputs, exams)])
 
 
-def _ablations(inputs: Inputs, figures: Path) -> Section:
+def _ablations(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
     blocks: list[Block] = []
     for axis, command in (("lora_r", RANKS), ("freeze", FREEZING), ("other", "")):
         sweeps = [sweep for sweep in inputs.sweeps if sweep.axis == axis]
@@ -79,7 +72,7 @@ def _ablations(inputs: Inputs, figures: Path) -> Section:
         if not sweeps and command:
             what = "LoRA rank" if axis == "lora_r" else "vision freezing"
             blocks.append(ToRun(f"Score against {what}, with the differences that are beyond chance.", [command]))
-    return Section("ablations", "Ablations", blocks)
+    return Section("ablations", "Ablations", [*blocks, *registry.of("ablations", inputs, exams)])
 
 
 def _sweep(sweep: Sweep, figures: Path) -> list[Block]:
@@ -108,7 +101,7 @@ def _curve(sweep: Sweep, cell: int) -> list[dict[str, float | None]]:
     return epochs(Run(follow(sweep.folder / str(cell)), {}, {}))
 
 
-def _types(exams: Sequence[Exam], figures: Path) -> Section:
+def _types(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
     compared = [exam for exam in exams if exam.before is not None]
     if not compared:
         text = "Gains by document type and question type, and which of them gain most."
@@ -119,52 +112,38 @@ def _types(exams: Sequence[Exam], figures: Path) -> Section:
         Text(f"{exam.answers.title}: {exam.gains.sentence}", "claim") for exam in first if exam.gains
     ]
     blocks += [drawn] if drawn else []
-    return Section("types", "By document type", [*blocks, *scores.by_type(_ordered(compared, first))])
+    return Section("types", "By document type", [*blocks, *registry.of("types", inputs, exams)])
 
 
-def _ordered(exams: Sequence[Exam], first: Sequence[Exam]) -> list[Exam]:
-    return [*first, *(exam for exam in exams if exam not in first)]
-
-
-def _failures(exams: Sequence[Exam], cfg: ReportConfig, figures: Path) -> Section:
+def _failures(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Path) -> Section:
     if not exams:
         text = "Classes of failure with their frequency, what changed against the baseline, and a gallery of pages."
         return Section("failures", "Failures", [ToRun(text, [EVALUATE])])
-    first = leading(exams)
-    drawn = groups.failures(figures, first)
+    drawn = groups.failures(figures, leading(exams))
     blocks: list[Block] = [drawn] if drawn else []
-    for exam in _ordered(exams, first):
-        if (found := failures.frequencies(exam)) is not None:
-            blocks.append(found if exam in first else replace(found, folded=True))
-    blocks.append(failures.classes())
-    if (turned := failures.changed(exams)) is not None:
-        blocks.append(turned)
+    blocks += registry.of("failures", inputs, exams)
     return Section("failures", "Failures", [*blocks, gallery.make(exams, cfg)])
 
 
-def _speed(inputs: Inputs, figures: Path) -> Section:
+def _speed(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
     found = inputs.benchmarks
     if not found.records:
         text = "Latency (median, p95, first token), memory, cost of 1 000 pages, and the frontier of score and time."
         return Section("speed", "Latency and cost", [ToRun(text, [f"python -m docvlm.benchmark run={_a_run(inputs)}"])])
-    blocks: list[Block] = [speed.latency(found), speed.costs(found), speed.prices(found)]
-    blocks += [measured.frontier(figures, found), speed.frontier(found)]
+    blocks: list[Block] = [measured.frontier(figures, found), *registry.of("speed", inputs, exams)]
     return Section("speed", "Latency and cost", blocks)
 
 
-def _robustness(inputs: Inputs, figures: Path) -> Section:
+def _robustness(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
     blocks: list[Block] = []
     command = f"python -m docvlm.evaluate run={_a_run(inputs)} "
     if inputs.robustness.records:
         blocks.append(measured.robustness(figures, inputs.robustness))
-        blocks += [robustness.points(inputs.robustness, cells=cells) for cells in (False, True)]
-        blocks.append(robustness.definitions(inputs.robustness))
     else:
         text = "Scores and consistency on pages with scan noise, blur, JPEG, skew and low resolution."
         blocks.append(ToRun(text, [command + "robustness=true"]))
-    if inputs.controls.records:
-        blocks.append(robustness.controls(inputs.controls))
-    else:
+    blocks += registry.of("robustness", inputs, exams)
+    if not inputs.controls.records:
         text = "What the model knows without looking: scores on blank pages and on another document's."
         blocks.append(ToRun(text, [command + "controls=true"]))
     return Section("robustness", "Robustness and controls", blocks)
@@ -174,26 +153,22 @@ def _a_run(inputs: Inputs) -> str:
     return shown(inputs.chosen[0].folder.root) if inputs.chosen else "DIR"
 
 
-def _data(inputs: Inputs) -> Section:
-    found = setup.data(inputs.runs)
-    missing = ToRun("Source, samples by split, terms and the leakage audit.", [RANKS])
-    return Section("data", "Data", [found or missing])
+def _data(inputs: Inputs, exams: Sequence[Exam]) -> Section:
+    missing = [] if inputs.runs else [ToRun("Source, samples by split, terms and the leakage audit.", [RANKS])]
+    return Section("data", "Data", [*missing, *registry.of("data", inputs, exams)])
 
 
-def _training(inputs: Inputs, figures: Path) -> Section:
-    blocks: list[Block] = []
+def _training(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
+    drawn: Block = ToRun("Model configuration and training set-up.", [RANKS, FREEZING])
     if inputs.chosen:
-        blocks.append(pipeline.draw(figures, inputs.chosen))
-    found = setup.training(inputs.chosen)
-    blocks.append(found or ToRun("Model configuration and training set-up.", [RANKS, FREEZING]))
-    return Section("training", "How it was trained", [*blocks, setup.protocol()])
+        drawn = pipeline.draw(figures, inputs.chosen)
+    return Section("training", "How it was trained", [drawn, *registry.of("training", inputs, exams)])
 
 
-def _reproduce(inputs: Inputs, cfg: ReportConfig) -> Section:
+def _reproduce(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig) -> Section:
     words = [f"predictions=[{','.join(cfg.predictions)}]"] if cfg.predictions else []
     blocks: list[Block] = [Code("The commands, in order", "\n".join(commands.all_of(inputs, words)))]
-    if (found := setup.versions(inputs.runs)) is not None:
-        blocks.append(found)
+    blocks += registry.of("reproduce", inputs, exams)
     for run in inputs.chosen:
         text = json.dumps(run.manifest, indent=2, ensure_ascii=False)
         title = f"manifest.json of {name(run.family, run)}, {shown(run.folder.root)}"

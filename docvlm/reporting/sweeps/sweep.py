@@ -9,10 +9,10 @@ differ beyond chance (`comparisons.py`). Where an optimiser chose the cells the 
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +21,40 @@ from docvlm.reporting.naming import adapter
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.seeds import gather
 from docvlm.runs.folder import Action, RunFolder, done_in, follow
+from docvlm.scoring.intervals import Interval
+from docvlm.tables import Column, Table, to_text
 
 Row = dict[str, Any]
-COLUMNS = {
-    "settings": "",
-    "vision_frozen_blocks_percent": "vision frozen %\nblocks",
-    "vision_frozen_parameters_percent": "\nparams",
-    "vision_trainable_blocks_percent": "vision trainable %\nblocks",
-    "vision_trainable_parameters_percent": "\nparams",
-    "zero_shot": "val score\nepoch 0",
-    "selection": "\nbest",
-    "score": "test score\n[95 % interval]",
-    "trainable_millions": "trainable\nM",
-    "trainable_percent": "\n%",
-    "accuracy": "test\naccuracy",
-    "anls": "\nANLS",
-    "em": "\nEM",
-    "f1": "\nF1",
-    "val_loss": "val loss\nbest",
-    "minutes": "\nminutes",
-    "peak_memory_mb": "peak\nMB",
-}
-_SHARES = {name for name in COLUMNS if name.startswith("vision_")}
-_SECONDARY = {"accuracy", "anls", "em", "f1", "val_loss"}
-RANK = [name for name in COLUMNS if name not in _SHARES | _SECONDARY]
-FREEZE = [name for name in COLUMNS if name not in {"trainable_millions", "trainable_percent", "peak_memory_mb"}]
-_DIGITS = {"minutes": 1, "peak_memory_mb": 0, "trainable_percent": 2, **dict.fromkeys(_SHARES, 1)}
+_SETTINGS = Column("settings", "cell", kind="text")
+_SHARES = (
+    Column("vision_frozen_blocks_percent", "vision frozen %\nblocks", 1),
+    Column("vision_frozen_parameters_percent", "\nparams", 1),
+    Column("vision_trainable_blocks_percent", "vision trainable %\nblocks", 1),
+    Column("vision_trainable_parameters_percent", "\nparams", 1),
+)
+_SCORES = (
+    Column("zero_shot", "val score\nepoch 0"),
+    Column("selection", "\nbest"),
+    Column("score", "test score\n[95 % interval]"),
+)
+_MINUTES = Column("minutes", "\nminutes", 1)
+RANK = (
+    *_SCORES,
+    Column("trainable_millions", "trainable\nM"),
+    Column("trainable_percent", "\n%", 2),
+    _MINUTES,
+    Column("peak_memory_mb", "peak\nMB", 0),
+)
+FREEZE = (
+    *_SHARES,
+    *_SCORES,
+    Column("accuracy", "test\naccuracy"),
+    Column("anls", "\nANLS"),
+    Column("em", "\nEM"),
+    Column("f1", "\nF1"),
+    Column("val_loss", "val loss\nbest"),
+    _MINUTES,
+)
 
 
 def summarise_sweep(folder: Path) -> None:
@@ -56,7 +64,8 @@ def summarise_sweep(folder: Path) -> None:
         return
     seeds = gather(rows)
     lines, comparisons = compare([{**row, "settings": _name(row)} for row in rows if row["status"] == "finished"])
-    parts = [render(rows), render_seeds(seeds, _columns(rows)), _told(rows), "\n".join(lines)]
+    over = to_text(over_seeds(seeds, _columns(rows))) if seeds else ""
+    parts = [render(rows), over, _told(rows), "\n".join(lines)]
     text = "\n\n".join(filter(None, parts))
     also = {"seeds.csv": seeds, "comparisons.csv": comparisons}
     files = ["sweep.txt", "sweep.csv", "sweep.json", *(name for name, table in also.items() if table)]
@@ -88,43 +97,28 @@ def render(rows: Sequence[Row]) -> str:
     done = [row for row in rows if row["status"] == "finished"]
     parts = ["\n".join(dict.fromkeys(_caption(row) for row in done))]
     if done:
-        columns = _columns(rows)
-        parts.append(
-            _table({name: COLUMNS[name] for name in columns}, [[_text(row, n) for n in columns] for row in done])
-        )
+        cells = [{**row, "settings": _name(row), "score": Interval(*(row[key] for key in _INTERVAL))} for row in done]
+        parts.append(to_text(Table("sweep", "", [_SETTINGS, *_columns(rows)], cells)))
     parts += ["\n".join(f"{_name(row)}: {row['status']}: {row['reason']}" for row in rows if row not in done)]
     return "\n\n".join(filter(None, parts))
 
 
-def render_seeds(seeds: Sequence[Row], columns: Sequence[str]) -> str:
-    """Mean ± standard deviation over the seeds of each group, in the columns of the sweep's table; "" without any."""
-    if not seeds:
-        return ""
-    heads = {name: COLUMNS[name] for name in columns}
-    heads |= {"settings": "over seeds:\nmean ± sd", "score": "test\nscore"}
-    names = ["settings", "seeds", *columns[1:]]
-    return _table(
-        {name: heads.get(name, "\nseeds") for name in names}, [[_over(row, n) for n in names] for row in seeds]
-    )
+_INTERVAL = ("score", "low", "high", "questions", "documents")
 
 
-def _table(heads: dict[str, str], rows: Sequence[Sequence[str]]) -> str:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE, pad_edge=False)
-    for name, head in heads.items():
-        table.add_column(Text(head), justify="left" if name == "settings" else "right")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    out = io.StringIO()
-    Console(file=out, width=200, highlight=False).print(table)
-    return "\n".join(line.removeprefix(" ").rstrip() for line in out.getvalue().splitlines()).strip("\n")
+def over_seeds(seeds: Sequence[Row], columns: Sequence[Column]) -> Table:
+    """Mean ± standard deviation over the seeds of each group, in the columns of the sweep's table."""
+    heads = [replace(_SETTINGS, head="over seeds:\nmean ± sd"), Column("seeds", "\nseeds")]
+    heads += [replace(column, head="test\nscore") if column.key == "score" else column for column in columns]
+    rows = [
+        {**row, "settings": row["settings"] or "these settings"}
+        | {column.key: _over(row, column) for column in columns}
+        for row in seeds
+    ]
+    return Table("seeds", "", heads, rows)
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
+def _columns(rows: Sequence[Row]) -> tuple[Column, ...]:
     return FREEZE if len({row["freeze"] for row in rows if row["status"] == "finished"}) > 1 else RANK
 
 
@@ -157,7 +151,8 @@ _DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "r
 _NUMBERS = (
     "benchmark", "family", "metric", "score", "low", "high", "questions", "documents", "selection", "best_epoch",
     "zero_shot", "accuracy", "anls", "relaxed", "em", "f1", "val_loss", "zero_shot_val_loss", "freeze", "lora_r",
-    "adapter", "trainable_millions", "trainable_percent", *sorted(_SHARES), "minutes", "peak_memory_mb", "base",
+    "adapter", "trainable_millions", "trainable_percent", *sorted(column.key for column in _SHARES), "minutes",
+    "peak_memory_mb", "base",
 )  # fmt: skip
 
 
@@ -183,7 +178,7 @@ def _numbers(run: RunFolder, result: Row) -> Row:
         "adapter": adapter(learned) if learned["lora_r"] else None,
         "trainable_millions": learned["parameters"] / 1e6,
         "trainable_percent": learned["percent"],
-        **{name: learned[name] for name in _SHARES},
+        **{column.key: learned[column.key] for column in _SHARES},
         "minutes": result["cost"]["seconds"] / 60,
         "peak_memory_mb": result["cost"]["peak_memory_mb"],
         "base": read_json(run.manifest)["checkpoint"]["name"],
@@ -217,29 +212,12 @@ def _name(row: Row) -> str:
     return settings or str(row["cell"])
 
 
-def _text(row: Row, name: str) -> str:
-    value = row[name]
-    if name == "settings":
-        return _name(row)
-    if name == "score":
-        return f"{value:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-    return _number(name, value)
-
-
-def _over(row: Row, name: str) -> str:
-    value = row[name]
-    if name == "settings":
-        return value or "these settings"
-    if name == "seeds":
-        return str(value)
-    spread = f"{name}_sd"
-    if value is None or spread not in row or name in {"minutes", "peak_memory_mb"}:
-        return _number(name, value)
-    return f"{value:.3f} ± {row[spread]:.3f}"
-
-
-def _number(name: str, value: float | None) -> str:
-    return "-" if value is None else f"{value:.{_DIGITS[name] if name in _DIGITS else 3}f}"
+def _over(row: Row, column: Column) -> Any:
+    """A mean with its standard deviation; where chance is not what moves a number, the mean alone."""
+    value, deviation = row[column.key], f"{column.key}_sd"
+    if value is None or deviation not in row or column.key in {"minutes", "peak_memory_mb"}:
+        return value
+    return f"{value:.3f} ± {row[deviation]:.3f}"
 
 
 def _optimised(cell: Path) -> bool:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from docvlm.reporting.blocks import Column, Table
-from docvlm.reporting.inputs.scored import Exam
+from docvlm.evaluation.tables import failure_rows
+from docvlm.reporting.inputs.scored import Exam, leading, leading_first
 from docvlm.reporting.tables.scores import RUN, file_name
 from docvlm.scoring.failures import CLASSES
+from docvlm.tables import Column, Table
 
 _QUOTE = 60  # characters of an example
 
 
-def frequencies(exam: Exam) -> Table | None:
+def tables(exams: Sequence[Exam]) -> list[Table | None]:
+    """How the answers of each model fail, the leading models open; what the classes mean; what training changed."""
+    first = leading(exams) if exams else []
+    found = [frequencies(exam, folded=exam not in first) for exam in leading_first(exams)]
+    return [*found, classes(), changed(exams)]
+
+
+def frequencies(exam: Exam, *, folded: bool = False) -> Table | None:
     """One row a class: count, share with interval, cost, the baseline's count, an example. None if all is right."""
     side, baseline = exam.analysis.ours, exam.analysis.baseline
     if not side.classes:
         return None
-    before = {} if baseline is None else {row.kind: row.count for row in baseline.classes}
     columns = (
         Column("class", "class", kind="text"),
         *((Column("baseline", "baseline, count"),) if baseline is not None else ()),
@@ -27,24 +34,17 @@ def frequencies(exam: Exam) -> Table | None:
         Column("example", "for example: said for wanted", kind="text"),
         RUN,
     )
+    first = [row.examples[0].record for row in side.classes]
     rows = [
-        {
-            "class": row.kind,
-            "baseline": before[row.kind] if row.kind in before else 0,
-            "count": row.count,
-            "share": row.share,
-            "lost": row.lost,
-            "example": _example(row.examples[0].record.prediction, row.examples[0].record.answers[0]),
-            "run": exam.answers.source,
-        }
-        for row in side.classes
+        {**row, "example": _example(one.prediction, one.answers[0]), "run": exam.answers.source}
+        for row, one in zip(failure_rows(exam.analysis), first, strict=True)
     ]
     notes = [
         f"{len(side.found)} of {len(side.records)} answers score below 1. Brackets: 95 % Wilson interval with the "
         "effective number of documents. Score lost: what the mean would gain if the class were right."
     ]
     name = file_name("failures", exam.answers.name, exam.answers.benchmark)
-    return Table(name, f"{exam.answers.title}: how answers fail", columns, rows, notes)
+    return Table(name, f"{exam.answers.title}: how answers fail", columns, rows, notes, folded)
 
 
 def classes() -> Table:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from docvlm.reporting.blocks import Column, Table, metric_name
+from docvlm.reporting.blocks import metric_name
 from docvlm.reporting.inputs.published import Published, beside
 from docvlm.reporting.inputs.scored import PUBLIC, Exam
 from docvlm.reporting.tables.scores import RUN, file_name
+from docvlm.tables import Column, Table
 
 if TYPE_CHECKING:
     from docvlm.data.benchmark import Role

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from docvlm.reporting.blocks import Column, Table
 from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.tables.scores import INTERVALS, RUN
-from docvlm.reporting.tables.speed import difference, interval, model
+from docvlm.reporting.tables.speed import model
+from docvlm.scoring.intervals import Difference, Interval
+from docvlm.tables import Column, Table
 
 _MODEL, _BENCHMARK = Column("model", "model", kind="text"), Column("benchmark", "benchmark", kind="text")
+
+
+def corrupted(found: Measured) -> list[Table]:
+    """Means over severities, every severity, and what the corruptions are; none without a measurement."""
+    return [*(points(found, cells=cells) for cells in (False, True)), definitions(found)] if found.records else []
 
 
 def points(found: Measured, *, cells: bool) -> Table:
@@ -31,17 +37,17 @@ def points(found: Measured, *, cells: bool) -> Table:
             **_head(one, source),
             "corruption": point["corruption"] or "mean of them",
             "severity": _severity(found, point),
-            "score": interval(point["score"]),
-            "delta": difference(point["delta"]),
+            "score": Interval.of(point["score"]),
+            "delta": Difference.of(point["delta"]),
             "p_holm": point["p_holm"],
-            "kept": None if point["kept"] is None else interval(point["kept"]),
-            "consistency": interval(point["consistency"]),
+            "kept": None if point["kept"] is None else Interval.of(point["kept"]),
+            "consistency": Interval.of(point["consistency"]),
         }
         for source, one in found.records
         for point in one["points"]
         if (point["severity"] is not None) == cells
     ]
-    clean = [f"{model(one)} on {one['benchmark']}: {interval(one['clean'])}" for _, one in found.records]
+    clean = [f"{model(one)} on {one['benchmark']}: {Interval.of(one['clean'])}" for _, one in found.records]
     notes = [
         f"Clean pages: {'; '.join(clean)}; the same questions.",
         f"{INTERVALS} Same answer: share of questions answered as on the clean page, right or wrong.",
@@ -64,7 +70,7 @@ def definitions(found: Measured) -> Table:
     return Table("corruptions", "What the corruptions are", columns, rows, folded=True)
 
 
-def controls(found: Measured) -> Table:
+def controls(found: Measured) -> list[Table]:
     """The score on real pages beside blank ones and another document's; what looking adds, paired."""
     columns = (
         _MODEL, _BENCHMARK, Column("control", "pages", kind="text"), Column("real", "score on real pages"),
@@ -75,17 +81,18 @@ def controls(found: Measured) -> Table:
         {
             **_head(one, source),
             "control": name,
-            "real": interval(one["real"]),
-            "score": interval(one[name]["score"]),
-            "adds": difference(one[name]["looking_adds"]),
+            "real": Interval.of(one["real"]),
+            "score": Interval.of(one[name]["score"]),
+            "adds": Difference.of(one[name]["looking_adds"]),
             "p": one[name]["looking_adds"]["p"],
-            "same": interval(one[name]["same_answer"]),
+            "same": Interval.of(one[name]["same_answer"]),
         }
         for source, one in found.records
         for name in found.about
     ]
     notes = [f"{name}: {text}." for name, text in found.about.items()]
-    return Table("controls", "What is known without looking", columns, rows, [*notes, INTERVALS])
+    table = Table("controls", "What is known without looking", columns, rows, [*notes, INTERVALS])
+    return [table] if found.records else []
 
 
 def _severity(found: Measured, point: dict[str, Any]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from docvlm.reporting.blocks import Column, Table, metric_name
+from docvlm.evaluation.tables import gain_rows
+from docvlm.reporting.blocks import metric_name
 from docvlm.reporting.inputs.scored import GENERATED, KINDS, Exam
 from docvlm.scoring.gains import FEWEST, Gains
+from docvlm.tables import Column, Table
 
 RUN = Column("run", "run", kind="run")
 INTERVALS = "Brackets: 95 % interval over documents."
@@ -104,19 +106,7 @@ def _gains(exam: Exam, part: Gains, *, folded: bool) -> Table:
         Column("p", "p (Holm)", kind="p"),
         RUN,
     )
-    rows = [
-        {
-            "type": row.name,
-            "questions": row.ours.n,
-            "documents": row.ours.clusters,
-            "baseline": row.baseline,
-            "ours": row.ours,
-            "difference": row.difference,
-            "p": "few" if row.adjusted is None else row.adjusted,
-            "run": exam.answers.source,
-        }
-        for row in part.rows
-    ]
+    rows = [{**row, "run": exam.answers.source} for row in gain_rows(part)]
     few = any(row.adjusted is None for row in part.rows)
     notes = [
         part.sentence,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from docvlm.files import read_json
-from docvlm.reporting.blocks import Column, Table
+from docvlm.files import read_json, shown
 from docvlm.reporting.inputs.scored import GENERATED, OWN, kind
-from docvlm.reporting.naming import adapter, name, shown
+from docvlm.reporting.naming import adapter, name
 from docvlm.reporting.tables.scores import RUN
 from docvlm.runs.finished import Run
+from docvlm.tables import Column, Table
 
 _TYPES = {
     "docvqa": "scanned documents",

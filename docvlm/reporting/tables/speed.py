@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from docvlm.reporting.blocks import Column, Table
 from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.naming import FAMILIES
 from docvlm.reporting.tables.scores import INTERVALS, RUN
-from docvlm.scoring.intervals import Difference, Interval
+from docvlm.tables import Column, Table
+from docvlm.timing import tables as timed
 
 _MODEL = Column("model", "model", kind="text")
 _PIXELS = Column("resolution", "page, pixels", kind="text")
+
+
+def tables(found: Measured) -> list[Table]:
+    """All of them, in the order they are read; none without a measurement."""
+    return [latency(found), costs(found), prices(found), frontier(found)] if found.records else []
 
 
 def latency(found: Measured) -> Table:
@@ -23,13 +28,7 @@ def latency(found: Measured) -> Table:
         Column("tokens_per_s", "tokens/s", 0), Column("pages_per_s", "pages/s", 1),
         Column("peak_memory_mb", "peak memory, MB", 0), RUN,
     )  # fmt: skip
-    rows = [
-        {**_head(record, source), "resolution": point["resolution"], **point[kind]}
-        for source, record in found.records
-        for point in record["points"]
-        for kind in ("single", "batched")
-        if point[kind] is not None
-    ]
+    rows = [{**_head(one, source), **row} for source, one in found.records for row in timed.latency(one).rows]
     notes = [
         "From opening the page to the text, of a whole batch, one question a page; the adapter is not merged.",
         f"p95 only where 20 batches or more were timed. Machine: {', '.join(_devices(found))}.",
@@ -45,17 +44,9 @@ def frontier(found: Measured) -> Table:
         Column("pareto", "on the frontier", kind="text"), RUN,
     )  # fmt: skip
     rows = [
-        {
-            **_head(record, source),
-            "benchmark": record["benchmark"],
-            "resolution": point["resolution"],
-            "score": interval(point["score"]),
-            "difference": None if point["difference_to_first"] is None else difference(point["difference_to_first"]),
-            "p50_ms": point["single"]["p50_ms"],
-            "pareto": "yes" if point["pareto"] else "no",
-        }
-        for source, record in found.records
-        for point in record["points"]
+        {**_head(one, source), "benchmark": one["benchmark"], **row, "pareto": row["best"]}
+        for source, one in found.records
+        for row in timed.frontier(one).rows
     ]
     return Table(
         "frontier", "Score, latency and page size", columns, rows, [INTERVALS, "Δ: the same questions, paired."]
@@ -89,16 +80,6 @@ def prices(found: Measured) -> Table:
     )  # fmt: skip
     rows = {row["name"]: row for _, record in found.records for row in record["costs"]}
     return Table("prices", "Where prices come from", columns, list(rows.values()), folded=True)
-
-
-def interval(values: Mapping[str, Any]) -> Interval:
-    """An interval as a JSON file holds it."""
-    return Interval(*(values[key] for key in ("mean", "low", "high", "n", "clusters")))
-
-
-def difference(values: Mapping[str, Any]) -> Difference:
-    """A difference as a JSON file holds it."""
-    return Difference(*(values[key] for key in ("mean", "low", "high", "p", "n", "clusters")))
 
 
 def model(record: Mapping[str, Any]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from docvlm.reporting.blocks import Column, Table, metric_name
+from docvlm.files import shown
+from docvlm.reporting.blocks import metric_name
 from docvlm.reporting.inputs.gather import Sweep
-from docvlm.reporting.naming import FAMILIES, shown
+from docvlm.reporting.naming import FAMILIES
 from docvlm.reporting.sweeps.seeds import gather
 from docvlm.reporting.tables.scores import INTERVALS, RUN, file_name
 from docvlm.scoring.intervals import Difference, Interval
+from docvlm.tables import Column, Table
 
 _SETTINGS = Column("settings", "cell", kind="text")
 _SCORE = (Column("zero_shot", "val, epoch 0"), Column("selection", "val, best"), Column("test", "test score"))
