@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import asked as files
 import pytest
 
-from docvlm import __version__, evaluate, predict
+from docvlm import __version__, evaluate, load, predict
+from docvlm.errors import DocvlmError
 from docvlm.vlms import adapter, embedded, load_family, qwen2vl
 from docvlm.vlms.checkpoint import fingerprint
 
@@ -71,13 +73,27 @@ def test_a_run_on_other_embedded_weights_says_which_it_needs(
     ]
 
 
-def test_a_run_that_learned_in_full_answers_whatever_weights_are_embedded(old: Path, tmp_path: Path) -> None:
+def test_python_is_told_too(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_on(old, EARLIER)
+    monkeypatch.setattr(qwen2vl, "load_weights", lambda *_, **__: pytest.fail("weights were loaded"))
+    with pytest.raises(DocvlmError, match=rf"trained on embedded qwen2vl weights with fingerprint {EARLIER}"):
+        load(old)
+
+
+def test_a_run_that_learned_in_full_answers_and_only_its_baseline_is_refused(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its weights are all its own."""
     vlm = load_family("qwen2vl").load(embedded.checkpoint("qwen2vl"), files.Budget(), offline=True)
     files.apply(vlm, 100, files.Lora(0))
     vlm.save(best(tmp_path))
     made_on(tmp_path, EARLIER)
     assert adapter.load(best(tmp_path), offline=True).trainable is not None
+    for name in ("manifest.json", "result.json"):
+        shutil.copy(old / name, tmp_path)
+    with pytest.raises(SystemExit):
+        evaluate.main([f"run={tmp_path}", "scale=tiny", "offline=true", "baseline=true"])
+    assert "trained on embedded qwen2vl weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("family", sorted(embedded.WEIGHTS))
