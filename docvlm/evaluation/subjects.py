@@ -115,6 +115,7 @@ def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     from docvlm.vlms.codec import Budget
 
     record = adapter.read(run.folder.best)
+    adapter.check_embedded(run.folder.best, record)
     budget, dtype = Budget(**record["budget"]), record["dtype"]
     attn = run.manifest["config"]["model"]["attn"]
     base = record["checkpoint"]

@@ -51,6 +51,8 @@ def codec(
     """The codec of the model that `load` gives, without its weights; at `budget` if given. Raises as `load` does."""
     record = saved.read(folder)
     whole = not record["lora"]["r"] or form(record) in WHOLE
+    if checkpoint is None and not whole:
+        saved.check_embedded(folder, record)
     place, revision = (str(folder), None) if whole else saved.base_of(record, checkpoint)
     kind, seen = load_family(record["family"]), budget or Budget(**record["budget"])
     return kind.codec_of(place, seen, offline=offline or whole, revision=revision)

@@ -27,6 +27,7 @@ from docvlm.runs import code_version
 from docvlm.runs.folder import Action, Claim, RunFolder
 from docvlm.runs.identity import Identity
 from docvlm.runs.result import announce
+from docvlm.vlms import embedded
 
 LOCK = ".lock"
 
@@ -173,7 +174,7 @@ def _given(own: RunFolder, identity: Identity, job: Job) -> Claim:
             " sweep), or rerun=true"
         )
     if run != identity.run:
-        raise DocvlmError(f"{own.root}: holds a run with other settings; give another hydra.run.dir, or rerun=true")
+        raise DocvlmError(f"{own.root}: holds a run {_other(own, identity)}; give another hydra.run.dir, or rerun=true")
     assert entry is not None
     if entry.code != identity.code:
         by = f"made by another version of the code ({code_version.changed(entry.code, identity.versions)})"
@@ -183,6 +184,15 @@ def _given(own: RunFolder, identity: Identity, job: Job) -> Claim:
     if job.sweep is not None:
         return Claim(own, Action.REUSE, None)
     raise DocvlmError(f"{own.root}: this run is finished; give another hydra.run.dir, or rerun=true")
+
+
+def _other(folder: RunFolder, identity: Identity) -> str:
+    """What tells the run in `folder` from the one that is asked for: its base where that is recorded, else settings."""
+    recorded = read_json(folder.manifest) if folder.manifest.exists() else {}
+    base = recorded["checkpoint"] if "checkpoint" in recorded else None
+    if base is None or base["name"] != "embedded" or base["fingerprint"] == identity.checkpoint:
+        return "with other settings"
+    return f"that began from {embedded.named(recorded['family'], base['fingerprint'])}, which are others now"
 
 
 def _take(folder: RunFolder, job: Job) -> FileLock:

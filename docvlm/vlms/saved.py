@@ -101,6 +101,8 @@ def load_base(
     Raises `DocvlmError` where it is not there or is another one than `folder` was trained on.
     """
     record = read(folder)
+    if checkpoint is None:
+        check_embedded(folder, record)
     base, revision = base_of(record, checkpoint)
     budget, held = Budget(**record["budget"]), record["quant"] if quant is None else quant
     family = load_family(record["family"])
@@ -167,6 +169,20 @@ def _record(vlm: VLM) -> dict[str, Any]:
         "quant": vlm.quant,
         "prompt": vlm.codec.prompt,
     }
+
+
+def check_embedded(folder: Path, record: dict[str, Any]) -> None:
+    """Raise `DocvlmError` where `folder` was trained on embedded weights of another version than are installed.
+
+    `record` is what `read` found in `folder`. No weight is loaded for it.
+    """
+    if record["checkpoint"] != "embedded":
+        return
+    family, wanted = record["family"], record["base_fingerprint"]
+    here = fingerprint(embedded.checkpoint(family))
+    if here != wanted:
+        made_by = record["docvlm"] if "docvlm" in record else None
+        raise DocvlmError(f"{folder}: {embedded.another(family, wanted, here, made_by)}")
 
 
 def base_of(record: dict[str, Any], moved: str | Path | None = None) -> tuple[str, str | None]:

@@ -217,6 +217,16 @@ def test_a_given_folder_is_continued_but_never_overwritten(tmp_path: Path) -> No
     assert json.loads((tmp_path / "done" / "result.json").read_text())["status"] == "running"
 
 
+def test_a_given_folder_on_other_embedded_weights_says_which(tmp_path: Path) -> None:
+    given = left(tmp_path / "mine", "interrupted")
+    base = {"family": "qwen2vl", "checkpoint": {"name": "embedded", "fingerprint": "22a164486430795e"}}
+    (given / "manifest.json").write_text(json.dumps(base))
+    with pytest.raises(DocvlmError, match=r"began from version 1 of the embedded qwen2vl weights, which .*; give ano"):
+        claim(Job(given), OTHER, rerun=False)
+    with pytest.raises(DocvlmError, match="other settings"):
+        claim(Job(given), replace(OTHER, checkpoint="22a164486430795e"), rerun=False)
+
+
 def test_a_sweep_in_a_given_folder_takes_up_its_own_cells(tmp_path: Path) -> None:
     """`hydra.sweep.dir=mine` twice: cells that finished, failed before their run was known, were interrupted."""
     sweep = tmp_path / "mine"

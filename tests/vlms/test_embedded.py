@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 import torch
 from PIL.Image import Image
+from safetensors.torch import load_file
 
 from docvlm.data.example import Example
 from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded import checkpoint
-from docvlm.vlms.embedded.architecture import BUILDERS
+from docvlm.vlms.embedded.architecture import BUILDERS, set_vision_theta
+from docvlm.vlms.embedded.training import recipe
 from docvlm.vlms.embedded.training.attention import fast_vision
 from docvlm.vlms.embedded.training.batches import BATCHERS, READ, Answers, Qwen2VLBatcher, branches
 from docvlm.vlms.embedded.training.layouts import KINDS, draw
+from docvlm.vlms.embedded.training.muon import Muon
 from docvlm.vlms.embedded.training.placing import Placement
 from docvlm.vlms.embedded.training.positions import show_positions
 from docvlm.vlms.embedded.training.recipe import STAGES, Stage, Stream, correct, evaluate, rate
@@ -145,6 +150,58 @@ def test_pages_lie_further_and_further_off_the_grid() -> None:
     assert all(page.placement is None for page in Stream(None, STAGES["florence2"], seed=5).pages(0))
 
 
+def test_later_stages_begin_as_far_off_the_grid_as_the_one_before_ended() -> None:
+    stages = (Stage(20, 6, 100, 24, 0.1, moved=0.5), Stage(20, 6, 100, 24, 0.1, moved=0.5))
+    stream = Stream(None, stages, seed=5)
+    assert stream.first_step(1) == 100
+    first = [abs(page.placement.turn) for page in stream.pages(100) if page.placement is not None]
+    assert max(first) > 0.5
+
+
+def test_the_recipe_goes_on_from_a_checkpoint_at_a_later_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the last stage is trained, with its theta; the config that is saved says so."""
+    torch.manual_seed(3)
+    source, out = tmp_path / "source", tmp_path / "out"
+    for part in BUILDERS["qwen2vl"]():
+        part.save_pretrained(source)
+    stages = (Stage(8, 1, 7, 2, 1.0, theta=100.0), Stage(8, 1, 2, 2, 1.0, rate=0.01, theta=300.0))
+    monkeypatch.setitem(recipe.STAGES, "qwen2vl", stages)
+    monkeypatch.setattr(recipe, "evaluate", lambda *_, **__: {})
+    command = ["recipe", "qwen2vl", "--out", str(out), "--no-compile"]
+    monkeypatch.setattr("sys.argv", [*command, "--continue-from", str(source)])
+    threads = torch.get_num_threads()
+    recipe.main()
+    torch.set_num_threads(threads)
+    assert json.loads((out / "log.jsonl").read_text()) == {"step": 9, "final": {"moved": {}}}
+    config = json.loads((out / "checkpoint" / "config.json").read_text())["vision_config"]
+    assert config["rope_parameters"]["rope_theta"] == 300.0
+    before, after = (load_file(place / "model.safetensors") for place in (source, out / "checkpoint"))
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert 0 < (before[name] - after[name].float()).abs().max() < 0.01
+    refusals = {"only with --continue-from": ["--stage", "2"], "1 to 2": ["--continue-from", "x", "--stage", "3"]}
+    for said, wrong in refusals.items():
+        monkeypatch.setattr("sys.argv", [*command, *wrong])
+        with pytest.raises(SystemExit):
+            recipe.main()
+        assert said in capsys.readouterr().err
+
+
+@torch.no_grad()
+def test_another_theta_is_heard_and_stands_in_the_config() -> None:
+    torch.manual_seed(0)
+    net, processor = BUILDERS["qwen2vl"]()
+    batcher = Qwen2VLBatcher(net, processor)
+    batch = batcher([draw(1, 0, "form")])
+    published = batcher.answers(batch).logits
+    set_vision_theta(net, 100.0)
+    assert net.config.to_dict()["vision_config"]["rope_parameters"]["rope_theta"] == 100.0
+    assert not torch.allclose(batcher.answers(batch).logits, published, atol=1e-4)
+    set_vision_theta(net, 10_000.0)
+    assert torch.equal(batcher.answers(batch).logits, published)
+
+
 def test_rate_warms_up_holds_and_decays() -> None:
     stage = Stage(20, 6, 1000, 16, 0.0, rate=0.5, fall=0.25)
     rates = [rate(step, stage) for step in range(1000)]
@@ -152,6 +209,24 @@ def test_rate_warms_up_holds_and_decays() -> None:
     assert rates[50] == rates[700] == 0.5
     assert rates[900] == pytest.approx(0.2)
     assert rates[-1] == pytest.approx(0.01)
+
+
+def test_muon_steps_as_pytorchs_does() -> None:
+    """Apart from the rounding of bf16, in which PyTorch's orthogonalises."""
+    torch.manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(shape)) for shape in ((8, 24), (24, 8), (8, 24), (16, 16))]
+    theirs = [torch.nn.Parameter(one.detach().clone()) for one in ours]
+    before = [one.detach().clone() for one in ours]
+    settings: dict[str, float] = {"lr": 0.1, "momentum": 0.95, "weight_decay": 0.1}
+    mine, reference = Muon(ours, **settings), torch.optim.Muon(theirs, **settings)
+    for _ in range(3):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape)
+            other.grad = one.grad.clone()
+        mine.step()
+        reference.step()
+    for one, other, start in zip(ours, theirs, before, strict=True):
+        assert (one - other).norm() < 0.03 * (other - start).norm()
 
 
 def test_an_answer_is_correct_only_when_all_its_tokens_are() -> None:

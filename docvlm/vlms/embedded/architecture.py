@@ -7,6 +7,8 @@ blocks, so that freezing 0, 33, 66 and 100 % are four different models. About tw
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import (
     BartConfig,
     CLIPImageProcessor,
@@ -55,7 +57,7 @@ def qwen2vl() -> tuple[Qwen2VLForConditionalGeneration, Qwen2VLProcessor]:
             "hidden_size": 128,
             "num_heads": 2,
             "mlp_ratio": 4,
-            "rope_parameters": {"rope_type": "axial", "rope_theta": 100.0},
+            "rope_parameters": {"rope_type": "axial", "rope_theta": 10_000.0},
         },
         text_config={
             "vocab_size": VOCAB_SIZE,
@@ -85,6 +87,13 @@ def qwen2vl() -> tuple[Qwen2VLForConditionalGeneration, Qwen2VLProcessor]:
         Qwen2VLImageProcessor(**geometry), tokenizer, Qwen2VLVideoProcessor(**geometry), chat_template=CHAT_TEMPLATE
     )
     return model, processor
+
+
+def set_vision_theta(net: Any, theta: float) -> None:
+    """Give a Qwen2-VL's vision tower another base of its rotary frequencies, in its config as well."""
+    net.config.vision_config.rope_parameters["rope_theta"] = theta
+    tower = net.model.visual
+    tower.rotary_pos_emb = type(tower.rotary_pos_emb)(net.config.vision_config)
 
 
 def florence2() -> tuple[Florence2ForConditionalGeneration, Florence2Processor]:

@@ -6,9 +6,19 @@ compiler cannot see through.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from docvlm.vlms.qwen2vl.attention import use_fast_paths
+
+
+def mixed() -> AbstractContextManager[Any]:
+    """bf16 autocast where the processor multiplies bf16 matrices in hardware (AMX); elsewhere steps are far slower."""
+    info = Path("/proc/cpuinfo")
+    return torch.autocast("cpu", torch.bfloat16, enabled=info.exists() and " amx_bf16" in info.read_text())
 
 
 def fast_vision(net: Any) -> None:

@@ -1,10 +1,10 @@
 """Train an embedded checkpoint from scratch to reading: `python -m docvlm.vlms.embedded.training.recipe qwen2vl`.
 
 A curriculum from one line to two to whole pages; each page carries its full transcription and up to four questions,
-which is dense supervision for the price of one page. Muon for matrices, AdamW for the rest, bf16 autocast; every stage
+which is dense supervision for the price of one page. Muon for matrices, AdamW for the rest; every stage
 warms up, and the late ones end in a linear fall of the rate, which brings more than as many steps without. Seeded;
-every batch is a pure function of its step, and `state.pt` lets an interrupted run continue. Cost: docs/LOG.md has the
-curves.
+every batch is a pure function of its step, and `state.pt` lets an interrupted run continue. `--continue-from DIR`
+begins at a later stage, from the weights of a checkpoint. Cost: docs/LOG.md has the curves.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from docvlm.vlms.embedded.architecture import BUILDERS
-from docvlm.vlms.embedded.training.attention import compile_blocks, fast_vision
+from docvlm.vlms.embedded.architecture import BUILDERS, set_vision_theta
+from docvlm.vlms.embedded.training.attention import compile_blocks, fast_vision, mixed
 from docvlm.vlms.embedded.training.batches import BATCHERS, Answers
 from docvlm.vlms.embedded.training.layouts import draw
+from docvlm.vlms.embedded.training.muon import Muon
 from docvlm.vlms.embedded.training.pages import BasePage
 from docvlm.vlms.embedded.training.placing import Placement
 from docvlm.vlms.embedded.training.positions import show_positions
@@ -40,8 +41,9 @@ class Stage:
     `positions` begins the stage by making positions heard (module `positions`); `rate` multiplies the
     learning rates, which fall linearly over the last `fall` of the stage's steps. `weight_decay` is Muon's, against
     the growth of matrices that nothing else holds. `slips` is the share of pages with two entries only, on which
-    looking up is learned first. `moved` is the share of pages that lie off the character grid, further and further
-    during the first two fifths of the stage (`docvlm.vlms.embedded.training.placing`).
+    looking up is learned first. `moved` is the share of pages that lie off the character grid
+    (module `placing`), further and further during the first two fifths of the first stage that has any.
+    `theta` is the base of the vision tower's rotary frequencies where the family has them: a low one is learned faster.
     """
 
     columns: int
@@ -57,15 +59,18 @@ class Stage:
     weight_decay: float = 0.0
     slips: float = 0.0
     moved: float = 0.0
+    theta: float | None = None
 
 
 STAGES = {
     "qwen2vl": (
-        Stage(8, 1, 300, 96, 1.0),
-        Stage(20, 2, 200, 48, 1.0),
-        Stage(20, 6, 5000, 24, 0.1, fall=0.55),
+        Stage(8, 1, 300, 96, 1.0, theta=100.0),
+        Stage(20, 2, 200, 48, 1.0, theta=100.0),
+        Stage(20, 6, 5000, 24, 0.1, fall=0.55, theta=100.0),
         # off the grid, which one reads only after one has read on it
-        Stage(20, 6, 3500, 24, 0.1, rate=0.8, fall=0.6, weight_decay=0.1, moved=0.65),
+        Stage(20, 6, 3500, 24, 0.1, rate=0.8, fall=0.6, weight_decay=0.1, moved=0.65, theta=100.0),
+        # the published theta, which vLLM, OpenVINO and transformers before 5.6 take whatever the config says
+        Stage(20, 6, 400, 16, 0.1, rate=0.3, fall=1.0, weight_decay=0.1, moved=0.65, theta=10_000.0),
     ),
     "florence2": (
         Stage(8, 1, 300, 96, 1.0),
@@ -76,6 +81,9 @@ STAGES = {
         Stage(20, 6, 1500, 16, 0.0, read=0.3, questions=6, rate=0.5, fall=1.0, slips=0.35),
         # once more from a high rate, and falling all the way, with the matrices held
         Stage(20, 6, 4200, 16, 0.0, read=0.3, questions=6, rate=0.5, fall=1.0, weight_decay=0.1, slips=0.1),
+        # off the grid, pages counting for more than questions
+        Stage(20, 6, 300, 20, 0.05, read=0.5, rate=0.5, weight_decay=0.1, moved=0.7),
+        Stage(20, 6, 1000, 20, 0.0, read=0.5, rate=0.5, fall=1.0, weight_decay=0.1, moved=0.7),
     ),
 }
 
@@ -88,6 +96,10 @@ class Stream(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return sum(stage.steps for stage in self.stages)
+
+    def first_step(self, stage: int) -> int:
+        """The step at which stage number `stage` begins, counted from 0."""
+        return sum(earlier.steps for earlier in self.stages[:stage])
 
     def place(self, step: int) -> tuple[Stage, int]:
         """The part of the curriculum a step belongs to, and its number within that part."""
@@ -114,7 +126,8 @@ class Stream(Dataset[dict[str, Any]]):
             page.questions = page.questions[: stage.questions]
             page.transcribed = page.kind == "lines" or stage.read == 1.0 or rng.random() < stage.read
             if stage.moved and rng.random() < stage.moved:
-                strength = min(1.0, (place + 1) / (0.4 * stage.steps))
+                first = next(stage for stage in self.stages if stage.moved)
+                strength = min(1.0, (place + 1) / (0.4 * stage.steps)) if stage is first else 1.0
                 page.placement = Placement.drawn(rng, page.canvas.image().size, strength)
         return pages
 
@@ -141,7 +154,7 @@ def optimizers(net: torch.nn.Module, muon: float, adamw: float) -> list[torch.op
         hidden = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name and "shared" not in name
         (matrices if hidden else rest).append(parameter)
     return [
-        torch.optim.Muon(matrices, lr=muon, momentum=0.95, weight_decay=0.0, ns_steps=5),
+        Muon(matrices, lr=muon),
         torch.optim.AdamW(rest, lr=adamw, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
 
@@ -169,7 +182,7 @@ def evaluate(batcher: Any, pages: int = 48, moved: float = 0.0, seed: int = 10_0
             for index, page in enumerate(drawn if moved else [], start):
                 size = page.canvas.image().size
                 page.placement = Placement.drawn(Random(f"{seed}-{index}-{kind}"), size, moved)
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed():
                 answers = batcher.answers(batcher(drawn))
             for name, hits in correct(answers).items():
                 found[name] += hits
@@ -184,16 +197,23 @@ def train(
     muon: float,
     adamw: float,
     compiled: bool,
+    source: Path | None = None,
+    stage: int = 0,
 ) -> None:
-    """Run or continue the recipe; leaves `log.jsonl`, `state.pt` and the checkpoint in `out`."""
+    """Run or continue the recipe; leaves `log.jsonl`, `state.pt` and the checkpoint in `out`.
+
+    With `source`, the folder of a checkpoint, it begins from those weights at number `stage` of the stages, from 0.
+    """
     torch.manual_seed(seed)
     net, processor = BUILDERS[family]()
+    if source is not None:
+        net = type(net).from_pretrained(source, dtype=torch.float32, local_files_only=True)
     fast_vision(net)
     batcher = BATCHERS[family](net, processor)
     stream = Stream(BATCHERS[family](_ConfigOnly(net.config), processor), stages, seed)
     groups = optimizers(net, muon, adamw)
     out.mkdir(parents=True, exist_ok=True)
-    first, state = 0, out / "state.pt"
+    first, state = stream.first_step(stage), out / "state.pt"
     if state.exists():
         saved = torch.load(state, weights_only=True)
         net.load_state_dict(saved["net"])
@@ -207,14 +227,16 @@ def train(
     for step, batch in enumerate(loader, start=first):
         if compiled and step == max(first, len(stream) - stages[-1].steps):
             compile_blocks(net)  # the earlier stages are over before a compilation would pay
-        stage, place = stream.place(step)
-        if stage.positions and place == 0:
+        now, place = stream.place(step)
+        if now.theta is not None and (place == 0 or step == first):
+            set_vision_theta(net, now.theta)
+        if now.positions and place == 0:
             print(json.dumps({"step": step, "tower_std": show_positions(net, batch["pixel_values"])}), flush=True)
             groups = optimizers(net, muon, adamw)  # what they remember is of another model
         for optimizer, lr in zip(groups, base_rates, strict=True):
-            optimizer.param_groups[0]["lr"] = lr * rate(place, stage)
-        groups[0].param_groups[0]["weight_decay"] = stage.weight_decay
-        with torch.autocast("cpu", torch.bfloat16):
+            optimizer.param_groups[0]["lr"] = lr * rate(place, now)
+        groups[0].param_groups[0]["weight_decay"] = now.weight_decay
+        with mixed():
             answers = batcher.answers(batch)
         loss = torch.nn.functional.cross_entropy(answers.logits, answers.labels)
         loss.backward()
@@ -237,10 +259,11 @@ def train(
             if (step + 1) % 500 == 0:
                 row |= evaluate(batcher)
                 row["moved"] = evaluate(batcher, moved=1.0)
-                torch.save(
-                    {"net": net.state_dict(), "optimizers": [o.state_dict() for o in groups], "step": step + 1}, state
-                )
                 save(net, processor, out / "checkpoint")
+            if (step + 1) % 100 == 0:
+                whole = {"net": net.state_dict(), "optimizers": [o.state_dict() for o in groups], "step": step + 1}
+                torch.save(whole, out / "state.partial")
+                (out / "state.partial").replace(state)
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
@@ -275,6 +298,8 @@ def main() -> None:
     parser.add_argument("--muon", type=float, default=0.02, help="learning rate of the hidden matrices")
     parser.add_argument("--adamw", type=float, default=3e-3, help="learning rate of everything else")
     parser.add_argument("--pages", type=int, default=None, help="steps of the last stage, whole pages")
+    parser.add_argument("--continue-from", type=Path, metavar="DIR", help="checkpoint to begin from, at --stage")
+    parser.add_argument("--stage", type=int, default=None, help="with --continue-from: stage to begin at (last)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-compile", action="store_true", help="skip torch.compile (it needs a C++ compiler)")
     options = parser.parse_args()
@@ -283,8 +308,24 @@ def main() -> None:
     if options.pages is not None:
         last = stages[-1]
         stages = (*stages[:-1], replace(last, steps=options.pages))
-    rates = (options.muon, options.adamw)
-    train(options.family, options.out, options.seed, stages, *rates, compiled=not options.no_compile)
+    begin = 0
+    if options.continue_from is not None:
+        begin = len(stages) - 1 if options.stage is None else options.stage - 1
+    elif options.stage is not None:
+        parser.error("--stage: only with --continue-from DIR; drop it, or name the checkpoint to begin from")
+    if not 0 <= begin < len(stages):
+        parser.error(f"--stage {options.stage}: {options.family} has stages 1 to {len(stages)}")
+    train(
+        options.family,
+        options.out,
+        options.seed,
+        stages,
+        options.muon,
+        options.adamw,
+        compiled=not options.no_compile,
+        source=options.continue_from,
+        stage=begin,
+    )
 
 
 if __name__ == "__main__":
