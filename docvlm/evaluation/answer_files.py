@@ -17,7 +17,7 @@ from rich.table import Table
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import printing
 from docvlm.files import write_csv, write_json
-from docvlm.metrics import VARIANTS
+from docvlm.metrics import METRICS
 from docvlm.scoring import analysis, predictions
 from docvlm.scoring.analysis import Analysis, analyse
 from docvlm.scoring.intervals import Interval
@@ -72,7 +72,7 @@ def default_metric(label: str) -> str:
 
 
 def _scored(label: str, part: Sequence[Prediction], metric: str, before: Sequence[Prediction] | None) -> Scored:
-    variants = {name: score(part, metric, name).headline for name in VARIANTS.get(metric, {})}
+    variants = {name: score(part, metric, name).headline for name in METRICS[metric].variants}
     label = label or "(unnamed)"
     return Scored(label, score(part, metric), variants, analyse("", label, metric, part, before))
 
@@ -91,7 +91,7 @@ def tables(found: Sequence[Scored], path: Path) -> list[RenderableType]:
 
 def _details(one: Scored) -> list[RenderableType]:
     s = one.score
-    means = {"accuracy": s.accuracy, "ANLS": s.anls, "relaxed accuracy": s.relaxed, "EM": s.em, "F1": s.f1}
+    means = {METRICS[name].label: mean for name, mean in s.means.items()}
     result: list[RenderableType] = [
         _two_columns(f"{one.label}: all metrics", "metric", {name: f"{m:.4f}" for name, m in means.items()})
     ]
@@ -117,8 +117,7 @@ def write(folder: Path, found: Sequence[Scored], path: Path, against: Path | Non
         {
             "benchmark": one.label, "metric": one.score.metric, "questions": one.score.n_questions,
             "documents": one.score.n_documents, "score": one.score.headline, "low": one.score.interval.low,
-            "high": one.score.interval.high, "accuracy": one.score.accuracy, "anls": one.score.anls,
-            "relaxed": one.score.relaxed, "em": one.score.em, "f1": one.score.f1,
+            "high": one.score.interval.high, **one.score.means,
         }
         for one in found
     ]  # fmt: skip

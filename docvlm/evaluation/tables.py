@@ -18,7 +18,6 @@ from docvlm.scoring.intervals import Difference, Interval
 from docvlm.scoring.score import compare
 
 CAPTION = "mean over questions, 95 % interval over documents"
-SECONDARY = ("accuracy", "anls", "em", "f1", "relaxed")
 
 
 @dataclass(frozen=True)
@@ -148,6 +147,6 @@ def _flat(row: Row) -> dict[str, Any]:
     }
     for name in ("mean", "low", "high", "p"):
         flat[f"difference_{name}" if name != "mean" else "difference"] = None if gain is None else getattr(gain, name)
-    flat |= {name: getattr(found, name) for name in SECONDARY}
-    flat |= {f"baseline_{name}": None if before is None else getattr(before, name) for name in SECONDARY}
+    flat |= found.means
+    flat |= {f"baseline_{name}": None if before is None else before.means[name] for name in found.means}
     return flat | {"latency_ms": found.latency_ms, "truncated": found.n_truncated}

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.exporting import formats
-from docvlm.reporting.blocks import Column, Table, metric_name
+from docvlm.metrics import metric_name
+from docvlm.reporting.blocks import Column, Table
 from docvlm.reporting.card import card
 from docvlm.reporting.inputs.answers import Answers
 from docvlm.reporting.inputs.scored import examine

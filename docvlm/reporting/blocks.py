@@ -13,9 +13,6 @@ from typing import Any
 from docvlm.scoring.flips import p_value
 from docvlm.scoring.intervals import Difference, Interval
 
-METRICS = {"anls": "ANLS", "relaxed_accuracy": "relaxed accuracy", "exact_match": "EM", "f1": "F1"}
-"""Metrics as the field writes them."""
-
 MISSING = "–"
 """What stands in a cell where there is no such number."""
 
@@ -136,11 +133,6 @@ class Section:
     def tables(self) -> list[Table]:
         """The tables of this section."""
         return [block for block in self.blocks if isinstance(block, Table)]
-
-
-def metric_name(metric: str) -> str:
-    """A metric as the field writes it."""
-    return METRICS[metric] if metric in METRICS else metric.replace("_", " ")
 
 
 def written(value: Any, column: Column) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 
 from docvlm.errors import DocvlmError
 from docvlm.files import read_json
+from docvlm.metrics.registry import goodness
 from docvlm.runs.folder import RunFolder, follow
+from docvlm.runs.result import read as read_result
 
 ROOTS = (Path("outputs"), Path("multirun"))
 FINISHED = "finished"
@@ -49,8 +51,9 @@ class Run:
 
     @property
     def selection(self) -> float:
-        """Headline metric on the split that selects, of the epoch that was kept."""
-        return float(self.result["selection"]["value"])
+        """Headline on the split that selects, of the epoch that was kept; of an error, what it lacks to 1."""
+        found = self.result["selection"]
+        return goodness(found["metric"], float(found["value"]))
 
 
 def read(folder: Path) -> Run:
@@ -61,7 +64,7 @@ def read(folder: Path) -> Run:
     if cells and not (folder / "result.json").exists():
         raise DocvlmError(f"run={folder}: a sweep of {len(cells)} runs; give one of them, such as run={cells[0]}")
     place = follow(folder)
-    run = Run(place, read_json(place.manifest), read_json(place.result))
+    run = Run(place, read_json(place.manifest), read_result(place.result))
     if not place.best.is_dir():
         raise DocvlmError(
             f"run={folder}: status {run.status}, and no weights in {place.best}; "
@@ -76,7 +79,7 @@ def finished(roots: Iterable[Path] = ROOTS) -> list[Run]:
     runs = []
     for path in sorted(files):
         place = RunFolder(path.parent)
-        result = read_json(path)
+        result = read_result(path)
         if result["status"] == FINISHED and place.manifest.exists() and place.best.is_dir():
             runs.append(Run(place, read_json(place.manifest), result))
     return runs

@@ -114,7 +114,7 @@ class BestCheckpoint(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Compare, and save."""
         assert isinstance(module, AnswerModule) and module.evaluation is not None
-        score, loss = module.evaluation.interval.mean, module.evaluation.loss
+        score, loss = module.evaluation.goodness, module.evaluation.loss
         loss = math.inf if loss is None else loss
         if self.epoch is not None and (score, -loss) <= (self.score, -self.loss):
             return

@@ -17,15 +17,22 @@ from rich.table import Table
 from docvlm.data.loading.packing import questions
 from docvlm.files import write_csv
 from docvlm.machine import peak_memory_mb
+from docvlm.metrics import METRICS
+from docvlm.metrics.registry import current_names, goodness
 from docvlm.training.evaluation import Evaluation
 from docvlm.training.module import AnswerModule
 
 Row = dict[str, float | int | str | None]
-SHOWN = {
-    "epoch": "epoch", "score": "score", "accuracy": "accuracy", "anls": "ANLS", "relaxed_accuracy": "relaxed",
-    "em": "EM", "f1": "F1", "val_loss": "val loss", "train_loss": "train loss", "questions_per_second": "questions/s",
+_BEFORE = {"epoch": "epoch", "score": "score"}
+_AFTER = {
+    "val_loss": "val loss", "train_loss": "train loss", "questions_per_second": "questions/s",
     "peak_memory_mb": "peak MB",
 }  # fmt: skip
+
+
+def columns() -> dict[str, str]:
+    """What is printed and logged of a row: key and heading."""
+    return _BEFORE | {metric.name: metric.column for metric in METRICS.values()} | _AFTER
 
 
 class EpochTable(Callback):
@@ -83,7 +90,8 @@ class EpochTable(Callback):
         if trainer.is_global_zero:
             write_csv(self.path, self.rows)
             row = self.rows[-1].items()
-            numbers = {f"val/{name}": value for name, value in row if name in SHOWN and isinstance(value, (int, float))}
+            shown = columns()
+            numbers = {f"val/{name}": value for name, value in row if name in shown and isinstance(value, (int, float))}
             for logger in trainer.loggers:
                 logger.log_metrics(numbers, step=trainer.global_step)
 
@@ -102,7 +110,7 @@ class EpochTable(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the table."""
-        self.rows = list(state_dict["rows"])
+        self.rows = [dict.fromkeys(METRICS) | current_names(row) for row in state_dict["rows"]]
         self._earlier += state_dict["seconds"]
         done = state_dict["open"]
         self._questions, self._training = done["questions"], done["training"]
@@ -119,11 +127,7 @@ class EpochTable(Callback):
             "step": step,
             "metric": found.metric,
             "score": found.interval.mean,
-            "accuracy": found.mean("accuracy"),
-            "anls": found.mean("anls"),
-            "relaxed_accuracy": found.mean("relaxed"),
-            "em": found.mean("em"),
-            "f1": found.mean("f1"),
+            **{name: found.mean(name) for name in METRICS},
             "val_loss": found.loss,
             "train_loss": self._loss / self._steps if self._steps else None,
             "lr_language": self._rates.get("language"),
@@ -138,13 +142,14 @@ class EpochTable(Callback):
 
 def table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     """Rows as a rich table; the best score in bold."""
-    best = max(range(len(rows)), key=lambda i: (rows[i]["score"], -(rows[i]["val_loss"] or 0.0)))
-    shown = Table(title=title, title_justify="left")
-    for head in SHOWN.values():
+    good = [goodness(row["metric"], row["score"]) for row in rows]
+    best = max(range(len(rows)), key=lambda i: (good[i], -(rows[i]["val_loss"] or 0.0)))
+    shown, heads = Table(title=title, title_justify="left"), columns()
+    for head in heads.values():
         shown.add_column(head, justify="right")
     for index, row in enumerate(rows):
         style = "bold" if index == best else None
-        shown.add_row(*(_cell(name, row[name]) for name in SHOWN), style=style)
+        shown.add_row(*(_cell(name, row[name]) for name in heads), style=style)
     return shown
 
 

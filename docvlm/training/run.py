@@ -18,12 +18,13 @@ from transformers.utils.logging import disable_progress_bar
 from docvlm import build, machine
 from docvlm.config import Job, TrainConfig
 from docvlm.data.loading.datamodule import DocumentDataModule
-from docvlm.files import read_json
+from docvlm.metrics.registry import goodness
 from docvlm.runs.claim import claim
 from docvlm.runs.folder import Action, RunFolder, point, shown
 from docvlm.runs.identity import Identity, identify
 from docvlm.runs.interrupt import Interrupted, StopRequest, stop_on_signal
 from docvlm.runs.result import ResultFile
+from docvlm.runs.result import read as read_result
 from docvlm.training import ranks
 from docvlm.training.leakage import guard
 from docvlm.training.manifest import describe
@@ -62,7 +63,8 @@ class Run:
     @property
     def selection(self) -> float:
         """Best score on val: what a sweep, or an optimiser, compares."""
-        return float(self.summary["selection"]["value"])
+        found = self.summary["selection"]
+        return goodness(found["metric"], float(found["value"]))
 
 
 def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
@@ -135,7 +137,7 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
     head = identity.known | {"name": cfg.name, "family": cfg.model.family, "benchmark": data.label}
     try:
         if claimed.action is Action.REUSE:
-            run.summary = read_json(folder.result)
+            run.summary = read_result(folder.result)
             console.print(
                 f"reused: {shown(folder.root)} is this very run, finished; rerun=true trains it again", highlight=False
             )

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.files import write_whole
-from docvlm.reporting.blocks import Table, metric_name
+from docvlm.metrics import metric_name
+from docvlm.reporting.blocks import Table
 from docvlm.reporting.card import about
 from docvlm.reporting.inputs.scored import GENERATED, PUBLIC, Exam, kind
 from docvlm.reporting.naming import adapter as adapter_kind

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from docvlm.reporting.blocks import metric_name
+from docvlm.metrics import metric_name
 from docvlm.reporting.inputs.scored import KINDS, Exam
 from docvlm.scoring.flips import p_value
 from docvlm.scoring.frequencies import Frequency

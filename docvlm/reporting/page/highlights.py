@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from docvlm.reporting.blocks import metric_name
+from docvlm.metrics import metric_name
 from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.inputs.scored import Exam
 from docvlm.reporting.page.findings import leading

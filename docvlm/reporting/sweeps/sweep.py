@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.files import read_json, write_csv, write_whole
+from docvlm.metrics import METRICS
+from docvlm.metrics.registry import goodness
 from docvlm.reporting.naming import adapter
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.seeds import gather
 from docvlm.runs.folder import Action, RunFolder, done_in, follow
+from docvlm.runs.result import read as read_result
 
 Row = dict[str, Any]
-COLUMNS = {
+_FIRST = {
     "settings": "",
     "vision_frozen_blocks_percent": "vision frozen %\nblocks",
     "vision_frozen_parameters_percent": "\nparams",
@@ -34,19 +37,22 @@ COLUMNS = {
     "score": "test score\n[95 % interval]",
     "trainable_millions": "trainable\nM",
     "trainable_percent": "\n%",
-    "accuracy": "test\naccuracy",
-    "anls": "\nANLS",
-    "em": "\nEM",
-    "f1": "\nF1",
+}
+_LAST = {
     "val_loss": "val loss\nbest",
     "minutes": "\nminutes",
     "peak_memory_mb": "peak\nMB",
 }
-_SHARES = {name for name in COLUMNS if name.startswith("vision_")}
-_SECONDARY = {"accuracy", "anls", "em", "f1", "val_loss"}
-RANK = [name for name in COLUMNS if name not in _SHARES | _SECONDARY]
-FREEZE = [name for name in COLUMNS if name not in {"trainable_millions", "trainable_percent", "peak_memory_mb"}]
+_SHARES = {name for name in _FIRST if name.startswith("vision_")}
+_SIZES = {"trainable_millions", "trainable_percent", "peak_memory_mb"}
 _DIGITS = {"minutes": 1, "peak_memory_mb": 0, "trainable_percent": 2, **dict.fromkeys(_SHARES, 1)}
+
+
+def columns() -> dict[str, str]:
+    """Every column a table of cells may have: key and heading of one or two lines."""
+    narrow = [metric for metric in METRICS.values() if metric.narrow]
+    heads = {metric.name: f"{'' if number else 'test'}\n{metric.column}" for number, metric in enumerate(narrow)}
+    return _FIRST | heads | _LAST
 
 
 def summarise_sweep(folder: Path) -> None:
@@ -79,7 +85,7 @@ def collect(folder: Path) -> list[Row]:
     cells = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     rows = [_row(cell) for cell in cells]
     if any(_optimised(cell) for cell in cells):
-        rows.sort(key=lambda row: -1.0 if row["selection"] is None else row["selection"], reverse=True)
+        rows.sort(key=lambda row: -1.0 if row["selection"] is None else _good(row), reverse=True)
     return rows
 
 
@@ -88,24 +94,19 @@ def render(rows: Sequence[Row]) -> str:
     done = [row for row in rows if row["status"] == "finished"]
     parts = ["\n".join(dict.fromkeys(_caption(row) for row in done))]
     if done:
-        columns = _columns(rows)
-        parts.append(
-            _table({name: COLUMNS[name] for name in columns}, [[_text(row, n) for n in columns] for row in done])
-        )
+        heads = _columns(rows)
+        parts.append(_table(heads, [[_text(row, name) for name in heads] for row in done]))
     parts += ["\n".join(f"{_name(row)}: {row['status']}: {row['reason']}" for row in rows if row not in done)]
     return "\n\n".join(filter(None, parts))
 
 
-def render_seeds(seeds: Sequence[Row], columns: Sequence[str]) -> str:
+def render_seeds(seeds: Sequence[Row], heads: dict[str, str]) -> str:
     """Mean ± standard deviation over the seeds of each group, in the columns of the sweep's table; "" without any."""
     if not seeds:
         return ""
-    heads = {name: COLUMNS[name] for name in columns}
-    heads |= {"settings": "over seeds:\nmean ± sd", "score": "test\nscore"}
-    names = ["settings", "seeds", *columns[1:]]
-    return _table(
-        {name: heads.get(name, "\nseeds") for name in names}, [[_over(row, n) for n in names] for row in seeds]
-    )
+    first, rest = {"settings": "over seeds:\nmean ± sd", "seeds": "\nseeds"}, {**heads, "score": "test\nscore"}
+    heads = first | {name: head for name, head in rest.items() if name not in first}
+    return _table(heads, [[_over(row, name) for name in heads] for row in seeds])
 
 
 def _table(heads: dict[str, str], rows: Sequence[Sequence[str]]) -> str:
@@ -124,8 +125,15 @@ def _table(heads: dict[str, str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.removeprefix(" ").rstrip() for line in out.getvalue().splitlines()).strip("\n")
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
-    return FREEZE if len({row["freeze"] for row in rows if row["status"] == "finished"}) > 1 else RANK
+def _columns(rows: Sequence[Row]) -> dict[str, str]:
+    """The columns of these cells' table: see the module's first lines."""
+    froze = len({row["freeze"] for row in rows if row["status"] == "finished"}) > 1
+    left_out = _SIZES if froze else _SHARES | {*METRICS, "val_loss"}
+    return {name: head for name, head in columns().items() if name not in left_out}
+
+
+def _good(row: Row) -> float:
+    return goodness(row["metric"], row["selection"])
 
 
 def _told(rows: Sequence[Row]) -> str:
@@ -141,7 +149,7 @@ def _told(rows: Sequence[Row]) -> str:
 
 def _row(cell: Path) -> Row:
     run = follow(cell)
-    result = read_json(run.result) if run.result.exists() else {"status": "missing", "reason": "it left no result"}
+    result = read_result(run.result) if run.result.exists() else {"status": "missing", "reason": "it left no result"}
     row: Row = {
         "cell": int(cell.name),
         "settings": " ".join(_overrides(cell)),
@@ -150,15 +158,19 @@ def _row(cell: Path) -> Row:
         "done": _DONE[done_in(cell)],
         "run": str(run.root),
     }
-    return {**row, **(_numbers(run, result) if result["status"] == "finished" else dict.fromkeys(_NUMBERS))}
+    return {**row, **(_numbers(run, result) if result["status"] == "finished" else dict.fromkeys(_number_names()))}
 
 
 _DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "reused", Action.EXAMINE: "examined anew"}
-_NUMBERS = (
-    "benchmark", "family", "metric", "score", "low", "high", "questions", "documents", "selection", "best_epoch",
-    "zero_shot", "accuracy", "anls", "relaxed", "em", "f1", "val_loss", "zero_shot_val_loss", "freeze", "lora_r",
-    "adapter", "trainable_millions", "trainable_percent", *sorted(_SHARES), "minutes", "peak_memory_mb", "base",
-)  # fmt: skip
+
+
+def _number_names() -> tuple[str, ...]:
+    """The columns of `sweep.csv` beside those that every cell has, finished or not."""
+    return (
+        "benchmark", "family", "metric", "score", "low", "high", "questions", "documents", "selection", "best_epoch",
+        "zero_shot", *METRICS, "val_loss", "zero_shot_val_loss", "freeze", "lora_r", "adapter", "trainable_millions",
+        "trainable_percent", *sorted(_SHARES), "minutes", "peak_memory_mb", "base",
+    )  # fmt: skip
 
 
 def _numbers(run: RunFolder, result: Row) -> Row:
@@ -175,6 +187,7 @@ def _numbers(run: RunFolder, result: Row) -> Row:
         "selection": result["selection"]["value"],
         "best_epoch": result["selection"]["epoch"],
         "zero_shot": result["zero_shot"]["score"],
+        **dict.fromkeys(METRICS),  # a run of before a metric was registered has none of it
         **result["secondary"],
         "val_loss": result["best"]["val_loss"],
         "zero_shot_val_loss": result["zero_shot"]["val_loss"],
@@ -188,7 +201,7 @@ def _numbers(run: RunFolder, result: Row) -> Row:
         "peak_memory_mb": result["cost"]["peak_memory_mb"],
         "base": read_json(run.manifest)["checkpoint"]["name"],
     }
-    return {name: numbers[name] for name in _NUMBERS}
+    return {name: numbers[name] for name in _number_names()}
 
 
 def _overrides(cell: Path) -> list[str]:
