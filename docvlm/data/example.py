@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -53,3 +54,12 @@ class Example:
     def target(self) -> str:
         """The answer to learn: the one most annotators gave, the first of them on a tie."""
         return Counter(self.answers).most_common(1)[0][0]
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """What one evaluation step needs: prompts to generate from, the same examples with labels, and the examples."""
+
+    examples: tuple[Example, ...]
+    prompts: dict[str, Tensor]
+    labelled: dict[str, Tensor]

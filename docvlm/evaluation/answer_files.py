@@ -14,17 +14,17 @@ from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
 
+from docvlm.data.benchmark import of_label
+from docvlm.data.benchmarks import default_metric
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import printing
 from docvlm.files import write_csv, write_json
-from docvlm.metrics import METRICS
+from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring import analysis, predictions
 from docvlm.scoring.analysis import Analysis, analyse
 from docvlm.scoring.intervals import Interval
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import Score, score
-
-RELAXED = "chartqa"
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Scored:
 def score_file(
     path: Path, metric: str | None, against: Path | None = None, say: Callable[[str], None] = print
 ) -> list[Scored]:
-    """Scores of each benchmark in `path`. Without `metric`: relaxed accuracy for ChartQA, ANLS for all others.
+    """Scores of each benchmark in `path`. Without `metric` each has its own.
 
-    `say` is told what became of the lines of each file.
+    `say` is told what became of the lines of each file, and which metric a benchmark gets that nobody registered.
 
     Raises `DocvlmError` unless `against`, where given, answers the same questions.
     """
@@ -51,6 +51,10 @@ def score_file(
     if before is not None and before.keys() != ours.keys():
         odd = sorted(before.keys() ^ ours.keys())[0]
         raise DocvlmError(f"against={against}: benchmark {odd!r} is in only one of the two files; give the same ones")
+    if metric is None:
+        for label in ours:
+            if label and of_label(label) is None:
+                say(f"{path}: benchmark {label!r} is not registered: scored by {DEFAULT}; metric=… names another")
     return [
         _scored(label, part, metric or default_metric(label), None if before is None else before[label])
         for label, part in ours.items()
@@ -64,11 +68,6 @@ def _by_label(path: Path, say: Callable[[str], None]) -> dict[str, list[Predicti
     for record in found:
         by_label.setdefault(record.benchmark, []).append(record)
     return by_label
-
-
-def default_metric(label: str) -> str:
-    """The headline metric that goes with a benchmark's label."""
-    return "relaxed_accuracy" if label.startswith(RELAXED) else "anls"
 
 
 def _scored(label: str, part: Sequence[Prediction], metric: str, before: Sequence[Prediction] | None) -> Scored:

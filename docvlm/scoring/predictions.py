@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PureWindowsPath
 
+from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.data.rows import BadRow, Values, characters, missing
 from docvlm.data.sources.lines import Line, contents, objects, shown
 from docvlm.data.sources.lines import records as csv_records
@@ -30,7 +31,6 @@ from docvlm.writing import escaped, written
 log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
-PUBLIC = ("docvqa", "chartqa", "infovqa")
 LONGEST_NAME = 1024  # characters
 
 
@@ -95,7 +95,8 @@ def given(path: Path) -> tuple[list[Prediction], Quarantine]:
         except BadRow as reason:
             bad.append(Rejected(line.where, _id(line.values), str(reason), reason.kind))
             continue
-        names = (record.key,) if record.benchmark in PUBLIC else (record.key, _content(record, line.values))
+        public = record.benchmark in BENCHMARKS and BENCHMARKS[record.benchmark].hub
+        names = (record.key,) if public else (record.key, _content(record, line.values))
         where, earlier = next((seen[one] for one in names if one in seen), ("", None))
         if earlier is None:
             records.append(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from docvlm.serving import BENCHMARKS
+from docvlm.data.benchmarks import BENCHMARKS, DEFAULT
 from docvlm.vlms import FAMILIES
 
 
@@ -19,7 +19,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--benchmark",
         choices=BENCHMARKS,
-        help="whose wording follows the question; default the run's, docvqa where there is none",
+        help=f"whose wording follows the question; default the run's, {DEFAULT.name} where there is none",
     )
     parser.add_argument("--max-new-tokens", type=positive, metavar="N", help="longest answer; default the benchmark's")
     parser.add_argument("--offline", action="store_true", help="use nothing from the network")

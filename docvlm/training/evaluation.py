@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from docvlm.answering.answer import record
-from docvlm.data.example import Example
+from docvlm.data.example import EvalBatch, Example
 from docvlm.errors import DocvlmError
 from docvlm.metrics.registry import goodness, joint
 from docvlm.metrics.torch import StringMetric
@@ -24,7 +24,6 @@ from docvlm.scoring.intervals import Interval, score_interval
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import Score, score, with_scores
 from docvlm.vlms.base import VLM
-from docvlm.vlms.codec import EvalBatch
 
 
 @dataclass(frozen=True)

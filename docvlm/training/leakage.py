@@ -20,7 +20,6 @@ from docvlm.data.leakage.audit import Audit, audit
 from docvlm.data.leakage.hash_cache import PrintStore
 from docvlm.data.leakage.hashes import unreadable
 from docvlm.data.loading.datamodule import DocumentDataModule
-from docvlm.data.loading.mix import Mix
 from docvlm.errors import DocvlmError
 from docvlm.files import read_json
 from docvlm.training import ranks
@@ -38,8 +37,7 @@ def guard(cfg: TrainConfig, job: Job, data: DocumentDataModule) -> None:
     """
     mode = cfg.audit
     if mode == "auto":
-        parts = data.parts.values() if isinstance(data, Mix) else [data]
-        mode = "drop" if all(part.reader.published for part in parts) else "stop"
+        mode = "drop" if data.published else "stop"
     if ranks.is_main():
         outcome = _outcome(cfg, mode, job, data)
         ranks.tell("AUDIT", outcome)

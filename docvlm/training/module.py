@@ -21,12 +21,12 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
+from docvlm.data.example import EvalBatch
 from docvlm.errors import DocvlmError
 from docvlm.runs.interrupt import StopRequest
 from docvlm.training.evaluation import Evaluation, Tally
 from docvlm.training.optim import OptimPartials, parameter_groups
 from docvlm.vlms.base import VLM
-from docvlm.vlms.codec import EvalBatch
 
 
 class AnswerModule(LightningModule):

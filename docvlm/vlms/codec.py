@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from docvlm.data.example import EvalBatch, Example, Page
 from docvlm.data.rows import BadRow
 from docvlm.vlms.feature_store import FeatureStore, digest
 from docvlm.vlms.page_images import open_page
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from docvlm.data.example import Example, Page
     from docvlm.data.loading.batching import Lengths
 
 
@@ -44,15 +44,6 @@ class Budget:
     height: int | None = None
     width: int | None = None
     jpeg_quality: int | None = None
-
-
-@dataclass(frozen=True)
-class EvalBatch:
-    """What one evaluation step needs: prompts to generate from, the same examples with labels, and the examples."""
-
-    examples: tuple[Example, ...]
-    prompts: dict[str, Tensor]
-    labelled: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,10 @@ from docvlm.data.benchmarks.chartqa import ChartQA
 from docvlm.data.benchmarks.docvqa import DocVQA
 from docvlm.data.benchmarks.folder import Folder
 from docvlm.data.benchmarks.infovqa import InfoVQA
-from docvlm.data.example import Example
+from docvlm.data.example import EvalBatch, Example
 from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.data.loading.mix import Mix
 from docvlm.errors import DocvlmError
-from docvlm.vlms.codec import EvalBatch
 
 
 class NumberCodec:

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from docvlm.config import LoraConf
-from docvlm.data.loading.datamodule import DocumentDataModule
+from docvlm.data.loading.datamodule import BenchmarkDataModule
 from docvlm.errors import DocvlmError
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import with_scores
@@ -205,11 +205,9 @@ def test_scores_do_not_depend_on_the_batch_size() -> None:
     assert evaluated(2) == pytest.approx(evaluated(3), rel=1e-5)
 
 
-class Given(DocumentDataModule):
+class Given(BenchmarkDataModule):
     """Validation examples that are there already."""
 
-    from docvlm.data.benchmarks.docvqa import BENCHMARK as benchmark
-
     def __init__(self, examples: Sequence[Any], batch_size: int) -> None:
-        super().__init__("generated", eval_batch_size=batch_size)
+        super().__init__("generated", name="docvqa", eval_batch_size=batch_size)
         self._splits = {"val": list(examples)}

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from docvlm.data.generated.canvas import font_file
-from docvlm.data.generated.page import BENCHMARKS, DrawnPage, kinds
+from docvlm.data.generated.page import DrawnPage, kinds, names
 from docvlm.errors import DocvlmError, one_line_errors
 
 CELL = 290
@@ -74,7 +74,7 @@ def sheet(benchmark: str, split: str = "train", seed: int = 0) -> Image.Image:
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    """Write pages-docvqa.png, pages-chartqa.png and pages-infovqa.png into a folder."""
+    """Write one picture for each benchmark, such as pages-docvqa.png, into a folder."""
     parser = argparse.ArgumentParser(
         prog="python -m docvlm.data.generated.sheet", description="Contact sheets of the generated pages."
     )
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not options.folder.is_dir():
         raise DocvlmError(f"{options.folder}: no such folder; create it first")
-    for benchmark in BENCHMARKS:
+    for benchmark in names():
         path = options.folder / f"pages-{benchmark}.png"
         picture = sheet(benchmark, options.split, options.seed)
         few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)

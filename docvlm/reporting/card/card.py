@@ -1,7 +1,7 @@
 """A model card in the Hugging Face format: front matter with `model-index`, and the report's own tables below it.
 
 Written for the best run of each family by `docvlm.report`, and by the export of a run. Scores on drawn pages are named
-as such in the card's metadata too (`docvqa-generated`), so that a leaderboard cannot take them for the benchmark.
+as such in the card's metadata too (`…-generated`), so that a leaderboard cannot take them for the benchmark.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.files import write_whole
 from docvlm.metrics import metric_name
 from docvlm.reporting.blocks import Table
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
 TASK = ("document-question-answering", "Document Question Answering")
-HUB = {"docvqa": "lmms-lab/DocVQA", "chartqa": "HuggingFaceM4/ChartQA", "infovqa": "lmms-lab/DocVQA"}
 CLASSES = {"qwen2vl": "Qwen2VLForConditionalGeneration", "florence2": "Florence2ForConditionalGeneration"}
 
 
@@ -85,7 +85,8 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
 
     quantised = exported is not None and bool(exported.needs)
     relation = "adapter" if adapter else "quantized" if quantised else "finetune"
-    datasets = [HUB[label] for label in run.trained_on.split("+") if label in HUB]
+    datasets = [found for label in run.trained_on.split("+") if (found := _repository(label)) is not None]
+    languages = about.languages(run)
     base, licence = _base(run), about.licence(run, adapter=adapter)
     optional: dict[str, Any] = {
         "license_name": None if licence else "as-the-base-checkpoint",
@@ -94,7 +95,7 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
         "datasets": list(dict.fromkeys(datasets)) or None,
     }
     return ModelCardData(
-        language="en",
+        language=languages[0] if len(languages) == 1 else languages,
         license=licence or "other",
         library_name="peft" if adapter else "transformers",
         pipeline_tag="image-text-to-text",
@@ -116,13 +117,18 @@ def _result(exam: Exam) -> EvalResult:
     return EvalResult(
         task_type=TASK[0],
         task_name=TASK[1],
-        dataset_type=HUB[label] if exam.kind == PUBLIC and label in HUB else label,
+        dataset_type=(_repository(label) if exam.kind == PUBLIC else None) or label,
         dataset_name=label,
         dataset_split=exam.answers.split,
         metric_type=found.metric,
         metric_name=f"{metric_name(found.metric)} [{found.interval.low:.3f}, {found.interval.high:.3f}]",
         metric_value=round(found.headline, 4),
     )
+
+
+def _repository(label: str) -> str | None:
+    """Where the public data of this label lies on the hub."""
+    return next(iter(BENCHMARKS[label].hub), None) if label in BENCHMARKS else None
 
 
 def _base(run: Run) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docvlm.evaluation.answer_files import default_metric
+from docvlm.data.benchmarks import default_metric
 from docvlm.files import read_json
 from docvlm.reporting.naming import name, shown
 from docvlm.runs.finished import Run

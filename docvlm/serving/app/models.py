@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.data.benchmarks import DEFAULT
 from docvlm.data.generated.page import DrawnPage
 from docvlm.errors import DocvlmError
 from docvlm.reporting.naming import FAMILIES, adapter
@@ -103,7 +104,7 @@ def load(
 
 def _warm(*contenders: Contender) -> tuple[Contender, ...]:
     """The same, each having answered once: else the latency of the first answer is that of starting up."""
-    page = DrawnPage("docvqa", "test", 0, "tiny", 0)
+    page = DrawnPage(DEFAULT.name, "test", 0, "tiny", 0)
     for one in contenders:
         for questions in (["?"], ["?", "?"]):  # alone, and together: two ways through a model
             one.reader.ask(page, questions, max_new_tokens=2)
