@@ -58,14 +58,12 @@ class Metric:
 METRICS: Registry[Metric] = Registry(
     "metric",
     (
-        Metric(
-            "accuracy", "accuracy", accuracy, "equality after stripping and lower-casing, as in Florence-2 fine-tunings"
-        ),
+        Metric("accuracy", "accuracy", accuracy, "equality after stripping and lower-casing"),
         Metric(
             "anls",
             "ANLS",
             anls,
-            "Biten et al. 2019, arXiv 1907.00490, in the form of lmms-eval",
+            "Biten et al. 2019, arXiv 1907.00490, as lmms-eval and the RRC script compute it",
             variants={
                 "lmms-eval": {},
                 "rrc": {"strip": False},
@@ -83,7 +81,7 @@ METRICS: Registry[Metric] = Registry(
             "relaxed_accuracy",
             "relaxed accuracy",
             relaxed_accuracy,
-            "Masry et al. 2022, arXiv 2203.10244, in the form of lmms-eval",
+            "Masry et al. 2022, arXiv 2203.10244, as lmms-eval computes it",
             head="relaxed",
             variants={
                 "lmms-eval": {},
