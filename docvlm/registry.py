@@ -1,9 +1,9 @@
 """Families, benchmarks and metrics by name, those of one's own included.
 
-One record says all that differs from one to the next and is not code. docvlm's own stand beside what they describe; one's
-own come from a module that calls `register` when it is imported: named in the config (`extensions=[docvlm_ext.receipts]`,
-only below `docvlm_ext.`, so that no config can import whatever it likes) or by a package's entry point of the group
-`docvlm.extensions`.
+One record says all that differs from one to the next and is not code. docvlm's own stand beside what they describe;
+one's own come from a module that calls `register` when it is imported. It is named in the config, by
+`extensions=[docvlm_ext.receipts]` (only below `docvlm_ext.`, so that no config can import whatever it likes), or by a
+package's entry point of the group `docvlm.extensions`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 def load(modules: Iterable[str]) -> None:
-    """Import the modules that a config names, and those of installed packages. Raises `DocvlmError` naming the module."""
+    """Import the modules that a config names and those of installed packages. Raises `DocvlmError` naming one."""
     for module in modules:
         if not module.startswith(PREFIX):
             raise DocvlmError(f"extensions={module}: only modules below {PREFIX.rstrip('.')} are imported")
