@@ -23,7 +23,8 @@ from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded.architecture import BUILDERS
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.prepare import apply
+from docvlm.vlms.trainable import Lora
 
 RANK = 16
 CLASSES = {"qwen2vl": Qwen2VLForConditionalGeneration, "florence2": Florence2ForConditionalGeneration}

@@ -22,24 +22,11 @@ from docvlm.data.loading.packing import IGNORED
 from docvlm.vlms.codec import Budget, Codec
 from docvlm.vlms.losses import answer_cross_entropy
 from docvlm.vlms.quant import NONE, of
+from docvlm.vlms.trainable import Block, Trainable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
-
-    from docvlm.vlms.trainable import Trainable
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One block of a vision tower: its name, its modules, and the names of all parameters that belong to it.
-
-    Names are those of the plain Transformers model, also where an adapter is wrapped around it.
-    """
-
-    name: str
-    modules: tuple[str, ...]
-    parameters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +65,7 @@ class VLM(nn.Module, ABC):
 
     `net` is the Transformers model, inside a `PeftModel` where an adapter learns; `bare` is the Transformers model
     either way. `dtype` is what the frozen weights are held in, or computed in where `quant` packs them; what learns is
-    held in float32 (`trainable.apply`).
+    held in float32 (`prepare.apply`).
     """
 
     family: ClassVar[str]
@@ -86,7 +73,7 @@ class VLM(nn.Module, ABC):
     lora_targets: ClassVar[tuple[str, ...]]
     kept: ClassVar[tuple[str, ...]]  # modules that `quant="4bit"` leaves as they are: the tower, the vocabulary
     codec: Codec
-    trainable: Trainable | None = None  # set by `trainable.apply`
+    trainable: Trainable | None = None  # set by `prepare.apply`
 
     def __init__(
         self,
@@ -145,7 +132,7 @@ class VLM(nn.Module, ABC):
     def vision_blocks(self) -> list[Block]:
         """The tower's blocks from input to output; together they hold every tower parameter exactly once.
 
-        Asked of a model without an adapter; `trainable.apply` keeps the answer in `trainable.blocks`.
+        Asked of a model without an adapter; `prepare.apply` keeps the answer in `trainable.blocks`.
         """
 
     def _block(self, name: str, modules: Sequence[str]) -> Block:
@@ -157,12 +144,6 @@ class VLM(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
-
-    def save(self, folder: Path) -> None:
-        """Write the adapter, or the whole model where nothing is adapted (`docvlm.vlms.saved.save`)."""
-        from docvlm.vlms import saved  # adapter builds on this module
-
-        saved.save(self, folder)
 
     @property
     def bare(self) -> PreTrainedModel:
@@ -196,7 +177,7 @@ class VLM(nn.Module, ABC):
         return self
 
     def gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass. Call it after `trainable.apply`.
+        """Recompute activations in the backward pass. Call it after `prepare.apply`.
 
         Transformers and PEFT would both make the embeddings' outputs require gradients, the tower's patch embedding
         among them, and so buy the frozen tower a backward pass. Non-reentrant checkpointing does not need that.

@@ -39,7 +39,7 @@ FAMILIES = ("qwen2vl", "florence2")
 
 def source(folder: Path, family: str, freeze: float = 100, lora: Lora | None = None) -> Source:
     """What an export reads of a run that learned in some large steps."""
-    trained(family, freeze, lora or Lora(r=4)).save(folder / "checkpoints" / "best")
+    adapter.save(trained(family, freeze, lora or Lora(r=4)), folder / "checkpoints" / "best")
     manifest = {"config": {"model": {"attn": "sdpa"}}, "data": {"benchmark": "docvqa-generated"}}
     return Source(Run(RunFolder(folder), manifest, {}), "docvqa", True)
 

@@ -12,8 +12,9 @@ from torch import nn
 from docvlm.errors import DocvlmError
 from docvlm.vlms import proof
 from docvlm.vlms.base import VLM
+from docvlm.vlms.prepare import apply
 from docvlm.vlms.proof import fingerprint, prove
-from docvlm.vlms.trainable import Lora, apply, frozen_blocks, plain_name
+from docvlm.vlms.trainable import Lora, frozen_blocks, plain_name
 from tests.support.tiny import example, load
 
 FAMILIES = ("qwen2vl", "florence2")
