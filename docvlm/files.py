@@ -121,7 +121,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def part_of_name(text: str) -> str:
-    """What somebody else calls something (`Qwen/Qwen2-VL-2B-Instruct`) as part of a file's name."""
+    """What somebody else calls something (`user/name`) as part of a file's name."""
     return re.sub(r"[^\w.-]+", "-", text).strip(".-") or "unnamed"
 
 

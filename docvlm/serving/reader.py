@@ -5,8 +5,8 @@
     print(vlm.ask("invoice.png", "What is the total?"))
 
 Whatever was saved with the weights decides how a page is read: budget, dtype, prompt and the wording of the benchmark.
-Questions that are asked together share the work on their pages (one prefill; Florence-2, whose encoder reads page and
-question together, shares the vision tower), and get the answers they would get alone.
+Questions that are asked together share the work on their pages (one prefill; where an encoder reads page and question
+together, the vision tower), and get the answers they would get alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One protocol for every model family: a model that learns and answers, beside its codec.
 
-The model is plain torch: Lightning, Hydra and files of a run stay outside. Both families have the same shape, so that a
-third is a copy of the shape and not of the code. What they share is here because it has to be the same number: which
+The model is plain torch: Lightning, Hydra and files of a run stay outside. All families have the same shape, so that
+another is a copy of the shape and not of the code. What they share is here because it has to be the same number: which
 positions reach the vocabulary projection, what greedy means, and what an end of an answer is.
 """
 
@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from docvlm.data.loading.packing import IGNORED
+from docvlm.vlms.checkpoint import check_model_type
 from docvlm.vlms.codec import Budget, Codec
+from docvlm.vlms.families import FAMILIES, Family, imported
 from docvlm.vlms.losses import answer_cross_entropy
 from docvlm.vlms.quant import NONE, of
 from docvlm.vlms.trainable import Block, Trainable
@@ -46,8 +48,8 @@ class Generated:
 def greedy(own: GenerationConfig) -> GenerationConfig:
     """A checkpoint's own tokens and nothing else of its generation settings: no sampling, beams or penalties.
 
-    Hub checkpoints say otherwise (Qwen2-VL samples, Florence-2 uses three beams and forbids repeated 3-grams, which
-    forbids some numbers), and what a call leaves open `generate` would take from them.
+    Hub checkpoints say otherwise (sampling, three beams, no repeated 3-grams, which forbids some numbers), and what a
+    call leaves open `generate` would take from them.
     """
     return GenerationConfig(
         bos_token_id=own.bos_token_id,
@@ -68,10 +70,7 @@ class VLM(nn.Module, ABC):
     held in float32 (`prepare.apply`).
     """
 
-    family: ClassVar[str]
-    language: ClassVar[str]  # module that holds the language side
-    lora_targets: ClassVar[tuple[str, ...]]
-    kept: ClassVar[tuple[str, ...]]  # modules that `quant="4bit"` leaves as they are: the tower, the vocabulary
+    family: ClassVar[str]  # the name of its record (`docvlm.vlms.families`)
     codec: Codec
     trainable: Trainable | None = None  # set by `prepare.apply`
 
@@ -113,15 +112,23 @@ class VLM(nn.Module, ABC):
         """
 
     @classmethod
-    @abstractmethod
     def codec_of(
         cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False, revision: str | None = None
     ) -> Codec:
         """The codec of a folder or a hub id, without its weights: seconds, not minutes. Raises as `load`."""
+        family = FAMILIES[cls.family]
+        check_model_type(checkpoint, family, offline=offline, revision=revision)
+        kind: type[Codec] = imported(family.codec)
+        return kind.load(checkpoint, budget, offline=offline, revision=revision)
 
     @abstractmethod
     def set_budget(self, budget: Budget) -> None:
         """Read pages at another budget from now on. Raises `DocvlmError` if the checkpoint cannot."""
+
+    @property
+    def about(self) -> Family:
+        """What is said of the family where it is registered."""
+        return FAMILIES[self.family]
 
     @property
     def forced_tokens(self) -> int:

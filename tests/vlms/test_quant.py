@@ -68,7 +68,7 @@ def test_the_language_side_is_packed_and_nothing_else(family: str) -> None:
     vlm = load(family, quant="4bit")
     linear = {name for name, module in load(family).bare.named_modules() if isinstance(module, nn.Linear)}
     found = {name for name, module in vlm.bare.named_modules() if type(module).__name__ == "Linear4bit"}
-    assert found == {name for name in linear if name.startswith(vlm.language)} != set()
+    assert found == {name for name in linear if name.startswith(vlm.about.language)} != set()
     assert all(quant.packed(vlm.bare.get_submodule(name).weight) for name in found)
     rest = [p for p in vlm.bare.parameters() if not quant.packed(p)]
     assert {parameter.dtype for parameter in rest} == {torch.float32}

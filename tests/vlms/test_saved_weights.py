@@ -16,15 +16,15 @@ from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms import embedded, load_family
+from docvlm.vlms import FAMILIES, embedded, load_family
 from docvlm.vlms import saved as adapter
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.families import Miniature
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.trainable import Lora
 from tests.support.tiny import checkpoint, example, load, widen
 
-FAMILIES = ("qwen2vl", "florence2")
 EXAMPLES = [example(0), example(1), example(2)]
 BUDGETS = {"qwen2vl": Budget(min_pixels=784, max_pixels=28 * 28 * 30), "florence2": Budget(height=112, width=196)}
 DORA = (66, Lora(r=4, use_dora=True))
@@ -231,16 +231,16 @@ def test_a_base_that_moved_can_be_named(saved: Path, tmp_path: Path) -> None:
 
 def test_an_embedded_base_is_recorded_by_its_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its path belongs to one installation; the run may be evaluated in another."""
-    here, there = tmp_path / "here", tmp_path / "there"
+    here, there, own = tmp_path / "here", tmp_path / "there", FAMILIES["qwen2vl"]
     for place in (here, there):
         shutil.copytree(checkpoint("qwen2vl"), place / "qwen2vl")
-    monkeypatch.setattr(embedded, "__file__", str(here / "__init__.py"))
+    monkeypatch.setitem(FAMILIES._records, "qwen2vl", replace(own, embedded=Miniature(here / "qwen2vl")))
     vlm = load_family("qwen2vl").load(embedded.checkpoint("qwen2vl"), Budget(), offline=True)
     apply(vlm, 100, Lora(r=4))
     adapter.save(vlm, tmp_path / "best")
     assert adapter.read(tmp_path / "best")["checkpoint"] == "embedded"
     shutil.rmtree(here)
-    monkeypatch.setattr(embedded, "__file__", str(there / "__init__.py"))
+    monkeypatch.setitem(FAMILIES._records, "qwen2vl", replace(own, embedded=Miniature(there / "qwen2vl")))
     assert adapter.load(tmp_path / "best", offline=True).checkpoint == str(there / "qwen2vl")
 
 

@@ -20,13 +20,13 @@ from docvlm.reporting.naming import name, shown
 from docvlm.reporting.page import commands, render
 from docvlm.reporting.tables import failures, scores, setup
 from docvlm.runs.finished import Run
+from docvlm.vlms.families import FAMILIES
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
 TASK = ("document-question-answering", "Document Question Answering")
 HUB = {"docvqa": "lmms-lab/DocVQA", "chartqa": "HuggingFaceM4/ChartQA", "infovqa": "lmms-lab/DocVQA"}
-CLASSES = {"qwen2vl": "Qwen2VLForConditionalGeneration", "florence2": "Florence2ForConditionalGeneration"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def write(folder: Path, run: Run, exams: Sequence[Exam], exported: Format | None
             trained_on=run.trained_on,
             adapter=adapter,
             exported=exported,
-            cls=CLASSES[run.family],
+            cls=FAMILIES[run.family].transformers,
+            extensions=run.extensions,
             drawn=kind(run.trained_on) == GENERATED,
             scores=scores.main(own) + scores.by_type(own),
             failures=[table for exam in own if (table := failures.frequencies(exam)) is not None],
@@ -85,7 +86,7 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
     quantised = exported is not None and bool(exported.needs)
     relation = "adapter" if adapter else "quantized" if quantised else "finetune"
     datasets = [HUB[label] for label in run.trained_on.split("+") if label in HUB]
-    base, licence = _base(run), about.licence(run, adapter=adapter)
+    base, licence, family = _base(run), about.licence(run, adapter=adapter), FAMILIES[run.family]
     optional: dict[str, Any] = {
         "license_name": None if licence else "as-the-base-checkpoint",
         "base_model": base,
@@ -96,9 +97,9 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
         language="en",
         license=licence or "other",
         library_name="peft" if adapter else "transformers",
-        pipeline_tag="image-text-to-text",
+        pipeline_tag=family.pipeline,
         tags=[
-            *("docvlm", "document-question-answering"),
+            *("docvlm", "document-question-answering", *family.tags),
             *([adapter_kind(run.manifest["trainable"]).lower()] if adapter else []),
             *([exported.word] if exported is not None and exported.needs else []),
         ],

@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import Florence2Processor
 
 from docvlm.data.loading.batching import Lengths
 from docvlm.data.loading.packing import IGNORED, by_pages
 from docvlm.errors import DocvlmError
+from docvlm.vlms.checkpoint import load_config, load_generation_config, load_processor
 from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
 from docvlm.vlms.page_images import open_page, open_pages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from transformers import Florence2Config, Florence2Processor, GenerationConfig
+    from transformers import Florence2Config, GenerationConfig
 
     from docvlm.data.example import Example, Page
 
@@ -32,8 +35,8 @@ TASK = "<DocVQA>"
 class Florence2Codec(Codec):
     """Prompt `page, <DocVQA>question`; budget `height` x `width` pixels, default the processor's own."""
 
+    family = "florence2"
     prompt = f"page, then {TASK} + question"
-    most_pages = 1
 
     def __init__(
         self, processor: Florence2Processor, config: Florence2Config, generation: GenerationConfig, budget: Budget
@@ -51,6 +54,14 @@ class Florence2Codec(Codec):
             self.start.append(generation.forced_bos_token_id)
         self.bos, self.end, self.pad = (self.tokenizer.convert_tokens_to_ids(t) for t in ("<s>", "</s>", "<pad>"))
         self.longest = config.text_config.max_position_embeddings
+
+    @classmethod
+    def load(cls, checkpoint: str | Path, budget: Budget, *, offline: bool, revision: str | None) -> Florence2Codec:
+        """The processor with this budget, and how an answer begins."""
+        processor = load_processor(checkpoint, Florence2Processor, offline=offline, revision=revision)
+        config = load_config(checkpoint, offline=offline, revision=revision)
+        generation = load_generation_config(checkpoint, config, offline=offline, revision=revision)
+        return cls(processor, config, generation, budget)
 
     def lengths(self, examples: Sequence[Example]) -> Lengths:
         """Pages are all of one size; a row is a question with its page for the encoder, and its answer."""
@@ -149,9 +160,9 @@ class Florence2Codec(Codec):
 
 def _checked(budget: Budget, size: dict[str, int]) -> Budget:
     if budget.min_pixels is not None or budget.max_pixels is not None:
-        raise DocvlmError("budget.min_pixels, budget.max_pixels: those are Qwen2-VL's; give height and width")
+        raise DocvlmError("budget.min_pixels, budget.max_pixels: all pages have one size; give height and width")
     if budget.jpeg_quality is not None:
-        raise DocvlmError(f"budget.jpeg_quality={budget.jpeg_quality}: that is Qwen2-VL's; set null")
+        raise DocvlmError(f"budget.jpeg_quality={budget.jpeg_quality}: no page goes through JPEG here; set null")
     height = size["height"] if budget.height is None else budget.height
     width = size["width"] if budget.width is None else budget.width
     return Budget(height=int(height), width=int(width))

@@ -6,15 +6,16 @@ Source: Xiao et al. 2023, arXiv:2311.06242.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import Florence2ForConditionalGeneration, Florence2Processor
+from transformers import Florence2ForConditionalGeneration
 
 from docvlm.vlms.base import VLM, Block
-from docvlm.vlms.checkpoint import load_config, load_generation_config, load_processor, load_weights, model_type
+from docvlm.vlms.checkpoint import load_weights
 from docvlm.vlms.decoding import Probabilities
+from docvlm.vlms.families import FAMILIES
 from docvlm.vlms.florence2.codec import Florence2Codec
 from docvlm.vlms.prefix import entered, observed
 from docvlm.vlms.quant import NONE, options
@@ -28,9 +29,6 @@ class Florence2(VLM):
 
     family = "florence2"
     codec: Florence2Codec
-    language = "model.language_model"
-    lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "out_proj")
-    kept: ClassVar[tuple[str, ...]] = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
 
     @classmethod
     def load(
@@ -46,27 +44,16 @@ class Florence2(VLM):
     ) -> Florence2:
         """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
         codec = cls.codec_of(checkpoint, budget, offline=offline, revision=revision)
-        how = options(quant, dtype, cls.kept)
+        how = options(quant, dtype, FAMILIES[cls.family].kept)
         kind = Florence2ForConditionalGeneration
         net = load_weights(kind, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how, revision=revision)
         return cls(net, codec, checkpoint, dtype, revision)
-
-    @classmethod
-    def codec_of(
-        cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False, revision: str | None = None
-    ) -> Florence2Codec:
-        """The processor with this budget, and how an answer begins."""
-        model_type(checkpoint, cls.family, ("florence2",), offline=offline, revision=revision)
-        processor = load_processor(checkpoint, Florence2Processor, offline=offline, revision=revision)
-        config = load_config(checkpoint, offline=offline, revision=revision)
-        generation = load_generation_config(checkpoint, config, offline=offline, revision=revision)
-        return Florence2Codec(processor, config, generation, budget)
 
     def set_budget(self, budget: Budget) -> None:
         """Pixels of a page, `height` x `width`."""
         generation = self.bare.generation_config
         assert generation is not None
-        self.codec = Florence2Codec(self.codec.processor, self.bare.config, generation, budget)
+        self.codec = type(self.codec)(self.codec.processor, self.bare.config, generation, budget)
 
     @property
     def forced_tokens(self) -> int:
