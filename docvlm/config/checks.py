@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from docvlm import registry
 from docvlm.config.schema import (
     AuditConfig,
     BenchmarkConfig,
@@ -27,8 +28,9 @@ from docvlm.config.schema_export import ExportConfig
 from docvlm.config.schema_report import ReportConfig
 from docvlm.errors import DocvlmError
 from docvlm.metrics import METRICS
+from docvlm.vlms.families import FAMILIES, PIXELS, SIDES, Family
 
-ALLOWED_TARGETS = ("docvlm.", "torch.optim.", "lightning.pytorch.")
+ALLOWED_TARGETS = ("docvlm.", registry.PREFIX, "torch.optim.", "lightning.pytorch.")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 NO_HALF_ON_CPU = "a CPU does not train in float16, and Lightning would take bf16-mixed without a word; take it yourself"
 DTYPES = ("float32", "bfloat16", "float16")
@@ -63,7 +65,7 @@ def check(
         export(cfg)
         return
     if not (isinstance(cfg, EvaluateConfig) and cfg.endpoint is not None and cfg.budget == BudgetConf()):
-        _budget(cfg.budget, cfg.model.family)
+        _budget(cfg.budget, FAMILIES[cfg.model.family])
     if isinstance(cfg, TrainConfig):
         _train(cfg, sweep=sweep)
     elif isinstance(cfg, BenchmarkConfig):
@@ -78,7 +80,7 @@ def check_data(data: DataConf, key: str) -> None:
 
 
 def targets(values: Any, path: str = "") -> None:
-    """Refuse a `_target_` outside docvlm, torch.optim and lightning.pytorch: instantiating calls it, whatever it is."""
+    """Refuse a `_target_` outside `ALLOWED_TARGETS`: instantiating calls it, whatever it is."""
     for key, target in _targets(values, path):
         need(
             isinstance(target, str) and target.startswith(ALLOWED_TARGETS),
@@ -107,7 +109,7 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     _lora(cfg.lora)
     _quant(cfg)
     _data(cfg.data, "data")
-    packed_flash = cfg.packing == "on" and cfg.model.family == "qwen2vl" and "flash" in cfg.model.attn
+    packed_flash = cfg.packing == "on" and FAMILIES[cfg.model.family].branches and "flash" in cfg.model.attn
     advice = "FlashAttention takes no mask of branches; use sdpa, or packing=off"
     need(not packed_flash, "model.attn", cfg.model.attn, advice)
     advice = "stop (an overlap ends the run), drop (takes it out of train), auto (by the source) or off"
@@ -146,10 +148,8 @@ def _quant(cfg: TrainConfig) -> None:
 
 
 def _model(model: ModelConf) -> None:
-    from docvlm.vlms import FAMILIES
-
-    known = ", ".join(sorted(FAMILIES))
-    need(model.family in FAMILIES, "model.family", model.family, f"choose one of {known}")
+    known = f"choose one of {', '.join(sorted(FAMILIES))}, or name the module that registers it in extensions"
+    need(model.family in FAMILIES, "model.family", model.family, known)
     need(model.dtype in DTYPES, "model.dtype", model.dtype, f"choose one of {', '.join(DTYPES)}")
     need(bool(model.checkpoint), "model.checkpoint", "''", "a folder, a hub id, or the word embedded")
 
@@ -171,23 +171,20 @@ def _revision(cfg: TrainConfig | EvaluateConfig | AuditConfig | BenchmarkConfig 
     need(not local, "model.revision", revision, f"{name} is not on the hub, so it has none; drop it, or give a hub id")
 
 
-def _budget(budget: BudgetConf, family: str) -> None:
-    pixels, sides = ("min_pixels", "max_pixels"), ("height", "width")
-    own, other = (sides, pixels) if budget.height is not None or budget.width is not None else (pixels, sides)
-    if family == "qwen2vl":
-        own, other = pixels, sides
+def _budget(budget: BudgetConf, family: Family) -> None:
+    own, other = family.budget, SIDES if family.budget == PIXELS else PIXELS
     for key in own:
         value = getattr(budget, key)
-        need(value is not None and value > 0, f"budget.{key}", value, f"{family} needs it: a number above 0")
+        need(value is not None and value > 0, f"budget.{key}", value, f"{family.name} needs it: a number above 0")
     for key in other:
         value = getattr(budget, key)
-        need(value is None, f"budget.{key}", value, f"{family} takes budget.{own[0]} and budget.{own[1]} instead")
+        need(value is None, f"budget.{key}", value, f"{family.name} takes budget.{own[0]} and budget.{own[1]} instead")
     quality = budget.jpeg_quality
-    advice = "Florence-2's pages do not go through JPEG in any harness; set null"
-    need(quality is None or own == pixels, "budget.jpeg_quality", quality, advice)
+    advice = f"{family.label}'s pages do not go through JPEG in any harness; set null"
+    need(quality is None or family.jpeg, "budget.jpeg_quality", quality, advice)
     advice = "a quality from 1 to 100 (lmms-eval: 85), or null for pages as they are"
     need(quality is None or 1 <= quality <= 100, "budget.jpeg_quality", quality, advice)
-    if own == pixels and budget.min_pixels is not None and budget.max_pixels is not None:
+    if own == PIXELS and budget.min_pixels is not None and budget.max_pixels is not None:
         advice = f"must not be above budget.max_pixels={budget.max_pixels}"
         need(budget.min_pixels <= budget.max_pixels, "budget.min_pixels", budget.min_pixels, advice)
 

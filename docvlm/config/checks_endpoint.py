@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from docvlm.config.checks import need
 from docvlm.config.schema import EvaluateConfig
+from docvlm.vlms.families import FAMILIES
 
 
 def endpoint(cfg: EvaluateConfig) -> None:
@@ -18,8 +19,10 @@ def endpoint(cfg: EvaluateConfig) -> None:
     need(cfg.concurrency >= 1, "concurrency", cfg.concurrency, "1 or more documents that are asked about at once")
     need(cfg.timeout > 0, "timeout", cfg.timeout, "seconds, above 0")
     need(cfg.retries >= 0, "retries", cfg.retries, "0 or more tries after the first")
-    advice = "a served model is asked by chat, and its pages are resized as Qwen2-VL's; leave model=… out"
-    need(cfg.model.family == "qwen2vl", "model", cfg.model.family, advice)
+    asked = [family for family in FAMILIES.values() if family.served is not None]
+    labels = " or ".join(f"{family.label}'s" for family in asked)
+    advice = f"a served model is asked by chat, and its pages are resized as {labels}; leave model=… out"
+    need(FAMILIES[cfg.model.family] in asked, "model", cfg.model.family, advice)
 
 
 def _address(endpoint: str) -> None:

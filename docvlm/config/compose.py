@@ -46,7 +46,8 @@ def detect_scale() -> str:
 def cpu_precision() -> str:
     """`bf16-mixed` where the processor multiplies bf16 matrices in hardware (AMX), else `32-true`.
 
-    A training step of the embedded Qwen2-VL takes a third less CPU time with it; elsewhere bf16 is emulated and slower.
+    A training step of an embedded checkpoint takes up to a third less CPU time with it; elsewhere bf16 is emulated and
+    slower.
     """
     info = Path("/proc/cpuinfo")
     return "bf16-mixed" if info.exists() and " amx_bf16" in info.read_text() else "32-true"

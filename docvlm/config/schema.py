@@ -83,9 +83,9 @@ class ModelConf(ReadOnly):
 
 @dataclass
 class BudgetConf(ReadOnly):
-    """Pixels of a page a model sees: `min_pixels`/`max_pixels` (Qwen2-VL) or `height` x `width` (Florence-2).
+    """Pixels of a page a model sees: `min_pixels` to `max_pixels`, or `height` x `width`, as its family reads.
 
-    `jpeg_quality` (Qwen2-VL): pages go through JPEG before they are resized, as lmms-eval's do at 85.
+    `jpeg_quality`: pages go through JPEG before they are resized, as lmms-eval's do at 85; some families' only.
     """
 
     min_pixels: int | None = None

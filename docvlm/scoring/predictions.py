@@ -17,6 +17,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 
 from docvlm.data.benchmarks import BENCHMARKS
@@ -95,8 +96,7 @@ def given(path: Path) -> tuple[list[Prediction], Quarantine]:
         except BadRow as reason:
             bad.append(Rejected(line.where, _id(line.values), str(reason), reason.kind))
             continue
-        public = record.benchmark in BENCHMARKS and BENCHMARKS[record.benchmark].hub
-        names = (record.key,) if public else (record.key, _content(record, line.values))
+        names = (record.key,) if _published(record.benchmark) else (record.key, _content(record, line.values))
         where, earlier = next((seen[one] for one in names if one in seen), ("", None))
         if earlier is None:
             records.append(record)
@@ -110,6 +110,12 @@ def given(path: Path) -> tuple[list[Prediction], Quarantine]:
             )
     quarantine.settle(len(records), bad, str(path), merged)
     return records, quarantine
+
+
+@lru_cache
+def _published(benchmark: str) -> bool:
+    """Whether a publisher numbers its questions."""
+    return benchmark in BENCHMARKS and bool(BENCHMARKS[benchmark].hub)
 
 
 class PredictionLog:

@@ -5,8 +5,8 @@
     print(vlm.ask("invoice.png", "What is the total?"))
 
 Whatever was saved with the weights decides how a page is read: budget, dtype, prompt and the wording of the benchmark.
-Questions that are asked together share the work on their pages (one prefill; Florence-2, whose encoder reads page and
-question together, shares the vision tower), and get the answers they would get alone.
+Questions that are asked together share the work on their pages (one prefill; where an encoder reads page and question
+together, the vision tower), and get the answers they would get alone.
 """
 
 from __future__ import annotations
@@ -147,8 +147,8 @@ def load(
     `source`: the folder of a run, a folder of saved or exported weights (`checkpoints/best`, `export/merged`), or, with
     `family`, a checkpoint: a folder, a hub id, or the word `embedded`. `benchmark`: whose wording questions get,
     default that of the run (`benchmarks.DEFAULT`'s for a mixture, for saved weights without their run and for
-    checkpoints). `base`: the checkpoint an adapter was trained on, where it has moved since. `device`: default the first CUDA device, else
-    the processor. Raises `DocvlmError` where there is no such model or its files are incomplete.
+    checkpoints). `base`: the checkpoint an adapter was trained on, where it has moved since. `device`: default the
+    first CUDA device, else the processor. Raises `DocvlmError` where there is no such model or its files are incomplete.
     """
     _check_benchmark(benchmark)
     place = _place(device)

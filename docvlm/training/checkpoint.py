@@ -27,6 +27,7 @@ from docvlm.errors import DocvlmError
 from docvlm.runs.identity import Identity
 from docvlm.runs.interrupt import Interrupted
 from docvlm.training.module import AnswerModule
+from docvlm.vlms import saved
 from docvlm.writing import discard, written
 
 UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError)
@@ -120,7 +121,7 @@ class BestCheckpoint(Callback):
             return
         self.epoch, self.score, self.loss = module.at_epoch, score, loss
         if trainer.is_global_zero:
-            module.vlm.save(self.folder)
+            saved.save(module.vlm, self.folder)
         trainer.strategy.barrier("best")
 
     def state_dict(self) -> dict[str, Any]:

@@ -27,12 +27,12 @@ from docvlm.runs.result import ResultFile
 from docvlm.runs.result import read as read_result
 from docvlm.training import ranks
 from docvlm.training.leakage import guard
-from docvlm.training.manifest import describe
 from docvlm.vlms import embedded, load_family, quant
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.trainable import apply
+from docvlm.vlms.prepare import apply
+from docvlm.vlms.trainable import describe
 from docvlm.writing import room
 
 LOG_WIDTH = 160  # columns of a table where the output is no terminal

@@ -21,14 +21,14 @@ from safetensors.torch import load_file
 
 import docvlm
 from docvlm.errors import DocvlmError
-from docvlm.files import replace_folder
+from docvlm.files import follow_umask, replace_folder
 from docvlm.vlms import embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.modes import follow_umask
+from docvlm.vlms.prepare import apply
 from docvlm.vlms.quant import NONE
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.trainable import Lora
 from docvlm.writing import written
 
 RECORD = "docvlm.json"
@@ -39,7 +39,7 @@ _LATER = {"quant": NONE, "revision": None}  # keys that older versions did not w
 def save(vlm: VLM, folder: Path) -> None:
     """Write `folder`, replacing an older one. Raises `DocvlmError` where it cannot be written."""
     if vlm.trainable is None:
-        raise ValueError("save: nothing has been made trainable; call trainable.apply first")
+        raise ValueError("save: nothing has been made trainable; call prepare.apply first")
     beside = folder.with_name(f".{folder.name}.partial")
     try:
         with written(folder):

@@ -22,7 +22,7 @@ from docvlm.training.evaluation import Tally, judge
 from docvlm.training.module import AnswerModule
 from docvlm.training.optim import OptimPartials, warmup_cosine
 from docvlm.vlms.codec import Codec
-from docvlm.vlms.trainable import apply
+from docvlm.vlms.prepare import apply
 from tests.support import tiny
 
 EXAMPLES = [tiny.example(number) for number in range(4)]

@@ -10,16 +10,8 @@ from typing import Any
 
 from docvlm.data.benchmark import GENERATED, Benchmark, of_label
 from docvlm.runs.finished import Run
+from docvlm.vlms.families import APACHE, FAMILIES
 
-APACHE = "apache-2.0"
-BASES = {
-    "embedded": APACHE,
-    "Qwen/Qwen2-VL-2B-Instruct": APACHE,
-    "Qwen/Qwen2-VL-7B-Instruct": APACHE,
-    "florence-community/Florence-2-base-ft": "mit",
-    "florence-community/Florence-2-large-ft": "mit",
-}
-"""Licences of the checkpoints that `conf/model/` names."""
 _SHARED = {
     "document": "of one document",
     "pixels": "of equal pixels",
@@ -30,16 +22,17 @@ _SHARED = {
 
 def licence(run: Run, *, adapter: bool) -> str | None:
     """The identifier for the metadata: an adapter has docvlm's, a whole model its base's; None: not known."""
-    base = str(run.manifest["checkpoint"]["name"])
-    if adapter:
-        return APACHE
-    return BASES[base] if base in BASES else None
+    return APACHE if adapter else _of_base(run)
+
+
+def _of_base(run: Run) -> str | None:
+    return FAMILIES[run.family].licences.get(str(run.manifest["checkpoint"]["name"]))
 
 
 def licences(run: Run, *, adapter: bool) -> list[str]:
     """Whose terms hold for what, a sentence each."""
     base = str(run.manifest["checkpoint"]["name"])
-    known = BASES[base] if base in BASES else None
+    known = _of_base(run)
     shown = "the checkpoint embedded in docvlm" if base == "embedded" else base
     ours = f"adapter weights: {APACHE}, as docvlm itself" if adapter else f"weights: {known or 'the terms of the base'}"
     drawn = run.trained_on.endswith(GENERATED)

@@ -22,12 +22,12 @@ from docvlm.reporting.naming import name, shown
 from docvlm.reporting.page import commands, render
 from docvlm.reporting.tables import failures, scores, setup
 from docvlm.runs.finished import Run
+from docvlm.vlms.families import FAMILIES
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
 TASK = ("document-question-answering", "Document Question Answering")
-CLASSES = {"qwen2vl": "Qwen2VLForConditionalGeneration", "florence2": "Florence2ForConditionalGeneration"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def write(folder: Path, run: Run, exams: Sequence[Exam], exported: Format | None
             trained_on=run.trained_on,
             adapter=adapter,
             exported=exported,
-            cls=CLASSES[run.family],
+            cls=FAMILIES[run.family].transformers,
+            extensions=run.extensions,
             drawn=kind(run.trained_on) == GENERATED,
             scores=scores.main(own) + scores.by_type(own),
             failures=[table for exam in own if (table := failures.frequencies(exam)) is not None],
@@ -86,7 +87,7 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
     quantised = exported is not None and bool(exported.needs)
     relation = "adapter" if adapter else "quantized" if quantised else "finetune"
     datasets = [found for label in run.trained_on.split("+") if (found := _repository(label)) is not None]
-    languages = about.languages(run)
+    languages, family = about.languages(run), FAMILIES[run.family]
     base, licence = _base(run), about.licence(run, adapter=adapter)
     optional: dict[str, Any] = {
         "license_name": None if licence else "as-the-base-checkpoint",
@@ -98,9 +99,9 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
         language=languages[0] if len(languages) == 1 else languages,
         license=licence or "other",
         library_name="peft" if adapter else "transformers",
-        pipeline_tag="image-text-to-text",
+        pipeline_tag=family.pipeline,
         tags=[
-            *("docvlm", "document-question-answering"),
+            *("docvlm", "document-question-answering", *family.tags),
             *([adapter_kind(run.manifest["trainable"]).lower()] if adapter else []),
             *([exported.word] if exported is not None and exported.needs else []),
         ],

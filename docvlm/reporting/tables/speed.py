@@ -7,9 +7,9 @@ from typing import Any
 
 from docvlm.reporting.blocks import Column, Table
 from docvlm.reporting.inputs.measured import Measured
-from docvlm.reporting.naming import FAMILIES
 from docvlm.reporting.tables.scores import INTERVALS, RUN
 from docvlm.scoring.intervals import Difference, Interval
+from docvlm.vlms.families import label
 
 _MODEL = Column("model", "model", kind="text")
 _PIXELS = Column("resolution", "page, pixels", kind="text")
@@ -103,8 +103,7 @@ def difference(values: Mapping[str, Any]) -> Difference:
 
 def model(record: Mapping[str, Any]) -> str:
     """Family and subject of a record, as the report calls them."""
-    family = FAMILIES[record["family"]] if record["family"] in FAMILIES else record["family"]
-    return f"{family} {record['subject']}"
+    return f"{label(record['family'])} {record['subject']}"
 
 
 def _head(record: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from docvlm.metrics import METRICS, metric_name
 from docvlm.reporting.blocks import Column, Table
 from docvlm.reporting.inputs.gather import Sweep
-from docvlm.reporting.naming import FAMILIES, shown
+from docvlm.reporting.naming import shown
 from docvlm.reporting.sweeps.seeds import gather
 from docvlm.reporting.tables.scores import INTERVALS, RUN, file_name
 from docvlm.scoring.intervals import Difference, Interval
+from docvlm.vlms.families import label
 
 _SETTINGS = Column("settings", "cell", kind="text")
 _SCORE = (Column("zero_shot", "val, epoch 0"), Column("selection", "val, best"), Column("test", "test score"))
@@ -50,7 +51,7 @@ def title(sweep: Sweep) -> str:
     """What was varied, in which model, on which benchmark."""
     axis, family, benchmark, *adapters = sweep.subject
     varied = f"{' and '.join(adapters)} rank" if axis == "lora_r" and adapters else TITLES[axis]
-    return f"{varied}: {FAMILIES[family] if family in FAMILIES else family} on {benchmark}"
+    return f"{varied}: {label(family)} on {benchmark}"
 
 
 def cells(sweep: Sweep) -> Table:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from docvlm.data.benchmarks import DEFAULT
 from docvlm.data.generated.page import DrawnPage
 from docvlm.errors import DocvlmError
-from docvlm.reporting.naming import FAMILIES, adapter
+from docvlm.reporting.naming import adapter
 from docvlm.serving import reader
 from docvlm.vlms import embedded
 
@@ -37,7 +37,7 @@ class Contender:
     def kind(self) -> str:
         """Family, and what was learned where something was."""
         vlm = self.reader.vlm
-        words = [FAMILIES[vlm.family] if vlm.family in FAMILIES else vlm.family]
+        words = [vlm.about.label]
         if vlm.trainable is not None:
             lora = vlm.trainable.lora
             word = adapter({"lora_use_dora": lora.use_dora, "quant": vlm.quant})

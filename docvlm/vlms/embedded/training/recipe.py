@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from docvlm.vlms.embedded.architecture import BUILDERS
+from docvlm.vlms import embedded
 from docvlm.vlms.embedded.training.attention import compile_blocks, fast_vision
-from docvlm.vlms.embedded.training.batches import BATCHERS, Answers
+from docvlm.vlms.embedded.training.batches import Answers
 from docvlm.vlms.embedded.training.pages import BasePage, draw
 from docvlm.vlms.embedded.training.placing import Placement
 from docvlm.vlms.embedded.training.positions import show_positions
@@ -186,10 +186,10 @@ def train(
 ) -> None:
     """Run or continue the recipe; leaves `log.jsonl`, `state.pt` and the checkpoint in `out`."""
     torch.manual_seed(seed)
-    net, processor = BUILDERS[family]()
+    net, processor = embedded.untrained(family)
     fast_vision(net)
-    batcher = BATCHERS[family](net, processor)
-    stream = Stream(BATCHERS[family](_ConfigOnly(net.config), processor), stages, seed)
+    kind = embedded.batcher(family)
+    batcher, stream = kind(net, processor), Stream(kind(_ConfigOnly(net.config), processor), stages, seed)
     groups = optimizers(net, muon, adamw)
     out.mkdir(parents=True, exist_ok=True)
     first, state = 0, out / "state.pt"
@@ -268,7 +268,7 @@ def save(net: Any, processor: Any, folder: Path) -> None:
 def main() -> None:
     """Command line of `make base`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("family", choices=sorted(BUILDERS))
+    parser.add_argument("family", choices=sorted(STAGES))
     parser.add_argument("--out", type=Path, required=True, help="folder for log, state and checkpoint")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--muon", type=float, default=0.02, help="learning rate of the hidden matrices")
