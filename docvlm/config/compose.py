@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from docvlm.config.checks import check
+from docvlm.config.data_groups import with_groups
 from docvlm.config.literal import as_typed
 from docvlm.config.schema import (
     CONF_DIR,
@@ -80,7 +81,7 @@ def load(name: str, schema: type[C], overrides: list[str] | None = None) -> C:
     hydra.clear()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return typed(compose(name, as_typed(overrides or [], schema)), schema)
+            return typed(compose(name, with_groups(name, as_typed(overrides or [], schema))), schema)
     finally:
         GlobalHydra.instance().hydra = running
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from docvlm.config.data_groups import with_groups
 from docvlm.config.schema import (
     CONF_DIR,
     AuditConfig,
@@ -66,6 +67,7 @@ def verb(
             if {"-h", "--help"} & set(arguments):
                 print(_help(name, sys.modules[main.__module__].__doc__ or ""))
                 return
+            arguments = with_groups(name, arguments)
             arguments.sort(key=_SWEEP.__contains__)  # argparse takes no override after a flag: `-m scale=tiny`
             with _one_line_errors(schema), _argv(_as_typed(arguments, schema)), _callers_logging():
                 _rehearse(name, schema)

@@ -148,7 +148,9 @@ def load(
     `family`, a checkpoint: a folder, a hub id, or the word `embedded`. `benchmark`: whose wording questions get,
     default that of the run (`benchmarks.DEFAULT`'s for a mixture, for saved weights without their run and for
     checkpoints). `base`: the checkpoint an adapter was trained on, where it has moved since. `device`: default the
-    first CUDA device, else the processor. Raises `DocvlmError` where there is no such model or its files are incomplete.
+    first CUDA device, else the processor.
+
+    Raises `DocvlmError` where there is no such model or its files are incomplete.
     """
     _check_benchmark(benchmark)
     place = _place(device)
