@@ -10,13 +10,17 @@ from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from docvlm import registry
 from docvlm.config.checks import check
 from docvlm.config.data_groups import with_groups
 from docvlm.config.literal import as_typed
@@ -58,8 +62,18 @@ def _by_rank(r: Any, with_adapter: Any, without: Any) -> Any:
     return without if r == 0 else with_adapter
 
 
-def register_resolvers() -> None:
-    """Make `${docvlm.…:}` known to OmegaConf. Harmless when repeated: a sweep runs many jobs in one process."""
+class YamlOfExtensions(SearchPathPlugin):
+    """Lets Hydra find the files in `conf/` beside one's own modules, behind docvlm's."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add the folders that there are."""
+        for folder in registry.config_folders():
+            search_path.append("docvlm extensions", f"file://{folder}")
+
+
+def prepare_hydra() -> None:
+    """Make `${docvlm.…:}` known to OmegaConf and yaml of extensions to Hydra. Harmless when repeated."""
+    Plugins.instance().register(YamlOfExtensions)
     OmegaConf.register_new_resolver("docvlm.scale", detect_scale, replace=True)
     OmegaConf.register_new_resolver("docvlm.cpu_precision", cpu_precision, replace=True)
     OmegaConf.register_new_resolver("docvlm.home", os.path.expanduser, replace=True)
@@ -75,7 +89,7 @@ def typed(cfg: DictConfig, schema: type[C]) -> C:
 
 def load(name: str, schema: type[C], overrides: list[str] | None = None) -> C:
     """The config a verb would get for these overrides, unchecked. For code without a command line, also in a verb."""
-    register_resolvers()
+    prepare_hydra()
     hydra = GlobalHydra.instance()
     running = hydra.hydra  # the verb's own: Hydra knows one at a time
     hydra.clear()
@@ -92,7 +106,7 @@ def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -
     In a sweep, what all cells share must be right, and the swept keys must exist with values of the right type in the
     first cell. An impossible value in one cell fails that cell only.
     """
-    register_resolvers()
+    prepare_hydra()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         parsed = OverridesParser.create(_loader()).parse_overrides(overrides)
         shared = [o.input_line for o in parsed if not o.is_sweep_override() and o.input_line is not None]
@@ -101,6 +115,7 @@ def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -
         sweep = sweep or full.hydra.mode == RunMode.MULTIRUN
         _maximises(full.hydra.sweeper)
         config = typed(_without_hydra(full), schema)
+        registry.load(config.extensions)
         check(config, sweep=sweep)
         typed(compose(name, shared + swept if sweep else overrides), schema)
     return "" if isinstance(config, ReportConfig) else _scale_line(full.hydra.runtime.choices.scale, config)

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from docvlm import registry
 from docvlm.config.data_groups import with_groups
 from docvlm.config.schema import (
     CONF_DIR,
@@ -31,6 +32,7 @@ from docvlm.config.schema import (
     EvaluateConfig,
     Job,
     TrainConfig,
+    choices_of,
 )
 from docvlm.config.schema_export import ExportConfig
 from docvlm.config.schema_report import ReportConfig
@@ -116,7 +118,7 @@ def _execute(
     from docvlm.config import compose
     from docvlm.config.checks import check
 
-    compose.register_resolvers()
+    compose.prepare_hydra()
     sweeps: set[Path] = set()
     failures: list[BaseException] = []
     put_off: list[tuple[C, Job]] = []
@@ -128,6 +130,7 @@ def _execute(
             sweeps.add(job.sweep)
         with _Reported(job, schema, failures, on_failure):
             config = compose.typed(cfg, schema)
+            registry.load(config.extensions)
             check(config, sweep=job.sweep is not None)
             try:
                 return main(config, job)
@@ -254,7 +257,7 @@ def _argv(arguments: list[str]) -> Iterator[None]:
 
 def _help(name: str, docstring: str) -> str:
     text = (CONF_DIR / f"{name}.yaml").read_text(encoding="utf-8").rstrip()
-    groups = {g.name: sorted(f.stem for f in g.glob("*.yaml")) for g in sorted(CONF_DIR.iterdir()) if g.is_dir()}
+    groups = {g.name: choices_of(g.name) for g in sorted(CONF_DIR.iterdir()) if g.is_dir()}
     choices = [f"  {g}={'|'.join(c)}" for g, c in groups.items() if f"\n  - {g}: " in text and g != "hydra"]
     return "\n".join(
         [

@@ -11,9 +11,17 @@ from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 from typing import Any
 
+from docvlm import registry
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 # In a wheel `conf/` travels inside the package, in a checkout it stands beside it.
 CONF_DIR: Path = next(d for d in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if d.is_dir())
+
+
+def choices_of(group: str) -> list[str]:
+    """What a group of the config can be: files of `conf/`, and those beside one's own modules."""
+    folders = (CONF_DIR, *registry.config_folders())
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
 
 
 class ReadOnly:
@@ -194,6 +202,7 @@ class TrainConfig(ReadOnly):
     features_limit_gb: float
     seed: int
     offline: bool
+    extensions: list[str]
     rerun: bool
     quant: str
     name: str = ""
@@ -236,6 +245,7 @@ class EvaluateConfig(ReadOnly):
     packing: str
     seed: int
     offline: bool
+    extensions: list[str]
 
 
 @dataclass
@@ -249,6 +259,7 @@ class AuditConfig(ReadOnly):
     packing: str
     seed: int
     offline: bool
+    extensions: list[str]
 
 
 @dataclass
@@ -281,6 +292,7 @@ class BenchmarkConfig(ReadOnly):
     packing: str
     seed: int
     offline: bool
+    extensions: list[str]
 
 
 @dataclass(frozen=True)

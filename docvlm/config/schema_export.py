@@ -44,3 +44,4 @@ class ExportConfig(ReadOnly):
     packing: str
     seed: int
     offline: bool
+    extensions: list[str]

@@ -27,3 +27,4 @@ class ReportConfig(ReadOnly):
     pages: str | None
     target: float | None
     gallery: GalleryConf
+    extensions: list[str]

@@ -20,9 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import docvlm
+from docvlm import registry
 from docvlm.errors import DocvlmError
 from docvlm.files import follow_umask, replace_folder
-from docvlm.vlms import embedded, load_family
+from docvlm.vlms import FAMILIES, embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
@@ -33,7 +34,7 @@ from docvlm.writing import written
 
 RECORD = "docvlm.json"
 WEIGHTS = "adapter_model.safetensors"
-_LATER = {"quant": NONE, "revision": None}  # keys that older versions did not write
+_LATER = {"quant": NONE, "revision": None, "extensions": []}  # keys that older versions did not write
 
 
 def save(vlm: VLM, folder: Path) -> None:
@@ -126,6 +127,10 @@ def read(folder: Path) -> dict[str, Any]:
     missing = {"family", "checkpoint", "base_fingerprint", "budget", "freeze", "lora", "dtype"} - set(record)
     if missing:
         raise DocvlmError(f"{file}: {', '.join(sorted(missing))} missing; take another checkpoint of the run")
+    if record["family"] not in FAMILIES:
+        raise DocvlmError(
+            f"{file}: family {record['family']} is not known here; {registry.advice(record['extensions'])}"
+        )
     return record
 
 
@@ -156,6 +161,7 @@ def _record(vlm: VLM) -> dict[str, Any]:
     return {
         "docvlm": docvlm.__version__,
         "family": vlm.family,
+        "extensions": registry.loaded(),
         # the word, not the path: an installation elsewhere has it too
         "checkpoint": "embedded" if embedded.holds(vlm.checkpoint) else vlm.checkpoint,
         "revision": vlm.revision,

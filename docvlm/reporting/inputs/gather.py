@@ -116,7 +116,12 @@ def _runs(roots: Iterable[Path]) -> tuple[list[Run], list[str]]:
     for path in sorted(path for root in roots for depth in ("*", "*/*") for path in root.glob(f"{depth}/result.json")):
         place, result = RunFolder(path.parent), read_result(path)
         if result["status"] == FINISHED and place.manifest.exists():
-            done.append(Run(place, read_json(place.manifest), result))
+            run = Run(place, read_json(place.manifest), result)
+            if run.unknown:
+                print(f"left out: {run.unknown}", flush=True)
+                others.append(run.unknown)
+            else:
+                done.append(run)
         else:
             reason = " ".join(str(result["reason"] or "").split())
             others.append(f"{shown(path.parent)}: {result['status']}{f', {reason}' if reason else ''}")
