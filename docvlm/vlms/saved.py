@@ -34,7 +34,7 @@ from docvlm.writing import written
 
 RECORD = "docvlm.json"
 WEIGHTS = "adapter_model.safetensors"
-_LATER = {"quant": NONE, "revision": None, "extensions": []}  # keys that older versions did not write
+_LATER: dict[str, Any] = {"quant": NONE, "revision": None, "extensions": []}  # keys that older versions did not write
 
 
 def save(vlm: VLM, folder: Path) -> None:
