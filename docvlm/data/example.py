@@ -34,7 +34,7 @@ class Example:
     """One question on one document, with its accepted answers.
 
     `document` groups questions: splits, limits and intervals never cut a document in two. `benchmark` is the label a
-    result carries (`docvqa`, or `docvqa-generated` where the pages were drawn). `instruction` is the benchmark's own
+    result carries (its name, with `-generated` where the pages were drawn). `instruction` is the benchmark's own
     wording that follows the question for families that take one. `where` is the file and line it was read from, ""
     for a drawn page; it is for messages and no part of what an example is.
     """

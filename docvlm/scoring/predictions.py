@@ -81,7 +81,7 @@ def given(path: Path) -> tuple[list[Prediction], Quarantine]:
     """The predictions of anybody's file, JSON lines or CSV, and what became of its other lines.
 
     Lines that are equal in page, question, accepted answers and prediction are one, except under the name of a public
-    benchmark: ChartQA's test split asks ten questions twice. Raises `DocvlmError` if more lines are bad than good, and
+    benchmark: the test split of one asks ten questions twice. Raises `DocvlmError` if more lines are bad than good, and
     for one question with two predictions, since nobody can tell which is meant.
     """
     quarantine = Quarantine()
@@ -230,7 +230,7 @@ def _record(line: Line, unnamed: Counter[str], *, whole: bool = True) -> Predict
     question = _text(row, "question") or ""
     document = _text(row, "document", "doc_id", "docId", whole=whole) or (document_of(images[0]) if images else "")
     question_id = _text(row, "question_id", "questionId", whole=whole) or ""
-    if question_id in ("", "-1"):  # ChartQA's published annotations have -1 everywhere
+    if question_id in ("", "-1"):  # some published annotations have -1 everywhere
         question_id = _derived_id(document, question, unnamed)
     answers = _texts(row, "answers", "answer")
     if not answers:

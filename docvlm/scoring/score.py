@@ -1,7 +1,7 @@
 """Predictions to scores: every question once, per question type and document type, with clustered intervals.
 
 All metrics are computed for every question, so one file gives the headline and what it could be confused with. 5 000
-questions take about 0.3 s, most of it token F1 and the bootstrap.
+questions take about 0.3 s, most of it the overlap of tokens and the bootstrap.
 """
 
 from __future__ import annotations

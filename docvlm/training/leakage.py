@@ -2,7 +2,7 @@
 
 It stands between reading data and loading weights: hours of training on a leak are worth nothing, and what is taken out
 must be known before the run has its identity. `audit=auto` stops, except where the splits are as their publisher made
-them: DocVQA's were dealt out by page, so documents stand in two of them and every run would stop; these documents are
+them: some were dealt out by page, so documents stand in two of them and every run would stop; these documents are
 left out of train, which is said and recorded. A page that cannot be decoded is a bad row like any other: quarantined
 and counted, in every split, also with `audit=off`. Process 0 audits, the others wait for what it found.
 

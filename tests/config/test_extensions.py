@@ -80,9 +80,7 @@ def test_an_installed_package_registers_by_its_entry_point(here: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_choices_and_the_way_out() -> None:
-    with pytest.raises(
-        DocvlmError, match=r"model\.family=gpt: not known; choose one of qwen2vl, florence2, or name"
-    ):
+    with pytest.raises(DocvlmError, match=r"model\.family=gpt: not known; choose one of qwen2vl, florence2, or name"):
         FAMILIES["gpt"]
 
 

@@ -17,13 +17,13 @@ from docvlm import registry
 from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.metrics import METRICS
 
-_BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"^(?:`(docvlm_ext/\S+|\w+\.jsonl)`\n\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def apply(page: Path, folder: Path) -> list[str]:
     """Write the files of a page into `folder`, and return its commands, one a line."""
     commands: list[str] = []
-    for language, title, body in _BLOCK.findall(page.read_text(encoding="utf-8")):
+    for title, language, body in _BLOCK.findall(page.read_text(encoding="utf-8")):
         if title:
             (folder / title).parent.mkdir(parents=True, exist_ok=True)
             (folder / title).write_text(body, encoding="utf-8")
@@ -34,12 +34,14 @@ def apply(page: Path, folder: Path) -> list[str]:
 
 def run(command: str) -> None:
     """`python -m docvlm.VERB …` in this process; `$(…)` is asked of a shell."""
-    said = re.sub(
-        r"\$\((.*?)\)", lambda found: subprocess.check_output(found[1], shell=True, text=True).strip(), command
-    )
+    said = re.sub(r"\$\((.*?)\)", _from_shell, command)
     python, flag, module, *words = shlex.split(said)
     assert (python, flag) == ("python", "-m"), command
     import_module(module).main(words)
+
+
+def _from_shell(found: re.Match[str]) -> str:
+    return subprocess.check_output(found[1], shell=True, text=True).strip()
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class DrawnPage:
 
     @property
     def name(self) -> str:
-        """Unique among all generated pages, for example `docvqa-tiny-seed0-train-000012`."""
+        """Unique among all generated pages, for example `NAME-tiny-seed0-train-000012`."""
         return f"{self.benchmark}-{self.preset}-seed{self.seed}-{self.split}-{self.index:06d}"
 
     @property

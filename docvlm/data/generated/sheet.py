@@ -74,7 +74,7 @@ def sheet(benchmark: str, split: str = "train", seed: int = 0) -> Image.Image:
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    """Write one picture for each benchmark, such as pages-docvqa.png, into a folder."""
+    """Write pages-NAME.png for each benchmark into a folder."""
     parser = argparse.ArgumentParser(
         prog="python -m docvlm.data.generated.sheet", description="Contact sheets of the generated pages."
     )

@@ -1,6 +1,6 @@
 """Pages and questions as Florence-2's tokens: one page at one fixed size, and the task token before every question.
 
-Every question of every benchmark follows `<DocVQA>`, as in the published fine-tuning of Florence-2 on DocVQA, and no
+Every question of every benchmark follows `<DocVQA>`, as in the published fine-tuning of Florence-2, and no
 instruction. The decoder starts as the checkpoint does (hub checkpoints force `<s>` first); that start is given, not
 learned. Source: huggingface.co/blog/finetune-florence2.
 """
