@@ -26,8 +26,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", metavar="NAME", help="the checkpoint the run started from, where it has moved since")
     parser.add_argument(
         "--benchmark",
-        choices=BENCHMARKS,
-        help=f"whose wording follows the question; default the run's, {DEFAULT.name} where there is none",
+        metavar="NAME",
+        help=f"whose wording follows the question: {', '.join(BENCHMARKS)}, or your own; default the run's,"
+        f" {DEFAULT.name} where there is none",
     )
     parser.add_argument("--max-new-tokens", type=positive, metavar="N", help="longest answer; default the benchmark's")
     parser.add_argument("--offline", action="store_true", help="use nothing from the network")
@@ -38,6 +39,8 @@ def check_model(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> N
     registry.load(flags.extensions)
     if flags.family is not None and flags.family not in FAMILIES:
         parser.error(f"argument --family: invalid choice: {flags.family!r} (choose from {', '.join(FAMILIES)})")
+    if flags.benchmark is not None and flags.benchmark not in BENCHMARKS:
+        parser.error(f"argument --benchmark: invalid choice: {flags.benchmark!r} (choose from {', '.join(BENCHMARKS)})")
     if flags.checkpoint is not None and flags.family is None:
         parser.error("--checkpoint needs --family")
     if flags.run is not None and flags.family is not None:

@@ -131,8 +131,8 @@ def test_the_pages_as_they_stand(own: Path, capsys: pytest.CaptureFixture[str]) 
     assert best.result["secondary"]["amount"] == head["value"]
     (row,) = json.loads(next(own.glob("outputs/*/table.json")).read_text())["rows"]
     assert row["ours"]["metric"] == "amount" and row["ours"]["amount"] == row["ours"]["headline"]
-    (made,) = (row for row in json.loads((best.folder.root / "export" / "export.json").read_text())["rows"][1:])
-    assert made["scores"][0]["metric"] == "amount"
+    formats = json.loads((best.folder.root / "export" / "export.json").read_text())["formats"]
+    assert {one["format"]: one["scores"][0]["metric"] for one in formats} == {"run": "amount", "adapter": "amount"}
     report = own / "outputs" / "report"
     with (report / "tables" / "main-generated.csv").open(newline="") as file:
         assert {line["metric"] for line in csv.DictReader(file)} == {"amount right"}
