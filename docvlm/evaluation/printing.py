@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from docvlm.metrics import METRICS
 from docvlm.scoring.analysis import Analysis, Side
 from docvlm.scoring.flips import p_value
 from docvlm.scoring.frequencies import Finding, Frequency
@@ -43,7 +44,8 @@ def of_failures(one: Analysis, most: int | None = SHORT) -> list[RenderableType]
     side = one.ours
     if not side.found:
         return [Text(f"{one.title}: every answer is right\n")]
-    title = f"{one.title}: {len(side.found)} of {len(side.records)} answers are not right ({one.metric} below 1)"
+    title = f"{one.title}: {len(side.found)} of {len(side.records)} answers are not right"
+    title += f" ({one.metric} {METRICS[one.metric].wrong})"
     table = _table(title, ["class", *(["baseline"] if one.baseline else []), "questions", "share of all", "lost"])
     table.add_column("for example: said for wanted")
     before = _counts(one.baseline)

@@ -50,6 +50,11 @@ class Metric:
         """Its heading where columns are narrow."""
         return self.head or self.label
 
+    @property
+    def wrong(self) -> str:
+        """How an answer that is not right scores."""
+        return "below 1" if self.higher_is_better else "above 0"
+
     def goodness(self, score: float) -> float:
         """The score so that more is better and 1 is right: what selects an epoch and what counts as a failure."""
         return score if self.higher_is_better else 1 - score

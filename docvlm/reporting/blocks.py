@@ -101,6 +101,7 @@ class Card:
     before: str | None
     answers: Sequence[str]
     score: float
+    right: bool
     run: str
     picture: str = ""
     width: int = 0

@@ -103,8 +103,8 @@ def test_a_comparison_that_evaluate_made_is_in_the_page(tmp_path: Path, monkeypa
 def test_nothing_at_all_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Text(reported(tmp_path, monkeypatch)).text
     for command in (
-        "docvlm.train model=qwen2vl",
-        "docvlm.train model=florence2",
+        "docvlm.train experiment=rank",
+        "docvlm.train experiment=freeze",
         "docvlm.evaluate best=true",
         "make demo",
     ):
