@@ -12,7 +12,7 @@ import statistics
 from bench import clock
 from bench.suite import Cell, Column, Row, Section, Suite, each
 from docvlm.data.generated import documents
-from docvlm.metrics.variants import METRICS, metric_function
+from docvlm.metrics import METRICS, metric_function
 
 PAIRS, PASSES = 50_000, 3
 Pair = tuple[str, tuple[str, ...]]

@@ -20,7 +20,7 @@ from PIL import Image
 from transformers import AutoProcessor, PreTrainedModel, Qwen2VLForConditionalGeneration, TrainerCallback
 
 from bench.peers import LEARNING_RATE, OPTIMIZER, chats
-from docvlm.data.benchmarks.folder import INSTRUCTION
+from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.data.example import Example
 from docvlm.data.pages import FilePage
 
@@ -38,7 +38,7 @@ def read(folder: Path, split: str) -> list[Example]:
             document=line["image"],
             pages=(FilePage(str(folder / line["image"])),),
             benchmark="folder",
-            instruction=INSTRUCTION,
+            instruction=BENCHMARKS["folder"].instruction,
         )
         for number, line in enumerate(lines)
         if line["split"] == split

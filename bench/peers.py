@@ -29,7 +29,7 @@ from transformers.models.florence2.modeling_florence2 import shift_tokens_right
 from bench.clock import gradients
 from docvlm.data.example import Example
 from docvlm.vlms.codec import Codec
-from docvlm.vlms.florence2.model import TASK
+from docvlm.vlms.florence2.codec import TASK
 
 IGNORED = -100
 LEARNING_RATE = 1e-5

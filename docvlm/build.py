@@ -48,7 +48,7 @@ def datamodule(conf: DataConf) -> DocumentDataModule:
 
 
 def _keywords(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None and key != "name"}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def optimizer(conf: OptimConf) -> Callable[..., Any]:

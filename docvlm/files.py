@@ -128,7 +128,7 @@ def shown(path: Path | str) -> str:
 
 
 def part_of_name(text: str) -> str:
-    """What somebody else calls something (`Qwen/Qwen2-VL-2B-Instruct`) as part of a file's name."""
+    """What somebody else calls something (`user/name`) as part of a file's name."""
     return re.sub(r"[^\w.-]+", "-", text).strip(".-") or "unnamed"
 
 
@@ -146,3 +146,15 @@ def replace_folder(new: Path, place: Path) -> None:
         os.replace(place, old)
     os.replace(new, place)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def follow_umask(folder: Path) -> None:
+    """Give every file below `folder` the mode of a file that `open` makes. Raises `OSError` where that is refused.
+
+    safetensors 0.8 writes its files with mode 0600, which only the user who trained could read.
+    """
+    umask = os.umask(0o077)  # it can only be read by setting it; what another thread makes meanwhile stays closed
+    os.umask(umask)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(0o666 & ~umask)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from docvlm.data.benchmarks import DEFAULT
 from docvlm.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from docvlm.data.generated.canvas import font_file
 from docvlm.data.generated.page import DrawnPage
@@ -19,8 +20,8 @@ from docvlm.writing import one_line_errors
 
 WIDTH, HEIGHT, GAP, LINE = 280, 168, 8, 18
 GROUND, INK = (226, 228, 232), (40, 42, 48)
-SMALL = DrawnPage("docvqa", "train", 2, "tiny", 0)
-FULL = DrawnPage("docvqa", "train", 8, "full", 0)
+SMALL = DrawnPage(DEFAULT.name, "train", 2, "tiny", 0)
+FULL = DrawnPage(DEFAULT.name, "train", 8, "full", 0)
 
 
 def sheet() -> Image.Image:

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from docvlm.data.generated.canvas import font_file
-from docvlm.data.generated.page import BENCHMARKS, DrawnPage, kinds
+from docvlm.data.generated.page import DrawnPage, kinds, names
 from docvlm.errors import DocvlmError
 from docvlm.writing import one_line_errors
 
@@ -75,7 +75,7 @@ def sheet(benchmark: str, split: str = "train", seed: int = 0) -> Image.Image:
 
 @one_line_errors
 def main(arguments: list[str] | None = None) -> None:
-    """Write pages-docvqa.png, pages-chartqa.png and pages-infovqa.png into a folder."""
+    """Write pages-NAME.png for each benchmark into a folder."""
     parser = argparse.ArgumentParser(description="Contact sheets of the generated pages.")
     parser.add_argument("folder", type=Path, help="where the pictures go; an existing folder")
     parser.add_argument("--split", default="train", help="train, val or test (default: train)")
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not options.folder.is_dir():
         raise DocvlmError(f"{options.folder}: no such folder; create it first")
-    for benchmark in BENCHMARKS:
+    for benchmark in names():
         path = options.folder / f"pages-{benchmark}.png"
         picture = sheet(benchmark, options.split, options.seed)
         few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)

@@ -1,10 +1,11 @@
 """`endpoint=URL`: a model that is served elsewhere, scored by the same protocol as weights that are loaded here.
 
 The same questions in the same words, each benchmark's instruction behind them, the same limit on tokens, greedy, and
-pages resized to the evaluation's budget by the code that local evaluation uses: what a Qwen2-VL server is sent, its own
-processor leaves as it is, bit for bit (`tests/answering`). With both pixels null, pages go as they are, for models
-that resize in their own way. Documents are asked about at once, questions of one document one after the other, so that
-a server with a prefix cache reads its pages once. Answers are kept as they come; order and timing decide nothing.
+pages resized to the evaluation's budget by the code that local evaluation of the family uses: what its server is sent,
+its own processor leaves as it is, bit for bit (`tests/answering`). With both pixels null, pages go as they are, for
+models that resize in their own way. Documents are asked about at once, questions of one document one after the other,
+so that a server with a prefix cache reads its pages once. Answers are kept as they come; order and timing decide
+nothing.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from docvlm.answering.chat import Chat, Reply, data_url
 from docvlm.data.loading.packing import by_pages
 from docvlm.errors import DocvlmError
 from docvlm.files import part_of_name
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.families import FAMILIES, Served, imported
 from docvlm.vlms.page_images import open_page
 
 if TYPE_CHECKING:
@@ -30,21 +32,22 @@ if TYPE_CHECKING:
     from docvlm.data.example import Example, Page
 
 FOLDER = Path("outputs") / "endpoint"
-PATCH = 14  # of Qwen2-VL and Qwen2.5-VL; the server's processor is not there to be asked
 
 Answered = list[tuple["Example", Reply]]
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A served model as evaluation asks it: at most `concurrency` documents at once, pages of `budget`."""
+    """A served model as evaluation asks it: at most `concurrency` documents at once, pages of `budget`.
+
+    `how` is what its family says of served models.
+    """
 
     chat: Chat
     budget: Budget
     concurrency: int
+    how: Served
     _opening: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    prompt: ClassVar[str] = "chat completions: pages, then question + instruction"
 
     @property
     def described(self) -> dict[str, Any]:
@@ -53,7 +56,7 @@ class Endpoint:
             "endpoint": self.chat.endpoint,
             "served": self.chat.served,
             "budget": asdict(self.budget),
-            "prompt": self.prompt,
+            "prompt": self.how.described,
         }
 
     def answers(self, examples: Sequence[Example], max_new_tokens: int) -> Iterator[Answered]:
@@ -90,10 +93,11 @@ class Endpoint:
 
     def seen(self, page: Page) -> Image:
         """The page as it is sent. One is opened at a time: charts are drawn by matplotlib, which is not for threads."""
-        from docvlm.vlms.qwen2vl.codec import resized
-
         with self._opening:
-            return open_page(page) if self.budget == Budget() else resized(page, self.budget, PATCH)
+            if self.budget == Budget():
+                return open_page(page)
+            image: Image = imported(self.how.page)(page, self.budget)
+            return image
 
 
 def connected(cfg: EvaluateConfig) -> Endpoint:
@@ -101,7 +105,9 @@ def connected(cfg: EvaluateConfig) -> Endpoint:
     assert cfg.endpoint is not None
     chat = Chat(cfg.endpoint, cfg.served, timeout=cfg.timeout, retries=cfg.retries)
     print(f"endpoint: {chat.served} at {chat.endpoint}, {cfg.concurrency} documents at once", flush=True)
-    return Endpoint(chat, Budget(**asdict(cfg.budget)), cfg.concurrency)
+    how = FAMILIES[cfg.model.family].served
+    assert how is not None  # `docvlm.config.checks_endpoint`
+    return Endpoint(chat, Budget(**asdict(cfg.budget)), cfg.concurrency, how)
 
 
 def folder(served: str) -> Path:

@@ -18,14 +18,21 @@ from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 from typing import Any
 
+from docvlm import registry
 from docvlm.errors import DocvlmError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # In a wheel `conf/` travels inside the package, in a checkout it stands beside it.
 CONF_DIR: Path = next(d for d in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if d.is_dir())
-ALLOWED_TARGETS = ("docvlm.", "torch.optim.", "lightning.pytorch.")
+ALLOWED_TARGETS = ("docvlm.", registry.PREFIX, "torch.optim.", "lightning.pytorch.")
 SPLITS = ("test", "val")
 SWITCH = ("on", "off")
+
+
+def choices_of(group: str) -> list[str]:
+    """What a group of the config can be: files of `conf/`, and those beside one's own modules."""
+    folders = (CONF_DIR, *registry.config_folders())
+    return sorted({file.stem for folder in folders for file in (folder / group).glob("*.yaml")})
 
 
 class ReadOnly:
@@ -39,7 +46,9 @@ class ReadOnly:
 
 @dataclass
 class VerbConfig(ReadOnly, ABC):
-    """Everything that one verb can be told."""
+    """Everything that one verb can be told. `extensions`: modules of one's own (`docvlm.registry`)."""
+
+    extensions: list[str]
 
     @abstractmethod
     def check(self, *, sweep: bool = False) -> None:
@@ -57,7 +66,7 @@ def need(condition: bool, key: str, value: object, remedy: str) -> None:
 
 
 def targets(values: Any, path: str = "") -> None:
-    """Refuse a `_target_` outside docvlm, torch.optim and lightning.pytorch: instantiating calls it, whatever it is."""
+    """Refuse a `_target_` outside `ALLOWED_TARGETS`: instantiating calls it, whatever it is."""
     for key, target in _targets(values, path):
         need(
             isinstance(target, str) and target.startswith(ALLOWED_TARGETS),

@@ -9,6 +9,7 @@ from pathlib import Path
 from docvlm.config.base import SPLITS, need
 from docvlm.config.data import DataConf, check_data
 from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_revision
+from docvlm.vlms.families import FAMILIES
 
 
 @dataclass
@@ -46,7 +47,7 @@ class BenchmarkConfig(ModelVerbConfig):
         """See `VerbConfig.check`."""
         super().check(sweep=sweep)
         check_revision(self.model, self.checkpoint, run=self.run, best=self.best)
-        check_budget(self.budget, self.model.family)
+        check_budget(self.budget, FAMILIES[self.model.family])
         _benchmark(self)
 
 

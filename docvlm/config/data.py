@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.config.base import ReadOnly, need
+from docvlm.data.benchmarks import BENCHMARKS
 
 
 @dataclass
@@ -40,15 +41,16 @@ class DataConf(ReadOnly):
 
 def check_data(data: DataConf, key: str) -> None:
     """Raise `DocvlmError` for the first impossible value of the benchmark's data that stands at `key`."""
+    own = data.name in BENCHMARKS and not BENCHMARKS[data.name].hub
     need(
         bool(data.source),
         f"{key}.source",
         data.source,
         "say where the pages are: hub, generated, or a folder"
-        if data.name != "folder"
+        if not own
         else "give your own folder, which holds qa.jsonl or qa.csv and the images",
     )
-    repository = data.name != "folder" and re.fullmatch(r"[\w.-]+/[\w.-]+", str(data.source))
+    repository = not own and re.fullmatch(r"[\w.-]+/[\w.-]+", str(data.source))
     if data.source not in ("hub", "generated") and not repository:  # the benchmark knows its repositories
         need(
             Path(str(data.source)).expanduser().exists(),
@@ -70,10 +72,8 @@ def check_data(data: DataConf, key: str) -> None:
     for name in ("batch_size", "batch_tokens", "eval_batch_size", "limit_train", "limit_val", "limit_test"):
         value = getattr(data, name)
         need(value is None or value >= 1, f"{key}.{name}", value, "1 or more" + ", or null for all" * ("limit" in name))
-    from docvlm.data.benchmarks.ownership import MARKS
-
     for name, weight in (data.weights or {}).items():
-        left_out = name in MARKS and weight == 1  # the yaml's own weight of a part that ~data.parts.NAME left out
+        left_out = name in BENCHMARKS and weight == 1  # the yaml's own weight of a part that ~data.parts.NAME left out
         known = name in (data.parts or {}) or left_out
         need(known, f"{key}.weights.{name}", weight, f"the parts are {', '.join(data.parts or {})}")
         need(weight > 0, f"{key}.weights.{name}", weight, f"above 0; ~{key}.parts.{name} leaves a part out")

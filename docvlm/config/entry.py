@@ -23,7 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docvlm.config.base import CONF_DIR, VerbConfig
+from docvlm import registry
+from docvlm.config.base import CONF_DIR, VerbConfig, choices_of
+from docvlm.config.data_groups import with_groups
 from docvlm.config.job import Job
 from docvlm.errors import INTERRUPTED, DocvlmError, TrainedElsewhere
 from docvlm.writing import escape_streams, explained
@@ -58,6 +60,7 @@ def verb(
             if {"-h", "--help"} & set(arguments):
                 print(_help(name, sys.modules[main.__module__].__doc__ or ""))
                 return
+            arguments = with_groups(name, arguments)
             arguments.sort(key=_SWEEP.__contains__)  # argparse takes no override after a flag: `-m scale=tiny`
             with _one_line_errors(schema), _argv(_as_typed(arguments, schema)), _callers_logging():
                 _rehearse(name, schema)
@@ -105,7 +108,7 @@ def _execute(
 
     from docvlm.config import compose
 
-    compose.register_resolvers()
+    compose.prepare_hydra()
     sweeps: set[Path] = set()
     failures: list[BaseException] = []
     put_off: list[tuple[C, Job]] = []
@@ -117,6 +120,7 @@ def _execute(
             sweeps.add(job.sweep)
         with _Reported(job, schema, failures, on_failure):
             config = compose.typed(cfg, schema)
+            registry.load(config.extensions)
             config.check(sweep=job.sweep is not None)
             try:
                 return main(config, job)
@@ -243,7 +247,7 @@ def _argv(arguments: list[str]) -> Iterator[None]:
 
 def _help(name: str, docstring: str) -> str:
     text = (CONF_DIR / f"{name}.yaml").read_text(encoding="utf-8").rstrip()
-    groups = {g.name: sorted(f.stem for f in g.glob("*.yaml")) for g in sorted(CONF_DIR.iterdir()) if g.is_dir()}
+    groups = {g.name: choices_of(g.name) for g in sorted(CONF_DIR.iterdir()) if g.is_dir()}
     choices = [f"  {g}={'|'.join(c)}" for g, c in groups.items() if f"\n  - {g}: " in text and g != "hydra"]
     return "\n".join(
         [

@@ -10,6 +10,7 @@ from docvlm.config.base import SPLITS, need
 from docvlm.config.data import DataConf, check_data
 from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_revision
 from docvlm.metrics import METRICS
+from docvlm.vlms.families import FAMILIES
 
 
 @dataclass
@@ -56,7 +57,7 @@ class EvaluateConfig(ModelVerbConfig):
         brought = {"run": self.run, "best": self.best, "endpoint": self.endpoint, "predictions": self.predictions}
         check_revision(self.model, self.checkpoint, **brought)
         if self.endpoint is None or self.budget != BudgetConf():
-            check_budget(self.budget, self.model.family)
+            check_budget(self.budget, FAMILIES[self.model.family])
         _evaluate(self)
 
 
@@ -113,8 +114,10 @@ def _endpoint(cfg: EvaluateConfig) -> None:
     need(cfg.concurrency >= 1, "concurrency", cfg.concurrency, "1 or more documents that are asked about at once")
     need(cfg.timeout > 0, "timeout", cfg.timeout, "seconds, above 0")
     need(cfg.retries >= 0, "retries", cfg.retries, "0 or more tries after the first")
-    advice = "a served model is asked by chat, and its pages are resized as Qwen2-VL's; leave model=… out"
-    need(cfg.model.family == "qwen2vl", "model", cfg.model.family, advice)
+    asked = [family for family in FAMILIES.values() if family.served is not None]
+    labels = " or ".join(f"{family.label}'s" for family in asked)
+    advice = f"a served model is asked by chat, and its pages are resized as {labels}; leave model=… out"
+    need(FAMILIES[cfg.model.family] in asked, "model", cfg.model.family, advice)
 
 
 def _address(endpoint: str) -> None:

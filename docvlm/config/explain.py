@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from docvlm.config import literal
-from docvlm.config.base import CONF_DIR
+from docvlm.config.base import CONF_DIR, choices_of
 
 
 def explain(error: BaseException, schema: type[Any]) -> str | None:
@@ -62,7 +62,7 @@ def _unknown_key(key: str, schema: type[Any]) -> str:
 
 def _unknown_choice(found: re.Match[str], schema: type[Any]) -> str:
     group, choice = found[1], found[2]
-    known = sorted(f.stem for f in (CONF_DIR / group).glob("*.yaml"))
+    known = choices_of(group)
     return f"{group}={choice}: there is no such choice{nearest(choice, known)}; choose one of {', '.join(known)}"
 
 

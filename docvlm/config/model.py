@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docvlm.config.base import SWITCH, ReadOnly, VerbConfig, need, targets
+from docvlm.vlms.families import FAMILIES, PIXELS, SIDES, Family
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -70,9 +71,9 @@ class ModelConf(ReadOnly):
 
 @dataclass
 class BudgetConf(ReadOnly):
-    """Pixels of a page a model sees: `min_pixels`/`max_pixels` (Qwen2-VL) or `height` x `width` (Florence-2).
+    """Pixels of a page a model sees: `min_pixels` to `max_pixels`, or `height` x `width`, as its family reads.
 
-    `jpeg_quality` (Qwen2-VL): pages go through JPEG before they are resized, as lmms-eval's do at 85.
+    `jpeg_quality`: pages go through JPEG before they are resized, as lmms-eval's do at 85; some families' only.
     """
 
     min_pixels: int | None = None
@@ -124,32 +125,27 @@ class ModelVerbConfig(VerbConfig):
 
 def check_model(model: ModelConf) -> None:
     """Raise `DocvlmError` for the first impossible value of `model`."""
-    from docvlm.vlms import FAMILIES
-
-    known = ", ".join(sorted(FAMILIES))
-    need(model.family in FAMILIES, "model.family", model.family, f"choose one of {known}")
+    known = f"choose one of {', '.join(sorted(FAMILIES))}, or name the module that registers it in extensions"
+    need(model.family in FAMILIES, "model.family", model.family, known)
     need(model.dtype in DTYPES, "model.dtype", model.dtype, f"choose one of {', '.join(DTYPES)}")
     need(bool(model.checkpoint), "model.checkpoint", "''", "a folder, a hub id, or the word embedded")
 
 
-def check_budget(budget: BudgetConf, family: str) -> None:
+def check_budget(budget: BudgetConf, family: Family) -> None:
     """Raise `DocvlmError` for the first impossible value of `budget`, or one that is another family's."""
-    pixels, sides = ("min_pixels", "max_pixels"), ("height", "width")
-    own, other = (sides, pixels) if budget.height is not None or budget.width is not None else (pixels, sides)
-    if family == "qwen2vl":
-        own, other = pixels, sides
+    own, other = family.budget, SIDES if family.budget == PIXELS else PIXELS
     for key in own:
         value = getattr(budget, key)
-        need(value is not None and value > 0, f"budget.{key}", value, f"{family} needs it: a number above 0")
+        need(value is not None and value > 0, f"budget.{key}", value, f"{family.name} needs it: a number above 0")
     for key in other:
         value = getattr(budget, key)
-        need(value is None, f"budget.{key}", value, f"{family} takes budget.{own[0]} and budget.{own[1]} instead")
+        need(value is None, f"budget.{key}", value, f"{family.name} takes budget.{own[0]} and budget.{own[1]} instead")
     quality = budget.jpeg_quality
-    advice = "Florence-2's pages do not go through JPEG in any harness; set null"
-    need(quality is None or own == pixels, "budget.jpeg_quality", quality, advice)
+    advice = f"{family.label}'s pages do not go through JPEG in any harness; set null"
+    need(quality is None or family.jpeg, "budget.jpeg_quality", quality, advice)
     advice = "a quality from 1 to 100 (lmms-eval: 85), or null for pages as they are"
     need(quality is None or 1 <= quality <= 100, "budget.jpeg_quality", quality, advice)
-    if own == pixels and budget.min_pixels is not None and budget.max_pixels is not None:
+    if own == PIXELS and budget.min_pixels is not None and budget.max_pixels is not None:
         advice = f"must not be above budget.max_pixels={budget.max_pixels}"
         need(budget.min_pixels <= budget.max_pixels, "budget.min_pixels", budget.min_pixels, advice)
 

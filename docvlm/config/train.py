@@ -8,6 +8,7 @@ from typing import Any
 from docvlm.config.base import SWITCH, ReadOnly, need
 from docvlm.config.data import DataConf, check_data
 from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_revision
+from docvlm.vlms.families import FAMILIES
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 NO_HALF_ON_CPU = "a CPU does not train in float16, and Lightning would take bf16-mixed without a word; take it yourself"
@@ -94,7 +95,7 @@ class TrainConfig(ModelVerbConfig):
         """See `VerbConfig.check`."""
         super().check(sweep=sweep)
         check_revision(self.model)
-        check_budget(self.budget, self.model.family)
+        check_budget(self.budget, FAMILIES[self.model.family])
         _train(self, sweep=sweep)
 
 
@@ -103,7 +104,7 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     _lora(cfg.lora)
     _quant(cfg)
     check_data(cfg.data, "data")
-    packed_flash = cfg.packing == "on" and cfg.model.family == "qwen2vl" and "flash" in cfg.model.attn
+    packed_flash = cfg.packing == "on" and FAMILIES[cfg.model.family].branches and "flash" in cfg.model.attn
     advice = "FlashAttention takes no mask of branches; use sdpa, or packing=off"
     need(not packed_flash, "model.attn", cfg.model.attn, advice)
     advice = "stop (an overlap ends the run), drop (takes it out of train), auto (by the source) or off"

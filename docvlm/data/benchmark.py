@@ -1,17 +1,19 @@
 """What one benchmark is: its wording, its metric, its schema, and which public split serves which purpose.
 
-A score is reported on a split that never selects anything (DESIGN: splits). DocVQA and InfoVQA publish no answers for
-their test split, so their public validation split reports, and a slice of train selects; ChartQA has all three.
+A score is reported on a split that never selects anything (DESIGN: splits). Where the test split of a benchmark has no
+public answers, its public validation split reports, and a slice of train selects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from docvlm.data.example import Example
 from docvlm.data.rows import Row
+from docvlm.registry import Registry
 
 Role = Literal["train", "val", "test"]
 """What a split is for: to learn from, to select by, to report on."""
@@ -20,7 +22,9 @@ Public = Literal["train", "validation", "test"]
 """What a split is called where it was published."""
 
 SINGLE_WORD_OR_PHRASE = "\nAnswer the question using a single word or phrase."
-"""lmms-eval's `post_prompt` for DocVQA and InfographicVQA."""
+"""lmms-eval's `post_prompt` for benchmarks of short answers."""
+GENERATED, OWN = "-generated", "-folder"
+"""What follows a benchmark's name in the label of results on drawn pages, and on own pages in its schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +42,66 @@ class HubSplit:
 
 
 @dataclass(frozen=True, slots=True)
-class Benchmark:
-    """The contract of one benchmark.
+class Download:
+    """A form in which authors hand their data out: `holds(folder)` recognises it, `rows` reads a split of it.
 
-    `example` turns a row into an example without label and instruction, and raises `BadRow`. `columns` lists what it
-    reads, each with its accepted names. `public` says which published split a role reads; a role that is absent is
-    cut from train. `hub` maps a repository to its splits; the first is what `data.source=hub` means. `folder` names
-    the sub-folder of a snapshot that holds this benchmark when several share a repository. `image_key` is the image
-    column of the original JSON.
+    `rows(folder, benchmark, split)` gives None where the split is not there, and raises `OtherRows` for a folder of
+    another benchmark.
+    """
+
+    title: str
+    holds: Callable[[Path], object]
+    rows: Callable[[Path, Benchmark, Public], Iterator[Row] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """All that differs from one benchmark to the next. `name` is the word of the command line: a Python identifier.
+
+    `title` is how its authors write it. `example` turns a row into an example without label and instruction, and raises
+    `BadRow`; `columns` lists what it reads, each with its accepted names. `metric` is the headline, a name in
+    `docvlm.metrics.METRICS`; `instruction` follows a question; `max_new_tokens` is the longest answer.
+
+    `public` says which published split a role reads; a role that is absent is cut from train. `hub` maps a repository
+    to its splits; the first is what `data.source=hub` means, and a benchmark without any is of somebody's own pages.
+    `folder` names the sub-folder of a snapshot that holds this benchmark when several share a repository. `download` is
+    the authors' own form, and `image_key` its image column.
+
+    `marks` are sets of columns, one of which is enough to know its rows by; `only` is a set that says so only if there
+    are no others. `generator` is the module whose `KINDS` draw pages in its schema, `{preset}` standing for tiny or
+    full; "" without one. `sample` is the title of its page in the app, "" for a page of every kind.
+
+    For cards and reports: `pages` are the pages in words, `languages` by code, `licence` the terms of its data, and
+    `citation` its paper.
     """
 
     name: str
+    title: str
     metric: str
     instruction: str
     max_new_tokens: int
     columns: tuple[tuple[str, ...], ...]
     example: Callable[[Row], Example]
     public: Mapping[Role, Public]
-    hub: Mapping[str, Mapping[Public, HubSplit]]
+    hub: Mapping[str, Mapping[Public, HubSplit]] = field(default_factory=dict)
     folder: str = ""
     image_key: str = ""
+    download: Download | None = None
+    marks: tuple[frozenset[str], ...] = ()
+    only: frozenset[str] = frozenset()
+    generator: str = ""
+    sample: str = ""
+    pages: str = "own pages"
+    languages: Mapping[str, str] = field(default_factory=lambda: {"en": "English"})
+    licence: str = "yours"
+    citation: str = ""
+
+
+BENCHMARKS: Registry[Benchmark] = Registry("benchmark", ())
+"""Every benchmark by name. `docvlm.data.benchmarks` registers docvlm's own; take it from there."""
+
+
+def of_label(label: str) -> Benchmark | None:
+    """The benchmark whose results are called so: on public, drawn or own pages. None for a name nobody registered."""
+    name = label.partition("-")[0]
+    return BENCHMARKS[name] if name in BENCHMARKS else None

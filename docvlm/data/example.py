@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -33,7 +34,7 @@ class Example:
     """One question on one document, with its accepted answers.
 
     `document` groups questions: splits, limits and intervals never cut a document in two. `benchmark` is the label a
-    result carries (`docvqa`, or `docvqa-generated` where the pages were drawn). `instruction` is the benchmark's own
+    result carries (its name, with `-generated` where the pages were drawn). `instruction` is the benchmark's own
     wording that follows the question for families that take one. `where` is the file and line it was read from, ""
     for a drawn page; it is for messages and no part of what an example is.
     """
@@ -53,3 +54,12 @@ class Example:
     def target(self) -> str:
         """The answer to learn: the one most annotators gave, the first of them on a tie."""
         return Counter(self.answers).most_common(1)[0][0]
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """What one evaluation step needs: prompts to generate from, the same examples with labels, and the examples."""
+
+    examples: tuple[Example, ...]
+    prompts: dict[str, Tensor]
+    labelled: dict[str, Tensor]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_ASPECT = 200
-"""Longest side over shortest; Qwen2-VL's own resize refuses more (qwen-vl-utils `smart_resize`)."""
+"""Longest side over shortest; qwen-vl-utils' `smart_resize` refuses more."""
 
 ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 """What the last bytes of a complete file hold. Other formats are decoded to be checked."""

@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from docvlm.data.benchmark import of_label
+from docvlm.data.benchmarks import default_metric
 from docvlm.errors import DocvlmError
 from docvlm.evaluation.tables import CAPTION, details
 from docvlm.files import write_json
-from docvlm.metrics import VARIANTS
+from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring import analysis, predictions
 from docvlm.scoring.analysis import Analysis, analyse
 from docvlm.scoring.intervals import Interval
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import Score, score
 from docvlm.tables import Column, Table, to_csv
-
-RELAXED = "chartqa"
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Scored:
 def score_file(
     path: Path, metric: str | None, against: Path | None = None, say: Callable[[str], None] = print
 ) -> list[Scored]:
-    """Scores of each benchmark in `path`. Without `metric`: relaxed accuracy for ChartQA, ANLS for all others.
+    """Scores of each benchmark in `path`. Without `metric` each has its own.
 
-    `say` is told what became of the lines of each file.
+    `say` is told what became of the lines of each file, and which metric a benchmark gets that nobody registered.
 
     Raises `DocvlmError` unless `against`, where given, answers the same questions.
     """
@@ -48,6 +48,10 @@ def score_file(
     if before is not None and before.keys() != ours.keys():
         odd = sorted(before.keys() ^ ours.keys())[0]
         raise DocvlmError(f"against={against}: benchmark {odd!r} is in only one of the two files; give the same ones")
+    if metric is None:
+        for label in ours:
+            if label and of_label(label) is None:
+                say(f"{path}: benchmark {label!r} is not registered: scored by {DEFAULT}; metric=… names another")
     return [
         _scored(label, part, metric or default_metric(label), None if before is None else before[label])
         for label, part in ours.items()
@@ -63,13 +67,8 @@ def _by_label(path: Path, say: Callable[[str], None]) -> dict[str, list[Predicti
     return by_label
 
 
-def default_metric(label: str) -> str:
-    """The headline metric that goes with a benchmark's label."""
-    return "relaxed_accuracy" if label.startswith(RELAXED) else "anls"
-
-
 def _scored(label: str, part: Sequence[Prediction], metric: str, before: Sequence[Prediction] | None) -> Scored:
-    variants = {name: score(part, metric, name).headline for name in VARIANTS.get(metric, {})}
+    variants = {name: score(part, metric, name).headline for name in METRICS[metric].variants}
     label = label or "(unnamed)"
     return Scored(label, score(part, metric), variants, analyse("", label, metric, part, before))
 
@@ -78,7 +77,6 @@ _COLUMNS = (
     Column("benchmark", "benchmark", kind="text"), Column("metric", "metric", kind="text"),
     Column("questions", "questions"), Column("documents", "documents"),
     Column("score", "score", 4, ends=("low", "high")),
-    *map(Column, ("accuracy", "anls", "relaxed", "em", "f1")),
 )  # fmt: skip
 
 
@@ -91,17 +89,16 @@ def _headline(found: Sequence[Scored], title: str) -> Table:
     rows = [
         {
             "benchmark": one.label, "metric": one.score.metric, "questions": one.score.n_questions,
-            "documents": one.score.n_documents, "score": one.score.interval, "accuracy": one.score.accuracy,
-            "anls": one.score.anls, "relaxed": one.score.relaxed, "em": one.score.em, "f1": one.score.f1,
+            "documents": one.score.n_documents, "score": one.score.interval, **one.score.means,
         }
         for one in found
     ]  # fmt: skip
-    return Table("score", title, _COLUMNS, rows, [CAPTION])
+    return Table("score", title, (*_COLUMNS, *map(Column, METRICS)), rows, [CAPTION])
 
 
 def _details(one: Scored) -> list[Table | str]:
     s = one.score
-    means = {"accuracy": s.accuracy, "ANLS": s.anls, "relaxed accuracy": s.relaxed, "EM": s.em, "F1": s.f1}
+    means = {METRICS[name].label: mean for name, mean in s.means.items()}
     result: list[Table | str] = [_two_columns(f"{one.label}: all metrics", "metric", means)]
     if one.variants:
         result.append(_two_columns(f"{one.label}: {s.metric} as others compute it", "protocol", one.variants))

@@ -93,11 +93,14 @@ def best_runs(scale: str, benchmarks: Sequence[str]) -> dict[str, Run]:
     fitting = [
         run for run in finished.finished() if run.scale == scale and run.manifest["config"]["data"]["name"] in wanted
     ]
-    best = finished.best(fitting)
+    for run in fitting:
+        if run.unknown:
+            print(f"left out: {run.unknown}", flush=True)
+    best = finished.best([run for run in fitting if not run.unknown])
     if not best:
         raise DocvlmError(
             f"no finished run at scale={scale} on {', '.join(wanted)} under outputs/ or multirun/; "
-            f"train one first: python -m docvlm.train model={FAMILIES[0]}"
+            f"train one first: python -m docvlm.train model={next(iter(FAMILIES))}"
         )
     for family in FAMILIES:
         if family in best:

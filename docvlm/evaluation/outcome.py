@@ -89,7 +89,7 @@ def evaluate(
     began = time.perf_counter()
     kept = answer.kept(folder / PREDICTIONS)
     predictions = answer.answer(model, data, examples, folder / PREDICTIONS, progress)
-    found = score(predictions, metric or data.metric)
+    found = score(predictions, metric or data.metrics[data.label])
     write_json(folder / RESULT, _record(subject, model, data, about, found, time.perf_counter() - began))
     return Outcome(subject, data.label, split, tuple(predictions), found, folder, kept)
 

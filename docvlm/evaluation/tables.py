@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from docvlm.data.corruptions import CORRUPTIONS
 from docvlm.files import write_json
+from docvlm.metrics import METRICS
 from docvlm.scoring.analysis import Analysis, analyse
 from docvlm.scoring.frequencies import Finding
 from docvlm.scoring.gains import FEWEST, Gains
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from docvlm.evaluation.robustness import Point, Robustness
 
 CAPTION = "mean over questions, 95 % interval over documents"
-SECONDARY = ("accuracy", "anls", "em", "f1", "relaxed")
 SHORT = 5  # classes of failure in a short table
 CLEAN, MEAN = "clean", "mean"
 _QUOTE = 26  # characters of an answer in an example
@@ -58,16 +58,6 @@ class Row:
         return compare(self.baseline.predictions, self.ours.predictions, self.ours.score.metric)
 
 
-_FILED = (
-    *map(Column, ("family", "benchmark", "split", "metric", "questions", "documents", "subject", "run")),
-    Column("score", ends=("low", "high")),
-    Column("baseline", ends=("baseline_low", "baseline_high")),
-    Column("difference", ends=("difference_low", "difference_high")),
-    Column("difference_p"),
-    *map(Column, SECONDARY),
-    *(Column(f"baseline_{name}") for name in SECONDARY),
-    *map(Column, ("latency_ms", "truncated")),
-)
 _ASKED = (Column("label", "benchmark", kind="text", filed=False), Column("size", "questions [documents]", filed=False))
 _COMPARED = (
     Column("baseline", "baseline", filed=False),
@@ -75,6 +65,20 @@ _COMPARED = (
     Column("difference", "Δ", filed=False),
     Column("difference_p", "p", kind="p", filed=False),
 )
+
+
+def _filed() -> tuple[Column, ...]:
+    """The columns of `table.csv`."""
+    return (
+        *map(Column, ("family", "benchmark", "split", "metric", "questions", "documents", "subject", "run")),
+        Column("score", ends=("low", "high")),
+        Column("baseline", ends=("baseline_low", "baseline_high")),
+        Column("difference", ends=("difference_low", "difference_high")),
+        Column("difference_p"),
+        *map(Column, METRICS),
+        *(Column(f"baseline_{name}") for name in METRICS),
+        *map(Column, ("latency_ms", "truncated")),
+    )
 
 
 def summary(rows: Sequence[Row]) -> list[Table]:
@@ -87,7 +91,7 @@ def scores(rows: Sequence[Row]) -> Table:
     """A row for each benchmark: baseline, ours and their difference, or ours alone where there is no baseline."""
     paired = any(row.baseline is not None for row in rows)
     shown = _COMPARED if paired else (Column("score", rows[0].ours.subject.title, filed=False),)
-    return Table("table", "", [*_ASKED, *shown, *_FILED], [_values(row) for row in rows], [CAPTION])
+    return Table("table", "", [*_ASKED, *shown, *_filed()], [_values(row) for row in rows], [CAPTION])
 
 
 def _title(row: Row) -> str:
@@ -108,8 +112,8 @@ def _values(row: Row) -> dict[str, Any]:
         "baseline": None if before is None else before.interval,
         "difference": gain,
         "difference_p": None if gain is None else gain.p,
-        **{name: getattr(found, name) for name in SECONDARY},
-        **{f"baseline_{name}": None if before is None else getattr(before, name) for name in SECONDARY},
+        **found.means,
+        **{f"baseline_{name}": None if before is None else before.means[name] for name in found.means},
         "latency_ms": found.latency_ms,
         "truncated": found.n_truncated,
     }
@@ -186,7 +190,8 @@ def _failures(one: Analysis, most: int | None) -> Table:
         sums = {"count": sum(row["count"] for row in rest), "lost": sum(row["lost"] for row in rest)}
         others = known - sum(row["baseline"] for row in rows)
         rows.append({"class": f"{len(rest)} more", "baseline": others, "share": None, "example": None, **sums})
-    title = f"{one.title}: {len(side.found)} of {len(side.records)} answers are not right ({one.metric} below 1)"
+    title = f"{one.title}: {len(side.found)} of {len(side.records)} answers are not right"
+    title += f" ({one.metric} {METRICS[one.metric].wrong})"
     return Table("failures", title, columns, rows)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from docvlm.exporting import formats
 from docvlm.files import shown
-from docvlm.reporting.blocks import metric_name
+from docvlm.metrics import metric_name
 from docvlm.reporting.card import card
 from docvlm.reporting.inputs.answers import Answers
 from docvlm.reporting.inputs.scored import examine

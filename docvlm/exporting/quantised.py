@@ -10,8 +10,8 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from docvlm.exporting import saved
-from docvlm.vlms import load_family
 from docvlm.vlms.checkpoint import no_progress_bar
+from docvlm.vlms.families import FAMILIES
 
 if TYPE_CHECKING:
     from docvlm.exporting.source import Source
@@ -26,7 +26,7 @@ def write(source: Source, folder: Path, form: str, settings: Callable[[list[str]
         net = AutoModelForImageTextToText.from_pretrained(
             weights,
             dtype=source.dtype,
-            quantization_config=settings(_untouched(weights, load_family(source.record["family"]).language)),
+            quantization_config=settings(_untouched(weights, FAMILIES[source.record["family"]].language)),
             use_safetensors=True,
             local_files_only=True,
             **placed,

@@ -16,9 +16,9 @@ import torch
 from transformers.utils import cached_file
 
 from docvlm.errors import DocvlmError
+from docvlm.files import follow_umask
 from docvlm.vlms import load_family, saved
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.modes import follow_umask
 
 if TYPE_CHECKING:
     from docvlm.vlms.base import VLM

@@ -1,4 +1,4 @@
-"""torchmetrics classes over the string metrics, for use in a LightningModule.
+"""A torchmetrics class over the string metrics, for a LightningModule: docvlm's own keeps its running score so.
 
 State is a sum and a count, both reduced by sum, so the value is the mean over examples at any batch size and any number
 of devices: never a mean of batch means. (Two devices that see the same example still count it twice: the evaluation
@@ -19,24 +19,32 @@ from torch.nn import Module
 from torchmetrics import Metric
 
 from docvlm.errors import DocvlmError
-from docvlm.metrics.variants import metric_function
+from docvlm.metrics.registry import METRICS, metric_function
 
 
 class StringMetric(Metric):
-    """Mean over examples of one of `docvlm.metrics.METRICS`; `variant` and `options` as in `metric_function`."""
+    """Mean over examples of one of `docvlm.metrics.METRICS`; `variant` and `options` as in `metric_function`.
+
+    `sync` says whether `compute` adds up all devices, which all of them must then call.
+    """
 
     full_state_update = False
-    higher_is_better = True
     is_differentiable = False
 
-    def __init__(self, metric: str, variant: str | None = None, **options: Any) -> None:
-        super().__init__()
+    def __init__(self, metric: str, variant: str | None = None, *, sync: bool = True, **options: Any) -> None:
+        super().__init__(sync_on_compute=sync)
         self.score = metric_function(metric, variant, **options)
+        self._better = METRICS[metric].higher_is_better
         name = re.sub(r"\W+", "_", f"{metric} {variant} {sorted(options.items())}")
         self._total, self._count = f"total_{name}", f"count_{name}"
         # float64: a float32 sum loses single examples after some ten million of them.
         self.add_state(self._total, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state(self._count, torch.tensor(0, dtype=torch.int64), dist_reduce_fx="sum")
+
+    @property
+    def higher_is_better(self) -> bool:  # type: ignore[override]  # torchmetrics has it as a constant of the class
+        """Whether it is a score, not an error."""
+        return self._better
 
     @property
     def total(self) -> Tensor:
@@ -78,38 +86,3 @@ class StringMetric(Metric):
                 "no example was scored: the evaluation split is empty; check data.limit_* and data.source"
             )
         return self.total / self.count
-
-
-class ANLS(StringMetric):
-    """`docvlm.metrics.anls` as a torchmetrics class."""
-
-    def __init__(self, variant: str | None = None, **options: Any) -> None:
-        super().__init__("anls", variant, **options)
-
-
-class RelaxedAccuracy(StringMetric):
-    """`docvlm.metrics.relaxed_accuracy` as a torchmetrics class."""
-
-    def __init__(self, variant: str | None = None, **options: Any) -> None:
-        super().__init__("relaxed_accuracy", variant, **options)
-
-
-class Accuracy(StringMetric):
-    """`docvlm.metrics.accuracy` as a torchmetrics class."""
-
-    def __init__(self) -> None:
-        super().__init__("accuracy")
-
-
-class ExactMatch(StringMetric):
-    """`docvlm.metrics.exact_match` as a torchmetrics class."""
-
-    def __init__(self) -> None:
-        super().__init__("exact_match")
-
-
-class F1(StringMetric):
-    """`docvlm.metrics.f1` as a torchmetrics class; `level="char"` for Korean, Chinese and Japanese."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__("f1", **options)

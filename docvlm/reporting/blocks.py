@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 
 from docvlm.tables import Table
 
-METRICS = {"anls": "ANLS", "relaxed_accuracy": "relaxed accuracy", "exact_match": "EM", "f1": "F1"}
-"""Metrics as the field writes them."""
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -65,6 +62,7 @@ class Card:
     before: str | None
     answers: Sequence[str]
     score: float
+    right: bool
     run: str
     picture: str = ""
     width: int = 0
@@ -97,8 +95,3 @@ class Section:
     def tables(self) -> list[Table]:
         """The tables of this section."""
         return [block for block in self.blocks if isinstance(block, Table)]
-
-
-def metric_name(metric: str) -> str:
-    """A metric as the field writes it."""
-    return METRICS[metric] if metric in METRICS else metric.replace("_", " ")

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from docvlm.runs.finished import Run
-
-FAMILIES = {"qwen2vl": "Qwen2-VL", "florence2": "Florence-2"}
+from docvlm.vlms.families import label
 
 
 def name(family: str, run: Run | None, subject: str = "zero-shot") -> str:
     """A model as the report calls it: family, size, and what was trained of it; without a run, what `subject` says."""
-    words = [FAMILIES[family] if family in FAMILIES else family]
+    words = [label(family)]
     if run is None:
         return f"{words[0]} {subject}"
     size, learned = str(run.manifest["config"]["model"]["size"]), run.manifest["trainable"]

@@ -20,6 +20,7 @@ from typing import Any
 from docvlm.config import Job
 from docvlm.errors import DocvlmError, Unwritable
 from docvlm.files import read_json, write_json
+from docvlm.metrics.registry import current_names
 from docvlm.runs.identity import Identity
 from docvlm.runs.interrupt import Interrupted
 
@@ -60,6 +61,15 @@ class ResultFile:
 
     def _write(self, status: str, reason: str | None, fields: Mapping[str, Any]) -> None:
         write_json(self.path, {**self.head, **fields, "status": status, "reason": reason, "ended": _now()})
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A `result.json`, with the metrics of older versions under today's names. Raises `DocvlmError` as `read_json`."""
+    found = read_json(path)
+    found |= {key: current_names(found[key]) for key in ("secondary", "zero_shot", "best") if key in found}
+    if "benchmarks" in found:
+        found["benchmarks"] = {label: current_names(score) for label, score in found["benchmarks"].items()}
+    return found
 
 
 def describe(error: BaseException | None) -> str:

@@ -1,8 +1,8 @@
 """What changed between two models on the same questions: answers that became right, and answers that were right.
 
 Two models with the same score may fail on different questions; the lists say on which. Right is a score of 1, as in the
-failure classes. The test is the paired bootstrap over documents; the exact McNemar test is added only where there is
-about one question a document, because it takes questions for independent.
+failure classes, or an error of 0. The test is the paired bootstrap over documents; the exact McNemar test is added only
+where there is about one question a document, because it takes questions for independent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from docvlm.metrics import metric_function
+from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring.intervals import Difference, paired_difference
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import clusters, paired
@@ -48,11 +48,12 @@ class Flips:
         return text if self.exact_p is None else f"{text} (McNemar exact: {p_value(self.exact_p)})"
 
 
-def flips(before: Sequence[Prediction], after: Sequence[Prediction], metric: str = "anls") -> Flips:
+def flips(before: Sequence[Prediction], after: Sequence[Prediction], metric: str = DEFAULT) -> Flips:
     """Compare two sets of predictions on the same questions. Raises `DocvlmError` unless they are the same."""
-    function, pairs = metric_function(metric), paired(before, after)
+    function, pairs = METRICS[metric], paired(before, after)
     every = [Flip(a, b, function(a.prediction, a.answers), function(b.prediction, b.answers)) for a, b in pairs]
-    first, second = [one.score_before == 1 for one in every], [one.score_after == 1 for one in every]
+    first = [function.goodness(one.score_before) == 1 for one in every]
+    second = [function.goodness(one.score_after) == 1 for one in every]
     fixed = tuple(one for one, a, b in zip(every, first, second, strict=True) if b and not a)
     broken = tuple(one for one, a, b in zip(every, first, second, strict=True) if a and not b)
     documents = clusters([a for a, _ in pairs])

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from docvlm.metrics import metric_function
+from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring.failures import CLASSES, Failure, classify
 from docvlm.scoring.intervals import Interval, clustered_wilson
 from docvlm.scoring.predictions import Key, Prediction
@@ -22,10 +22,11 @@ EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An answer that is not right: what it scored, and the class of its failure."""
+    """An answer that is not right: what it scored, how far that is from right, and the class of its failure."""
 
     record: Prediction
     score: float
+    lost: float
     failure: Failure
 
 
@@ -42,23 +43,23 @@ class Frequency:
 
 
 def findings(
-    records: Sequence[Prediction], metric: str = "anls", pages: Mapping[Key, str] | None = None
+    records: Sequence[Prediction], metric: str = DEFAULT, pages: Mapping[Key, str] | None = None
 ) -> list[Finding]:
-    """Every answer that scores below 1, in the order of `records`.
+    """Every answer that scores below 1 (of an error: above 0), in the order of `records`.
 
     `pages` maps (benchmark, document) to the text of the page, where it is known.
     """
-    function, texts = metric_function(metric), pages or {}
+    function, texts = METRICS[metric], pages or {}
     found = []
     for record in records:
         score = function(record.prediction, record.answers)
-        if score < 1:
+        if (good := function.goodness(score)) < 1:
             key = (record.benchmark, record.document)
             page = texts[key] if key in texts else None
             failure = classify(
                 record.prediction, record.answers, record.question, truncated=record.truncated, page=page
             )
-            found.append(Finding(record, score, failure))
+            found.append(Finding(record, score, 1 - good, failure))
     return found
 
 
@@ -72,7 +73,7 @@ def frequencies(records: Sequence[Prediction], found: Sequence[Finding]) -> list
         if part:
             hit = {finding.record.key for finding in part}
             share = clustered_wilson([float(record.key in hit) for record in records], documents)
-            lost = sum(1 - finding.score for finding in part) / len(records)
+            lost = sum(finding.lost for finding in part) / len(records)
             tags = Counter(tag for finding in part for tag in finding.failure.tags)
             rows.append(Frequency(kind, len(part), share, lost, dict(tags.most_common()), _examples(part)))
     return sorted(rows, key=lambda row: -row.count)

@@ -10,10 +10,10 @@ and 91 to 95 % from 12 on. 5 000 questions of nine types take about 2 s.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
-from docvlm.metrics import metric_function
+from docvlm.metrics import METRICS
 from docvlm.scoring.intervals import (
     Difference,
     Interval,
@@ -31,13 +31,22 @@ FEWEST = 12  # documents of a type of which anything is claimed
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """One type: both scores and the paired difference. `adjusted` is its p after Holm, None where it is not judged."""
+    """One type: both scores and the paired difference, which is below 0 where an error fell.
+
+    `adjusted` is its p after Holm, None where it is not judged; `error` says that of its metric less is better.
+    """
 
     name: str
     baseline: Interval
     ours: Interval
     difference: Difference
     adjusted: float | None
+    error: bool = False
+
+    @property
+    def size(self) -> float:
+        """How much better it became."""
+        return -self.difference.mean if self.error else self.difference.mean
 
     @property
     def moves(self) -> bool:
@@ -82,9 +91,9 @@ class Gains:
         if len(judged) == 1:
             verdict = "beyond chance" if top.moves else "not beyond chance"
             return f"Only one {self.by} type has {FEWEST} documents, {top}, {verdict}: nothing to compare it with."
-        gaining = [row for row in judged if row.moves and row.difference.mean > 0]
-        losing = [row for row in judged if row.moves and row.difference.mean < 0]
-        lost = f" Beyond chance lower: {_listed(losing)}." if losing else ""
+        gaining = [row for row in judged if row.moves and row.size > 0]
+        losing = [row for row in judged if row.moves and row.size < 0]
+        lost = f" Beyond chance {'higher' if top.error else 'lower'}: {_listed(losing)}." if losing else ""
         if not gaining:
             return f"No {self.by} type gains beyond chance; the largest measured difference is {top}.{lost}"
         if top not in gaining:
@@ -104,7 +113,7 @@ def gains(before: Sequence[Prediction], after: Sequence[Prediction], metric: str
 
     Types are those of `after`; a question with several types counts in each.
     """
-    function, pairs = metric_function(metric), paired(before, after)
+    function, pairs = METRICS[metric], paired(before, after)
     a = [function(p.prediction, p.answers) for p, _ in pairs]
     b = [function(p.prediction, p.answers) for _, p in pairs]
     records = [p for _, p in pairs]
@@ -113,12 +122,12 @@ def gains(before: Sequence[Prediction], after: Sequence[Prediction], metric: str
     enough = [name for name, row in found.items() if row.ours.clusters >= FEWEST and name != UNTYPED]
     adjusted = dict(zip(enough, holm([found[name].difference.p for name in enough]), strict=True))
     rows = [
-        Gain(row.name, row.baseline, row.ours, row.difference, adjusted[name] if name in adjusted else None)
+        replace(row, adjusted=adjusted[name] if name in adjusted else None, error=not function.higher_is_better)
         for name, row in found.items()
     ]
-    deltas = [after - before for before, after in zip(a, b, strict=True)]
+    deltas = [function.goodness(after) - function.goodness(before) for before, after in zip(a, b, strict=True)]
     apart = _apart({name: types[name] for name in enough}, deltas, documents)
-    return Gains(by, tuple(sorted(rows, key=lambda row: -row.difference.mean)), apart)
+    return Gains(by, tuple(sorted(rows, key=lambda row: -row.size)), apart)
 
 
 def _row(name: str, indices: list[int], a: list[float], b: list[float], documents: Sequence[tuple[str, str]]) -> Gain:

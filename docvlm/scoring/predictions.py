@@ -17,8 +17,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 
+from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.data.lines import Line, contents, objects, shown
 from docvlm.data.lines import records as csv_records
 from docvlm.data.rows import BadRow, Values, characters, missing
@@ -30,7 +32,6 @@ from docvlm.writing import escaped, written
 log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
-PUBLIC = ("docvqa", "chartqa", "infovqa")
 LONGEST_NAME = 1024  # characters
 
 
@@ -80,7 +81,7 @@ def given(path: Path) -> tuple[list[Prediction], Quarantine]:
     """The predictions of anybody's file, JSON lines or CSV, and what became of its other lines.
 
     Lines that are equal in page, question, accepted answers and prediction are one, except under the name of a public
-    benchmark: ChartQA's test split asks ten questions twice. Raises `DocvlmError` if more lines are bad than good, and
+    benchmark: the test split of one asks ten questions twice. Raises `DocvlmError` if more lines are bad than good, and
     for one question with two predictions, since nobody can tell which is meant.
     """
     quarantine = Quarantine()
@@ -95,7 +96,7 @@ def given(path: Path) -> tuple[list[Prediction], Quarantine]:
         except BadRow as reason:
             bad.append(Rejected(line.where, _id(line.values), str(reason), reason.kind))
             continue
-        names = (record.key,) if record.benchmark in PUBLIC else (record.key, _content(record, line.values))
+        names = (record.key,) if _published(record.benchmark) else (record.key, _content(record, line.values))
         where, earlier = next((seen[one] for one in names if one in seen), ("", None))
         if earlier is None:
             records.append(record)
@@ -109,6 +110,12 @@ def given(path: Path) -> tuple[list[Prediction], Quarantine]:
             )
     quarantine.settle(len(records), bad, str(path), merged)
     return records, quarantine
+
+
+@lru_cache
+def _published(benchmark: str) -> bool:
+    """Whether a publisher numbers its questions."""
+    return benchmark in BENCHMARKS and bool(BENCHMARKS[benchmark].hub)
 
 
 class PredictionLog:
@@ -223,7 +230,7 @@ def _record(line: Line, unnamed: Counter[str], *, whole: bool = True) -> Predict
     question = _text(row, "question") or ""
     document = _text(row, "document", "doc_id", "docId", whole=whole) or (document_of(images[0]) if images else "")
     question_id = _text(row, "question_id", "questionId", whole=whole) or ""
-    if question_id in ("", "-1"):  # ChartQA's published annotations have -1 everywhere
+    if question_id in ("", "-1"):  # some published annotations have -1 everywhere
         question_id = _derived_id(document, question, unnamed)
     answers = _texts(row, "answers", "answer")
     if not answers:

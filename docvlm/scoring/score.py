@@ -1,7 +1,7 @@
 """Predictions to scores: every question once, per question type and document type, with clustered intervals.
 
 All metrics are computed for every question, so one file gives the headline and what it could be confused with. 5 000
-questions take about 0.3 s, most of it token F1 and the bootstrap.
+questions take about 0.3 s, most of it the overlap of tokens and the bootstrap.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from docvlm.errors import DocvlmError
-from docvlm.metrics import METRICS, metric_function
+from docvlm.metrics import DEFAULT, METRICS, metric_function
 from docvlm.scoring.intervals import Difference, Interval, paired_difference, score_interval
 from docvlm.scoring.predictions import Key, Prediction
 
@@ -21,7 +21,10 @@ By = Literal["document", "question"]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Scores of one predictions file. `metric` names the headline; all means are over questions, in [0, 1]."""
+    """Scores of one predictions file. `metric` names the headline; all means are over questions, in [0, 1].
+
+    `means` holds every registered metric at its default.
+    """
 
     metric: str
     variant: str
@@ -32,17 +35,15 @@ class Score:
     n_documents: int
     n_truncated: int
     latency_ms: float | None
-    accuracy: float
-    anls: float
-    em: float
-    f1: float
-    relaxed: float
+    means: dict[str, float]
     by_question_type: dict[str, Interval]
     by_document_type: dict[str, Interval]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain types for JSON."""
-        return asdict(self)
+        """Plain types for JSON; the mean of each metric stands under its own name."""
+        plain = asdict(self)
+        means = plain.pop("means")
+        return {**means, **plain}
 
 
 def with_scores(records: Iterable[Prediction]) -> list[Prediction]:
@@ -53,8 +54,10 @@ def with_scores(records: Iterable[Prediction]) -> list[Prediction]:
     ]
 
 
-def score(predictions: Sequence[Prediction], metric: str = "anls", variant: str | None = None, **options: Any) -> Score:
-    """Score predictions with `metric` (a key of `docvlm.metrics.METRICS`) under a named variant and its options.
+def score(
+    predictions: Sequence[Prediction], metric: str = DEFAULT, variant: str | None = None, **options: Any
+) -> Score:
+    """Score predictions with `metric` (a name in `docvlm.metrics.METRICS`) under a named variant and its options.
 
     The secondary metrics keep their defaults. Raises `DocvlmError` if there is nothing to score, if a question occurs
     twice, or if the metric or variant is unknown.
@@ -69,7 +72,7 @@ def score(predictions: Sequence[Prediction], metric: str = "anls", variant: str 
     latencies = [p.latency_s for p in predictions if p.latency_s is not None]
     return Score(
         metric=metric,
-        variant=variant or "lmms-eval",
+        variant=variant or next(iter(METRICS[metric].variants), "default"),
         options=options,
         headline=interval.mean,
         interval=interval,
@@ -77,17 +80,13 @@ def score(predictions: Sequence[Prediction], metric: str = "anls", variant: str 
         n_documents=interval.clusters,
         n_truncated=sum(p.truncated for p in predictions),
         latency_ms=1000 * _mean(latencies) if latencies else None,
-        accuracy=means["accuracy"],
-        anls=means["anls"],
-        em=means["exact_match"],
-        f1=means["f1"],
-        relaxed=means["relaxed_accuracy"],
+        means=means,
         by_question_type=_groups(values, predictions, "question"),
         by_document_type=_groups(values, predictions, "document"),
     )
 
 
-def compare(before: Sequence[Prediction], after: Sequence[Prediction], metric: str = "anls") -> Difference:
+def compare(before: Sequence[Prediction], after: Sequence[Prediction], metric: str = DEFAULT) -> Difference:
     """`after - before` on the questions of both, which must be the same ones with the same answers.
 
     Raises `DocvlmError` naming a question that only one side has.

@@ -5,8 +5,8 @@
     print(vlm.ask("invoice.png", "What is the total?"))
 
 Whatever was saved with the weights decides how a page is read: budget, dtype, prompt and the wording of the benchmark.
-Questions that are asked together share the work on their pages (one prefill; Florence-2, whose encoder reads page and
-question together, shares the vision tower), and get the answers they would get alone.
+Questions that are asked together share the work on their pages (one prefill; where an encoder reads page and question
+together, the vision tower), and get the answers they would get alone.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
 from docvlm.answering.answer import device as default_device
+from docvlm.data.benchmarks import BENCHMARKS, DEFAULT
 from docvlm.data.example import Example, Page
 from docvlm.errors import DocvlmError
 from docvlm.exporting import saved
 from docvlm.runs import finished
-from docvlm.serving import BENCHMARKS
 from docvlm.serving.answers import Answer
 from docvlm.serving.pages import PageLike, as_pages
 from docvlm.vlms import FAMILIES, embedded, load_family
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from docvlm.vlms.base import VLM
     from docvlm.vlms.codec import Codec
 
-PHRASE = "docvqa"  # whose wording a question gets where nothing says otherwise
 TOGETHER = 32  # questions that share one prefill; each holds a copy of its pages' cache
 
 
@@ -148,14 +146,16 @@ def load(
 
     `source`: the folder of a run, a folder of saved or exported weights (`checkpoints/best`, `export/merged`), or, with
     `family`, a checkpoint: a folder, a hub id, or the word `embedded`. `benchmark`: whose wording questions get,
-    default that of the run (of DocVQA for a mixture, for saved weights without their run and for checkpoints). `base`:
-    the checkpoint an adapter was trained on, where it has moved since. `device`: default the first CUDA device, else
-    the processor. Raises `DocvlmError` where there is no such model or its files are incomplete.
+    default that of the run (`benchmarks.DEFAULT`'s for a mixture, for saved weights without their run and for
+    checkpoints). `base`: the checkpoint an adapter was trained on, where it has moved since. `device`: default the
+    first CUDA device, else the processor.
+
+    Raises `DocvlmError` where there is no such model or its files are incomplete.
     """
     _check_benchmark(benchmark)
     place = _place(device)
     if family is not None:
-        vlm, phrase = _checkpoint(family, str(source), place, offline), PHRASE
+        vlm, phrase = _checkpoint(family, str(source), place, offline), DEFAULT.name
     else:
         folder, attn, phrase = _saved(source)
         record = adapter.read(folder)
@@ -207,7 +207,7 @@ def weights_of(source: str | Path) -> Path:
 
 
 def _reader(vlm: VLM, place: torch.device, benchmark: str) -> Reader:
-    return Reader(vlm.to(place).eval(), import_module(f"docvlm.data.benchmarks.{benchmark}").BENCHMARK)
+    return Reader(vlm.to(place).eval(), BENCHMARKS[benchmark])
 
 
 def _check_benchmark(benchmark: str | None) -> None:
@@ -231,7 +231,7 @@ def _saved(source: str | Path) -> tuple[Path, str, str]:
     folder = Path(source)
     if (folder / adapter.RECORD).is_file() or (folder / "adapter_config.json").is_file():
         record = adapter.read(folder)
-        return folder, "sdpa", str(record["benchmark"]) if "benchmark" in record else PHRASE
+        return folder, "sdpa", str(record["benchmark"]) if "benchmark" in record else DEFAULT.name
     if str(source) == "embedded" or (folder / "config.json").is_file():
         raise DocvlmError(
             f"{source}: a checkpoint, not a run; give it with its family ({' or '.join(FAMILIES)}): --checkpoint and"
@@ -239,7 +239,7 @@ def _saved(source: str | Path) -> tuple[Path, str, str]:
         )
     run = finished.read(folder)
     attn, name = _told(run, "model", "attn"), _told(run, "data", "name")
-    return run.folder.best, attn, PHRASE if name == "mix" else name
+    return run.folder.best, attn, DEFAULT.name if name == "mix" else name
 
 
 def _checkpoint(family: str, name: str, place: torch.device, offline: bool) -> VLM:

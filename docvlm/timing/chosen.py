@@ -12,6 +12,7 @@ import torch
 
 from docvlm import build
 from docvlm.config.data import check_data
+from docvlm.data.benchmarks import DEFAULT
 from docvlm.evaluation import comparison, subjects
 from docvlm.runs import finished
 from docvlm.runs.folder import RunFolder
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from docvlm.runs.finished import Run
     from docvlm.vlms.base import VLM
 
-DEFAULT = "docvqa"  # whose pages where neither the command nor a run says
 CHECKPOINTS = Path("outputs") / "benchmark"
 
 
@@ -44,7 +44,7 @@ def chosen(cfg: BenchmarkConfig, job: Job) -> Iterator[tuple[Subject, str]]:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
     else:
-        yield subjects.configured(cfg, job, None), cfg.benchmark or DEFAULT
+        yield subjects.configured(cfg, job, None), cfg.benchmark or DEFAULT.name
 
 
 def data(cfg: BenchmarkConfig | ExportConfig, name: str) -> DocumentDataModule:
@@ -74,4 +74,4 @@ def _of_run(cfg: BenchmarkConfig, run: Run) -> tuple[Subject, str]:
 def learned(run: Run) -> str:
     """The benchmark a run learned from; for a mixture the one whose pages are taken where nobody says otherwise."""
     name = str(run.manifest["config"]["data"]["name"])
-    return DEFAULT if name == comparison.MIXTURE else name
+    return DEFAULT.name if name == comparison.MIXTURE else name

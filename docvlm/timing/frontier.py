@@ -22,6 +22,7 @@ import torch
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import outcome as benchmark
 from docvlm.machine import hardware
+from docvlm.metrics.registry import goodness
 from docvlm.scoring.score import Score, compare
 from docvlm.timing import budgets, capacity, latency, timed_pages
 from docvlm.timing.capacity import Largest
@@ -75,7 +76,7 @@ class Measured:
     @property
     def best(self) -> tuple[bool, ...]:
         """Which points are on the frontier of latency (batch 1, median) and accuracy."""
-        return pareto([(point.single.p50_ms, point.score.headline) for point in self.points])
+        return pareto([(p.single.p50_ms, goodness(p.score.metric, p.score.headline)) for p in self.points])
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> tuple[bool, ...]:

@@ -27,6 +27,7 @@ from docvlm.runs.folder import UNREADABLE
 from docvlm.runs.identity import Identity
 from docvlm.runs.interrupt import Interrupted
 from docvlm.training.module import AnswerModule
+from docvlm.vlms import saved
 from docvlm.writing import discard, written
 
 
@@ -111,13 +112,13 @@ class BestCheckpoint(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Compare, and save."""
         assert isinstance(module, AnswerModule) and module.evaluation is not None
-        score, loss = module.evaluation.interval.mean, module.evaluation.loss
+        score, loss = module.evaluation.goodness, module.evaluation.loss
         loss = math.inf if loss is None else loss
         if self.epoch is not None and (score, -loss) <= (self.score, -self.loss):
             return
         self.epoch, self.score, self.loss = module.at_epoch, score, loss
         if trainer.is_global_zero:
-            module.vlm.save(self.folder)
+            saved.save(module.vlm, self.folder)
         trainer.strategy.barrier("best")
 
     def state_dict(self) -> dict[str, Any]:

@@ -16,18 +16,23 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from docvlm.data.loading.packing import questions
 from docvlm.files import write_csv
 from docvlm.machine import peak_memory_mb
+from docvlm.metrics import METRICS
+from docvlm.metrics.registry import current_names, goodness
 from docvlm.tables import Column, Table
 from docvlm.training.evaluation import Evaluation
 from docvlm.training.module import AnswerModule
 
 Row = dict[str, float | int | str | None]
-COLUMNS = (
-    Column("epoch", "epoch", 0), Column("score", "score"), Column("accuracy", "accuracy"), Column("anls", "ANLS"),
-    Column("relaxed_accuracy", "relaxed"), Column("em", "EM"), Column("f1", "F1"), Column("val_loss", "val loss"),
-    Column("train_loss", "train loss"), Column("questions_per_second", "questions/s", 1),
-    Column("peak_memory_mb", "peak MB", 0),
+_FIRST = (Column("epoch", "epoch", 0), Column("score", "score"))
+_LAST = (
+    Column("val_loss", "val loss"), Column("train_loss", "train loss"),
+    Column("questions_per_second", "questions/s", 1), Column("peak_memory_mb", "peak MB", 0),
 )  # fmt: skip
-_LOGGED = frozenset(column.key for column in COLUMNS)
+
+
+def columns() -> tuple[Column, ...]:
+    """What is printed and logged of a row."""
+    return (*_FIRST, *(Column(metric.name, metric.column) for metric in METRICS.values()), *_LAST)
 
 
 class EpochTable(Callback):
@@ -85,9 +90,8 @@ class EpochTable(Callback):
         if trainer.is_global_zero:
             write_csv(self.path, self.rows)
             row = self.rows[-1].items()
-            numbers = {
-                f"val/{name}": value for name, value in row if name in _LOGGED and isinstance(value, (int, float))
-            }
+            shown = {column.key for column in columns()}
+            numbers = {f"val/{name}": value for name, value in row if name in shown and isinstance(value, (int, float))}
             for logger in trainer.loggers:
                 logger.log_metrics(numbers, step=trainer.global_step)
 
@@ -106,7 +110,7 @@ class EpochTable(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the table."""
-        self.rows = list(state_dict["rows"])
+        self.rows = [dict.fromkeys(METRICS) | current_names(row) for row in state_dict["rows"]]
         self._earlier += state_dict["seconds"]
         done = state_dict["open"]
         self._questions, self._training = done["questions"], done["training"]
@@ -123,11 +127,7 @@ class EpochTable(Callback):
             "step": step,
             "metric": found.metric,
             "score": found.interval.mean,
-            "accuracy": found.mean("accuracy"),
-            "anls": found.mean("anls"),
-            "relaxed_accuracy": found.mean("relaxed"),
-            "em": found.mean("em"),
-            "f1": found.mean("f1"),
+            **{name: found.mean(name) for name in METRICS},
             "val_loss": found.loss,
             "train_loss": self._loss / self._steps if self._steps else None,
             "lr_language": self._rates.get("language"),
@@ -142,5 +142,6 @@ class EpochTable(Callback):
 
 def table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     """What a reader wants of the rows; the best score in bold."""
-    best = max(range(len(rows)), key=lambda i: (rows[i]["score"], -(rows[i]["val_loss"] or 0.0)))
-    return Table("epochs", title, COLUMNS, rows, strong={best})
+    good = [goodness(row["metric"], row["score"]) for row in rows]
+    best = max(range(len(rows)), key=lambda i: (good[i], -(rows[i]["val_loss"] or 0.0)))
+    return Table("epochs", title, columns(), rows, strong={best})

@@ -16,13 +16,14 @@ import torch
 import torch.distributed as dist
 
 from docvlm.answering.answer import record
-from docvlm.data.example import Example
+from docvlm.data.example import EvalBatch, Example
 from docvlm.errors import DocvlmError
+from docvlm.metrics.registry import goodness, joint
+from docvlm.metrics.torch import StringMetric
 from docvlm.scoring.intervals import Interval, score_interval
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import Score, score, with_scores
 from docvlm.vlms.base import VLM
-from docvlm.vlms.codec import EvalBatch
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,14 @@ class Evaluation:
     seconds: float
 
     def mean(self, name: str) -> float:
-        """Mean of a secondary metric (a field of `Score`) over all questions."""
-        total = sum(getattr(part, name) * part.n_questions for part in self.scores.values())
+        """Mean of any metric over all questions."""
+        total = sum(part.means[name] * part.n_questions for part in self.scores.values())
         return float(total / self.interval.n)
+
+    @property
+    def goodness(self) -> float:
+        """The headline so that more is better, also where it is an error: what epochs and runs are chosen by."""
+        return goodness(self.metric, self.interval.mean)
 
 
 def judge(predictions: Sequence[Prediction], metrics: Mapping[str, str]) -> tuple[str, Interval, dict[str, Score]]:
@@ -56,18 +62,30 @@ def judge(predictions: Sequence[Prediction], metrics: Mapping[str, str]) -> tupl
         return only.metric, only.interval, scores
     values = [p.scores[metrics[p.benchmark]] for p in predictions]
     clusters = [(p.benchmark, p.document) for p in predictions]
-    used = sorted({one.metric for one in scores.values()})
-    return " + ".join(used), score_interval(values, clusters), scores
+    used = joint({label: one.metric for label, one in scores.items()})
+    return used, score_interval(values, clusters), scores
 
 
 @dataclass
 class Tally:
-    """What this device has answered so far."""
+    """What this device has answered so far. `metrics`: the headline metric of each benchmark label."""
 
+    metrics: Mapping[str, str]
     predictions: list[Prediction] = field(default_factory=list)
     loss: float = 0.0
     tokens: int = 0
     began: float = field(default_factory=time.perf_counter)
+    running: dict[str, StringMetric] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Devices answer shares of different length, so none waits for the others before the end.
+        self.running = {label: StringMetric(metric, sync=False) for label, metric in self.metrics.items()}
+
+    @property
+    def score(self) -> float:
+        """The headline of what was answered, for whoever waits; NaN before the first answer."""
+        counted = sum(int(part.count) for part in self.running.values())
+        return sum(float(part.total) for part in self.running.values()) / counted if counted else math.nan
 
     @torch.no_grad()
     def measure(self, vlm: VLM, batch: EvalBatch) -> None:
@@ -85,8 +103,9 @@ class Tally:
         latency = (time.perf_counter() - began) / len(batch.examples)
         for example, answer in zip(batch.examples, generated, strict=True):
             self.predictions.append(record(example, answer, latency))
+            self.running[example.benchmark].update([self.predictions[-1].prediction], [example.answers])
 
-    def finish(self, expected: Sequence[Example], metrics: Mapping[str, str]) -> Evaluation:
+    def finish(self, expected: Sequence[Example]) -> Evaluation:
         """Exchange with the other devices and score. Raises `DocvlmError` unless each question was answered once."""
         parts = _gather((self.predictions, self.loss, self.tokens))
         records = [record for predictions, _, _ in parts for record in predictions]
@@ -102,7 +121,7 @@ class Tally:
         if loss is not None and not math.isfinite(loss):
             raise DocvlmError(f"the evaluation loss is {loss}: the weights have diverged; lower optim.lr")
         seconds = time.perf_counter() - self.began
-        return Evaluation(tuple(predictions), *judge(predictions, metrics), loss, seconds)
+        return Evaluation(tuple(predictions), *judge(predictions, self.metrics), loss, seconds)
 
 
 def _gather(part: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from docvlm import tables
 from docvlm.answering.answer import answer, content
 from docvlm.errors import DocvlmError, Unwritable
 from docvlm.files import shown
+from docvlm.metrics import METRICS
 from docvlm.runs.interrupt import Interrupted
 from docvlm.scoring import predictions as records
 from docvlm.training import feature_choice, ranks
@@ -134,7 +135,7 @@ def summarise(run: Run, learned: Learned, tested: Evaluation) -> dict[str, Any]:
             "questions": interval.n,
             "documents": interval.clusters,
         },
-        "secondary": {name: tested.mean(name) for name in ("accuracy", "anls", "relaxed", "em", "f1")},
+        "secondary": {name: tested.mean(name) for name in METRICS},
         "benchmarks": {label: score.as_dict() for label, score in tested.scores.items()},
         "examples": {"scored": interval.n, "expected": len(run.data.test)},
         "selection": {

@@ -2,7 +2,7 @@
 
 It stands between reading data and loading weights: hours of training on a leak are worth nothing, and what is taken out
 must be known before the run has its identity. `audit=auto` stops, except where the splits are as their publisher made
-them: DocVQA's were dealt out by page, so documents stand in two of them and every run would stop; these documents are
+them: some were dealt out by page, so documents stand in two of them and every run would stop; these documents are
 left out of train, which is said and recorded. A page that cannot be decoded is a bad row like any other: quarantined
 and counted, in every split, also with `audit=off`. Process 0 audits, the others wait for what it found.
 
@@ -21,7 +21,6 @@ from docvlm.data.leakage.audit import Audit, audit
 from docvlm.data.leakage.hash_cache import PrintStore
 from docvlm.data.leakage.hashes import unreadable
 from docvlm.data.loading.datamodule import DocumentDataModule
-from docvlm.data.loading.mix import Mix
 from docvlm.errors import DocvlmError
 from docvlm.files import read_json
 from docvlm.training import ranks
@@ -39,8 +38,7 @@ def guard(cfg: TrainConfig, job: Job, data: DocumentDataModule) -> None:
     """
     mode = cfg.audit
     if mode == "auto":
-        parts = data.parts.values() if isinstance(data, Mix) else [data]
-        mode = "drop" if all(part.reader.published for part in parts) else "stop"
+        mode = "drop" if data.published else "stop"
     if ranks.is_main():
         outcome = _outcome(cfg, mode, job, data)
         ranks.tell("AUDIT", outcome)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from docvlm.machine import git_commit, hardware, versions
 from docvlm.training.feature_choice import training_dtype
 from docvlm.vlms import losses
-from docvlm.vlms.trainable import Trainable
+from docvlm.vlms.trainable import describe
 
 if TYPE_CHECKING:
     from docvlm.training.run import Run
@@ -43,22 +43,4 @@ def manifest(run: Run, accelerator: str) -> dict[str, Any]:
         "versions": versions(),
         "hardware": hardware(accelerator),
         "config": dataclasses.asdict(cfg),
-    }
-
-
-def describe(trainable: Trainable) -> dict[str, Any]:
-    """What learns, in numbers."""
-    return {
-        "parameters": trainable.count,
-        "total": trainable.total,
-        "percent": trainable.percent,
-        "freeze": trainable.freeze,
-        "lora_r": trainable.lora.r,
-        "lora_alpha": trainable.lora.alpha,
-        "lora_use_dora": trainable.lora.use_dora,
-        "quant": trainable.quant,
-        "vision_frozen_blocks_percent": trainable.vision_frozen_blocks,
-        "vision_trainable_blocks_percent": trainable.vision_trainable_blocks,
-        "vision_frozen_parameters_percent": trainable.vision_frozen_parameters,
-        "vision_trainable_parameters_percent": trainable.vision_trainable_parameters,
     }

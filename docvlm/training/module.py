@@ -21,12 +21,12 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
+from docvlm.data.example import EvalBatch
 from docvlm.errors import DocvlmError
 from docvlm.runs.interrupt import StopRequest
 from docvlm.training.evaluation import Evaluation, Tally
 from docvlm.training.optim import OptimPartials, parameter_groups
 from docvlm.vlms.base import VLM
-from docvlm.vlms.codec import EvalBatch
 
 
 class AnswerModule(LightningModule):
@@ -61,7 +61,7 @@ class AnswerModule(LightningModule):
         self.at_epoch = 0
         self.train_loss = math.nan
         self.evaluation: Evaluation | None = None
-        self._tally = Tally()
+        self._tally = Tally(self.metrics)
         self._loss: float | Tensor = 0.0
         self._tokens = 0
 
@@ -139,9 +139,14 @@ class AnswerModule(LightningModule):
 
     # Answering
 
+    @property
+    def running_score(self) -> float:
+        """The headline of what this device has answered of the split in work."""
+        return self._tally.score
+
     def on_validation_epoch_start(self) -> None:
         """Start an empty tally."""
-        self._tally = Tally()
+        self._tally = Tally(self.metrics)
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Loss and generated answers of one batch."""
@@ -151,12 +156,12 @@ class AnswerModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Score the whole split; the one number logged is what early stopping watches."""
-        self.evaluation = self._tally.finish(self.trainer.datamodule.val, self.metrics)  # type: ignore[attr-defined]
-        self.log("val/score", self.evaluation.interval.mean, batch_size=1, sync_dist=True)  # the same on every device
+        self.evaluation = self._tally.finish(self.trainer.datamodule.val)  # type: ignore[attr-defined]
+        self.log("val/score", self.evaluation.goodness, batch_size=1, sync_dist=True)  # the same on every device
 
     def on_test_epoch_start(self) -> None:
         """Start an empty tally."""
-        self._tally = Tally()
+        self._tally = Tally(self.metrics)
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Generated answers of one batch."""
@@ -165,7 +170,7 @@ class AnswerModule(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Score the whole split."""
-        self.evaluation = self._tally.finish(self.trainer.datamodule.test, self.metrics)  # type: ignore[attr-defined]
+        self.evaluation = self._tally.finish(self.trainer.datamodule.test)  # type: ignore[attr-defined]
 
     # Checkpoints
 

@@ -44,7 +44,7 @@ class ProgressLines(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Advance."""
-        self._evaluated(trainer, "val", trainer.num_val_batches, batch, batch_idx)
+        self._evaluated(trainer, module, "val", trainer.num_val_batches, batch, batch_idx)
 
     def on_test_batch_end(
         self,
@@ -56,7 +56,7 @@ class ProgressLines(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Advance."""
-        self._evaluated(trainer, "test", trainer.num_test_batches, batch, batch_idx)
+        self._evaluated(trainer, module, "test", trainer.num_test_batches, batch, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
         """The bar of the epoch gives way to the bar of the evaluation."""
@@ -86,9 +86,13 @@ class ProgressLines(Callback):
         """Give the terminal back."""
         self._close()
 
-    def _evaluated(self, trainer: Trainer, split: str, batches: Any, batch: Any, index: int) -> None:
+    def _evaluated(
+        self, trainer: Trainer, module: LightningModule, split: str, batches: Any, batch: Any, index: int
+    ) -> None:
+        assert isinstance(module, AnswerModule)
         total = int(batches[0] if isinstance(batches, list) else batches)
-        self._show(trainer, f"answering {split}", total, index + 1, questions=len(batch.examples) * trainer.world_size)
+        text = f"answering {split}  score {module.running_score:.3f}"
+        self._show(trainer, text, total, index + 1, questions=len(batch.examples) * trainer.world_size)
 
     def _show(self, trainer: Trainer, text: str, total: int, done: int, *, questions: int) -> None:
         if not (trainer.is_global_zero and self.console.is_terminal):

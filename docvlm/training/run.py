@@ -19,20 +19,22 @@ from docvlm import build, machine
 from docvlm.config import Job, TrainConfig
 from docvlm.config.train import refuse_half_on_cpu
 from docvlm.data.loading.datamodule import DocumentDataModule
-from docvlm.files import read_json, shown
+from docvlm.files import shown
+from docvlm.metrics.registry import goodness
 from docvlm.runs.claim import claim
 from docvlm.runs.folder import Action, RunFolder, point
 from docvlm.runs.identity import Identity, identify
 from docvlm.runs.interrupt import Interrupted, StopRequest, stop_on_signal
 from docvlm.runs.result import ResultFile
+from docvlm.runs.result import read as read_result
 from docvlm.training import ranks
 from docvlm.training.leakage import guard
-from docvlm.training.manifest import describe
 from docvlm.vlms import embedded, load_family, quant
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.trainable import apply
+from docvlm.vlms.prepare import apply
+from docvlm.vlms.trainable import describe
 from docvlm.writing import room
 
 LOG_WIDTH = 160  # columns of a table where the output is no terminal
@@ -63,7 +65,8 @@ class Run:
     @property
     def selection(self) -> float:
         """Best score on val: what a sweep, or an optimiser, compares."""
-        return float(self.summary["selection"]["value"])
+        found = self.summary["selection"]
+        return goodness(found["metric"], float(found["value"]))
 
 
 def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
@@ -136,7 +139,7 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
     head = identity.known | {"name": cfg.name, "family": cfg.model.family, "benchmark": data.label}
     try:
         if claimed.action is Action.REUSE:
-            run.summary = read_json(folder.result)
+            run.summary = read_result(folder.result)
             console.print(
                 f"reused: {shown(folder.root)} is this very run, finished; rerun=true trains it again", highlight=False
             )

@@ -1,7 +1,7 @@
 """One protocol for every model family: a model that learns and answers, beside its codec.
 
-The model is plain torch: Lightning, Hydra and files of a run stay outside. Both families have the same shape, so that a
-third is a copy of the shape and not of the code. What they share is here because it has to be the same number: which
+The model is plain torch: Lightning, Hydra and files of a run stay outside. All families have the same shape, so that
+another is a copy of the shape and not of the code. What they share is here because it has to be the same number: which
 positions reach the vocabulary projection, what greedy means, and what an end of an answer is.
 """
 
@@ -19,27 +19,16 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from docvlm.data.loading.packing import IGNORED
+from docvlm.vlms.checkpoint import check_model_type
 from docvlm.vlms.codec import Budget, Codec
+from docvlm.vlms.families import FAMILIES, Family, imported
 from docvlm.vlms.losses import answer_cross_entropy
 from docvlm.vlms.quant import NONE, of
+from docvlm.vlms.trainable import Block, Trainable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
-
-    from docvlm.vlms.trainable import Trainable
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One block of a vision tower: its name, its modules, and the names of all parameters that belong to it.
-
-    Names are those of the plain Transformers model, also where an adapter is wrapped around it.
-    """
-
-    name: str
-    modules: tuple[str, ...]
-    parameters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +48,8 @@ class Generated:
 def greedy(own: GenerationConfig) -> GenerationConfig:
     """A checkpoint's own tokens and nothing else of its generation settings: no sampling, beams or penalties.
 
-    Hub checkpoints say otherwise (Qwen2-VL samples, Florence-2 uses three beams and forbids repeated 3-grams, which
-    forbids some numbers), and what a call leaves open `generate` would take from them.
+    Hub checkpoints say otherwise (sampling, three beams, no repeated 3-grams, which forbids some numbers), and what a
+    call leaves open `generate` would take from them.
     """
     return GenerationConfig(
         bos_token_id=own.bos_token_id,
@@ -78,15 +67,12 @@ class VLM(nn.Module, ABC):
 
     `net` is the Transformers model, inside a `PeftModel` where an adapter learns; `bare` is the Transformers model
     either way. `dtype` is what the frozen weights are held in, or computed in where `quant` packs them; what learns is
-    held in float32 (`trainable.apply`).
+    held in float32 (`prepare.apply`).
     """
 
-    family: ClassVar[str]
-    language: ClassVar[str]  # module that holds the language side
-    lora_targets: ClassVar[tuple[str, ...]]
-    kept: ClassVar[tuple[str, ...]]  # modules that `quant="4bit"` leaves as they are: the tower, the vocabulary
+    family: ClassVar[str]  # the name of its record (`docvlm.vlms.families`)
     codec: Codec
-    trainable: Trainable | None = None  # set by `trainable.apply`
+    trainable: Trainable | None = None  # set by `prepare.apply`
 
     def __init__(
         self,
@@ -126,15 +112,23 @@ class VLM(nn.Module, ABC):
         """
 
     @classmethod
-    @abstractmethod
     def codec_of(
         cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False, revision: str | None = None
     ) -> Codec:
         """The codec of a folder or a hub id, without its weights: seconds, not minutes. Raises as `load`."""
+        family = FAMILIES[cls.family]
+        check_model_type(checkpoint, family, offline=offline, revision=revision)
+        kind: type[Codec] = imported(family.codec)
+        return kind.load(checkpoint, budget, offline=offline, revision=revision)
 
     @abstractmethod
     def set_budget(self, budget: Budget) -> None:
         """Read pages at another budget from now on. Raises `DocvlmError` if the checkpoint cannot."""
+
+    @property
+    def about(self) -> Family:
+        """What is said of the family where it is registered."""
+        return FAMILIES[self.family]
 
     @property
     def forced_tokens(self) -> int:
@@ -145,7 +139,7 @@ class VLM(nn.Module, ABC):
     def vision_blocks(self) -> list[Block]:
         """The tower's blocks from input to output; together they hold every tower parameter exactly once.
 
-        Asked of a model without an adapter; `trainable.apply` keeps the answer in `trainable.blocks`.
+        Asked of a model without an adapter; `prepare.apply` keeps the answer in `trainable.blocks`.
         """
 
     def _block(self, name: str, modules: Sequence[str]) -> Block:
@@ -157,12 +151,6 @@ class VLM(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
-
-    def save(self, folder: Path) -> None:
-        """Write the adapter, or the whole model where nothing is adapted (`docvlm.vlms.saved.save`)."""
-        from docvlm.vlms import saved  # adapter builds on this module
-
-        saved.save(self, folder)
 
     @property
     def bare(self) -> PreTrainedModel:
@@ -196,7 +184,7 @@ class VLM(nn.Module, ABC):
         return self
 
     def gradient_checkpointing(self) -> None:
-        """Recompute activations in the backward pass. Call it after `trainable.apply`.
+        """Recompute activations in the backward pass. Call it after `prepare.apply`.
 
         Transformers and PEFT would both make the embeddings' outputs require gradients, the tower's patch embedding
         among them, and so buy the frozen tower a backward pass. Non-reentrant checkpointing does not need that.

@@ -28,6 +28,7 @@ from transformers import (
 from transformers.utils import cached_file, logging
 
 from docvlm.errors import DocvlmError
+from docvlm.vlms.families import Family
 
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 T = TypeVar("T")
@@ -45,10 +46,8 @@ GENERATION = "generation_config.json"
 _SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
-def model_type(
-    checkpoint: str | Path, family: str, known: tuple[str, ...], *, offline: bool, revision: str | None = None
-) -> str:
-    """The checkpoint's `model_type`. Raises `DocvlmError` where there is none or it is not one of `known`."""
+def check_model_type(checkpoint: str | Path, family: Family, *, offline: bool, revision: str | None = None) -> None:
+    """Raise `DocvlmError` unless the checkpoint's `model_type` is one of the family's and it brings no code."""
     folder = Path(checkpoint)
     if folder.is_dir() and not (folder / "config.json").is_file():
         kind = "an adapter: give its run instead" if (folder / "adapter_config.json").is_file() else "no checkpoint"
@@ -58,15 +57,14 @@ def model_type(
     how = {"local_files_only": offline, "revision": revision}
     config, _ = _tried(checkpoint, how, lambda: PreTrainedConfig.get_config_dict(str(checkpoint), **how))
     found = config["model_type"] if "model_type" in config else None
-    if found not in known:
-        wanted = " or ".join(known)
-        raise DocvlmError(f"model.checkpoint={checkpoint}: model_type is {found!r}, but family {family} needs {wanted}")
+    if found not in family.model_types:
+        needs = f"family {family.name} needs {' or '.join(family.model_types)}"
+        raise DocvlmError(f"model.checkpoint={checkpoint}: model_type is {found!r}, but {needs}")
     if "auto_map" in config:
         raise DocvlmError(
             f"model.checkpoint={checkpoint}: it brings its own code (auto_map), which docvlm never runs;"
-            " take the native form (for Florence-2: florence-community/Florence-2-base-ft)"
+            f" take the native form, such as {next(iter(family.licences))}"
         )
-    return str(found)
 
 
 def load_weights(

@@ -1,6 +1,6 @@
 """Examples to tensors and tokens to text: what a family's processor is to training and evaluation.
 
-A codec holds no weights, so it pickles into data-loader workers. Both families have the same shape; what they share is
+A codec holds no weights, so it pickles into data-loader workers. All families have the same shape; what they share is
 here. Packed or not, a batch asks the same questions: packed, it holds each page once.
 """
 
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from docvlm.data.example import EvalBatch, Example, Page
 from docvlm.data.rows import BadRow
+from docvlm.vlms.families import FAMILIES
 from docvlm.vlms.feature_store import FeatureStore, digest
 from docvlm.vlms.page_images import open_page
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from docvlm.data.example import Example, Page
     from docvlm.data.loading.batching import Lengths
 
 
@@ -34,9 +35,9 @@ _TEMPLATE = 256  # more tokens than a chat template puts around a question
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many pixels of a page a model sees. Qwen2-VL: `min_pixels`/`max_pixels`; Florence-2: `height` x `width`.
+    """How many pixels of a page a model sees: `min_pixels` to `max_pixels`, or `height` x `width`, as its family reads.
 
-    `jpeg_quality` (Qwen2-VL): the page goes through JPEG of that quality before it is resized, as in lmms-eval.
+    `jpeg_quality`: the page goes through JPEG of that quality before it is resized, as in lmms-eval.
     """
 
     min_pixels: int | None = None
@@ -44,15 +45,6 @@ class Budget:
     height: int | None = None
     width: int | None = None
     jpeg_quality: int | None = None
-
-
-@dataclass(frozen=True)
-class EvalBatch:
-    """What one evaluation step needs: prompts to generate from, the same examples with labels, and the examples."""
-
-    examples: tuple[Example, ...]
-    prompts: dict[str, Tensor]
-    labelled: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +99,7 @@ class Stored:
         """Store what the tower made of pages; `digests` (pages x 16) are those their batch came with.
 
         Named by what the tower computed in, which is not always what came out: CUDA's autocast makes norms in float32,
-        and Florence-2's projector ends with one.
+        and a projector may end with one.
         """
         names = (bytes(row).hex() for row in digests.tolist())
         rows = zip(names, features, strict=True)
@@ -128,14 +120,19 @@ def as_tensor(digests: Sequence[str]) -> Tensor:
 class Codec(ABC):
     """Examples to tensors and tokens to text, for one family, checkpoint and budget. Picklable."""
 
+    family: ClassVar[str]  # the name of its record (`docvlm.vlms.families`)
     budget: Budget
     processor: Any
     tokenizer: Any
     end: int  # the token that ends an answer
     stored: Stored | None = None  # features of pages a frozen tower has seen; packed batches hold them, not pixels
     prompt: ClassVar[str]  # how a prompt is put together, for the record
-    most_pages: ClassVar[int | None] = None  # that a question may be about; None: as many as there are positions for
     longest: int  # tokens the model has positions for
+
+    @classmethod
+    @abstractmethod
+    def load(cls, checkpoint: str | Path, budget: Budget, *, offline: bool, revision: str | None) -> Codec:
+        """The codec of a folder or a hub id of the family. Raises `DocvlmError` if a file is missing."""
 
     def refusal(self, example: Example, longest_answer: int) -> BadRow | None:
         """Why a question cannot be asked of this model, or not learned; None where it can. Nothing is opened.
@@ -143,7 +140,7 @@ class Codec(ABC):
         `longest_answer`: tokens that are generated at most. Pages are judged by their size where it is known.
         """
         if reason := self._too_many(example):
-            return BadRow(reason, f"more than {self.most_pages} page" if example.pages else "no page")
+            return BadRow(reason, f"more than {self._most_pages} page" if example.pages else "no page")
         for what, text in (("question", example.question), *(("answer", answer) for answer in example.answers)):
             if (found := self._special.search(text)) is not None:
                 reason = f"{what} holds {found[0]}"
@@ -159,14 +156,16 @@ class Codec(ABC):
         """Tokens of each answer, without its end."""
         return [int(count) for count in self._counts(texts)] if texts else []
 
+    @property
+    def _most_pages(self) -> int | None:
+        return FAMILIES[self.family].pages
+
     def _too_many(self, example: Example) -> str:
-        count = len(example.pages)
-        if count and (self.most_pages is None or count <= self.most_pages):
+        count, most = len(example.pages), self._most_pages
+        if count and (most is None or count <= most):
             return ""
-        return (
-            f"{count} pages, but this model reads {self.most_pages or 'one or more'}; use model=qwen2vl, or one page an"
-            " example"
-        )
+        more = " or ".join(f"model={name}" for name, one in FAMILIES.items() if one.pages is None)
+        return f"{count} pages, but this model reads {most or 'one or more'}; use {more}, or one page an example"
 
     def _too_small(self, page: Page) -> str:
         """Why the budget leaves nothing of a page; "" where it does not."""

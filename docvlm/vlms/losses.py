@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from docvlm.vlms.codec import computing_dtype
 
 LIGER = "0.8.4"  # the first release whose chunks can be set
-CHUNK = 1024  # tokens of a chunk, about: 0.3 GB of bf16 logits at Qwen2-VL's 152 k words
+CHUNK = 1024  # tokens of a chunk, about: 0.3 GB of bf16 logits at 152 k words
 
 
 @lru_cache

@@ -3,7 +3,7 @@
 The library's own forward stays in charge: while `entered`, the prefix's modules hand their input on and the last of
 them gives the stored activations, so that positions, windows and stages are the tower's. Nothing is approximated: the
 blocks behind the prefix get the very tensor they would have got (tests/vlms). Cost: a prefix's output is
-larger than a tower's, in Qwen2-VL four patches for one token, which is why reading it is timed before it is chosen.
+larger than a tower's, up to four patches for one token, which is why reading it is timed before it is chosen.
 """
 
 from __future__ import annotations

@@ -42,11 +42,11 @@ def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
 
     Every part that should learn (each learning block of the tower, the language side, each of DoRA's magnitude vectors)
     must get a non-zero gradient and a changed weight; no frozen parameter may get a gradient or change. Raises
-    `DocvlmError` naming the first part that breaks this, `ValueError` before `trainable.apply`.
+    `DocvlmError` naming the first part that breaks this, `ValueError` before `prepare.apply`.
     """
     trainable = vlm.trainable
     if trainable is None:
-        raise ValueError("prove: call trainable.apply first")
+        raise ValueError("prove: call prepare.apply first")
     parts = _parts(trainable)
     learning = {id(parameter) for part in parts.values() for parameter in part}
     frozen = [(name, p) for name, p in vlm.net.named_parameters() if id(p) not in learning]

@@ -5,7 +5,7 @@ and are computed in the run's dtype: bf16 at full scale. Embeddings, norms, the 
 tower are held in that dtype, the adapter and learning vision blocks in float32. The tower stays as it is because it is
 the smaller part, because its features then serve runs with and without 4 bits, and because its blocks may learn.
 
-Of PEFT's `prepare_model_for_kbit_training` nothing is left to do: `trainable.apply` freezes, checkpointing
+Of PEFT's `prepare_model_for_kbit_training` nothing is left to do: `prepare.apply` freezes, checkpointing
 (`VLM.gradient_checkpointing`) needs no gradients of inputs, and autocast and the models themselves compute norms in
 float32. The price is time: each use of a weight unpacks it.
 """

@@ -19,27 +19,28 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from docvlm import registry
 from docvlm.errors import DocvlmError
-from docvlm.files import replace_folder
+from docvlm.files import follow_umask, replace_folder
 from docvlm.version import __version__
-from docvlm.vlms import embedded, load_family
+from docvlm.vlms import FAMILIES, embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.modes import follow_umask
+from docvlm.vlms.prepare import apply
 from docvlm.vlms.quant import NONE
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.trainable import Lora
 from docvlm.writing import written
 
 RECORD = "docvlm.json"
 WEIGHTS = "adapter_model.safetensors"
-_LATER = {"quant": NONE, "revision": None}  # keys that older versions did not write
+_LATER: dict[str, Any] = {"quant": NONE, "revision": None, "extensions": []}  # keys that older versions did not write
 
 
 def save(vlm: VLM, folder: Path) -> None:
     """Write `folder`, replacing an older one. Raises `DocvlmError` where it cannot be written."""
     if vlm.trainable is None:
-        raise ValueError("save: nothing has been made trainable; call trainable.apply first")
+        raise ValueError("save: nothing has been made trainable; call prepare.apply first")
     beside = folder.with_name(f".{folder.name}.partial")
     try:
         with written(folder):
@@ -128,6 +129,10 @@ def read(folder: Path) -> dict[str, Any]:
     missing = {"family", "checkpoint", "base_fingerprint", "budget", "freeze", "lora", "dtype"} - set(record)
     if missing:
         raise DocvlmError(f"{file}: {', '.join(sorted(missing))} missing; take another checkpoint of the run")
+    if record["family"] not in FAMILIES:
+        raise DocvlmError(
+            f"{file}: family {record['family']} is not known here; {registry.advice(record['extensions'])}"
+        )
     return record
 
 
@@ -158,6 +163,7 @@ def _record(vlm: VLM) -> dict[str, Any]:
     return {
         "docvlm": __version__,
         "family": vlm.family,
+        "extensions": registry.loaded(),
         # the word, not the path: an installation elsewhere has it too
         "checkpoint": "embedded" if embedded.holds(vlm.checkpoint) else vlm.checkpoint,
         "revision": vlm.revision,

@@ -1,34 +1,33 @@
-"""What learns: a frozen part of the vision tower counted from its input, and LoRA or all of the language side.
+"""What learns, in numbers: blocks of the vision tower, and LoRA or all of the language side.
 
-Freezing from the input keeps autograd out of the frozen blocks: nothing below the first learning block requires a
-gradient, so no graph is built there and a frozen tower costs its forward pass only. What learns is held in float32, the
-rest in the dtype it was loaded in. LoRA is PEFT's (Hu et al. 2021, arXiv:2106.09685; DoRA: Liu et al. 2024,
-arXiv:2402.09353), and learning vision blocks beside it are PEFT's `modules_to_save`, so plain `peft` reloads both.
+`docvlm.vlms.prepare` makes it so.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
-import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms.quant import FOUR, NONE, numel, packed
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from docvlm.vlms.base import VLM, Block
-
+from docvlm.vlms.quant import FOUR, NONE
 
 MAGNITUDE = ".lora_magnitude_vector."  # in the names of DoRA's magnitude vectors, as PEFT calls them
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block of a vision tower: its name, its modules, and the names of all parameters that belong to it.
+
+    Names are those of the plain Transformers model, also where an adapter is wrapped around it.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    parameters: tuple[str, ...]
 
 
 class LoraLike(Protocol):
@@ -95,7 +94,7 @@ class Trainable:
     @property
     def count(self) -> int:
         """Parameters that learn."""
-        return _count(self.language) + _count(self.vision)
+        return count(self.language) + count(self.vision)
 
     @property
     def percent(self) -> float:
@@ -115,7 +114,7 @@ class Trainable:
     @property
     def vision_trainable_parameters(self) -> float:
         """Learning parameters of the tower, of all its parameters."""
-        return 100 * _count(self.vision) / self.tower
+        return 100 * count(self.vision) / self.tower
 
     @property
     def vision_frozen_parameters(self) -> float:
@@ -133,50 +132,22 @@ class Trainable:
         )
 
 
-def apply(vlm: VLM, freeze: float, lora: LoraLike) -> Trainable:
-    """Freeze `freeze` percent of the tower's blocks, counted from the input, and adapt or release the language side.
-
-    Changes `vlm` in place, once, and puts it in training mode. Raises `DocvlmError` for an impossible share or rank and
-    for a LoRA target that matches no module of the language side.
-    """
-    if vlm.trainable is not None:
-        raise ValueError("apply: this model has been prepared already; load a fresh one")
-    lora = Lora.of(lora)
-    if lora.r == 0 and vlm.quant != NONE:
-        raise DocvlmError(f"lora.r=0: weights in 4 bits cannot learn (quant={vlm.quant}); give lora.r, or quant={NONE}")
-    blocks = tuple(vlm.vision_blocks())
-    frozen = frozen_blocks(freeze, len(blocks))
-    learning = blocks[frozen:]
-    tower = {name for block in blocks for name in block.parameters}
-    sizes = {name: numel(parameter) for name, parameter in vlm.bare.named_parameters()}
-    vlm.bare.requires_grad_(False)
-    if lora.r:
-        vlm.net = _wrapped(vlm.bare, _peft_config(vlm, lora, learning))
-    else:
-        released = {name for block in learning for name in block.parameters}
-        for name, parameter in vlm.bare.named_parameters():
-            parameter.requires_grad_(name not in tower or name in released)
-    language: dict[str, nn.Parameter] = {}
-    vision: dict[str, nn.Parameter] = {}
-    for name, parameter in vlm.net.named_parameters():
-        if not packed(parameter):
-            parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else vlm.dtype)
-        if parameter.requires_grad:
-            (vision if plain_name(name) in tower else language)[name] = parameter
-    vlm.frozen_modules = tuple(module for block in blocks[:frozen] for module in block.modules)
-    vlm.trainable = Trainable(
-        freeze=freeze,
-        lora=lora,
-        blocks=blocks,
-        frozen_blocks=frozen,
-        language=language,
-        vision=vision,
-        total=sum(sizes.values()) + (_count(language) if lora.r else 0),
-        tower=sum(sizes[name] for name in tower),
-        quant=vlm.quant,
-    )
-    vlm.train()
-    return vlm.trainable
+def describe(trainable: Trainable) -> dict[str, Any]:
+    """What learns, in numbers."""
+    return {
+        "parameters": trainable.count,
+        "total": trainable.total,
+        "percent": trainable.percent,
+        "freeze": trainable.freeze,
+        "lora_r": trainable.lora.r,
+        "lora_alpha": trainable.lora.alpha,
+        "lora_use_dora": trainable.lora.use_dora,
+        "quant": trainable.quant,
+        "vision_frozen_blocks_percent": trainable.vision_frozen_blocks,
+        "vision_trainable_blocks_percent": trainable.vision_trainable_blocks,
+        "vision_frozen_parameters_percent": trainable.vision_frozen_parameters,
+        "vision_trainable_parameters_percent": trainable.vision_trainable_parameters,
+    }
 
 
 def plain_name(name: str) -> str:
@@ -192,41 +163,6 @@ def frozen_blocks(freeze: float, blocks: int) -> int:
     return math.floor(freeze / 100 * blocks + 0.5)
 
 
-def _peft_config(vlm: VLM, lora: Lora, learning: tuple[Block, ...]) -> LoraConfig:
-    targets = tuple(vlm.lora_targets if lora.target_modules is None else lora.target_modules)
-    inside = f"{vlm.language}."
-    linear = [name for name, module in vlm.bare.named_modules() if isinstance(module, nn.Linear)]
-    names = sorted({name.rsplit(".", 1)[-1] for name in linear if name.startswith(inside)})
-    unknown = [target for target in targets if target not in names]
-    if unknown or not targets:
-        raise DocvlmError(
-            f"lora.target_modules={list(targets)}: {', '.join(unknown) or 'an empty list'} matches no module of"
-            f" {vlm.family}'s language side; choose from {', '.join(names)}"
-        )
-    return LoraConfig(
-        revision=vlm.revision,  # of the base, for whoever loads the adapter with PEFT alone
-        r=lora.r,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides by r; a fraction is as good
-        lora_dropout=lora.dropout,
-        # A pattern, since a bare name would also match inside the tower of a family that uses the same names there.
-        target_modules=rf"{re.escape(inside)}.*\.({'|'.join(map(re.escape, targets))})",
-        use_dora=lora.use_dora,
-        modules_to_save=[module for block in learning for module in block.modules] or None,
-    )
-
-
-def _wrapped(net: PreTrainedModel, config: LoraConfig) -> PeftModel:
-    with warnings.catch_warnings():  # PEFT asks `is_gradient_checkpointing`, which Transformers 5.23 has renamed
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        wrapped = get_peft_model(net, config, revision=config.revision)
-    assert isinstance(wrapped, PeftModel)
-    for module in wrapped.modules():
-        if isinstance(module, BaseTunerLayer):
-            # Autocast puts inputs and adapters in one dtype (`VLM.autocast`). PEFT would put them in float32 first, and
-            # autocast back again: one more copy of its input for each of q, k and v, kept for the backward pass.
-            module.cast_input_dtype_enabled = False
-    return wrapped
-
-
-def _count(parameters: dict[str, nn.Parameter]) -> int:
+def count(parameters: dict[str, nn.Parameter]) -> int:
+    """Values in the parameters, none of them packed."""
     return sum(parameter.numel() for parameter in parameters.values())

@@ -98,7 +98,7 @@ def test_mixture_passes_its_limits_and_source_to_the_parts() -> None:
 @cache
 def composed(name: str, *groups: str) -> DictConfig:
     """Composing takes a third of a second, so values are changed on a composed config. (`scale=tiny`: no torch.)"""
-    composing.register_resolvers()
+    composing.prepare_hydra()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         return compose(name, ["scale=tiny", *groups])
 

@@ -107,7 +107,7 @@ def _family(config: TrainConfig, folder: Path) -> None:
 
     vlm = load_family(config.model.family)
     assert vlm.family == config.model.family and set(config.model.by_scale) == {"tiny", "full"}
-    assert config.model.family == vlm.__module__.split(".")[2], "CLI word = folder of the family"
+    assert config.model.family == vlm.__module__.split(".")[-2], "CLI word = file = folder"
 
 
 BUILDERS: dict[str, Any] = {

@@ -9,11 +9,11 @@ import re
 import subprocess
 import sys
 import time
-from importlib import import_module
 
 import pytest
 from PIL import Image
 
+from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.data.generated import DrawnPage, documents
 from docvlm.data.generated.canvas import GridCanvas
 from docvlm.data.generated.page import kinds
@@ -65,7 +65,7 @@ def digests() -> list[str]:
 def test_records_follow_the_schema_of_the_benchmark(benchmark: str, preset: str) -> None:
     pages = documents(benchmark, "val", 60, preset, seed=0)
     examples = [example for page in pages for example in page]
-    instruction = import_module(f"docvlm.data.{benchmark}").INSTRUCTION
+    instruction = BENCHMARKS[benchmark].instruction
     assert all(2 <= len(page) <= 6 for page in pages)
     assert len({e.question_id for e in examples}) == len(examples)
     assert len({e.document for e in examples}) == len(pages)
@@ -93,7 +93,7 @@ def test_chart_questions_are_half_human_half_augmented() -> None:
 
 
 def test_another_process_draws_the_same_pages() -> None:
-    code = "from tests.test_generated import digests; print(*digests())"
+    code = "from tests.data.test_generated import digests; print(*digests())"
     environment = {**os.environ, "PYTHONHASHSEED": "77", "MATPLOTLIBRC": os.devnull}
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert answer.stdout.split() == digests()

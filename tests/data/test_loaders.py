@@ -22,11 +22,10 @@ from docvlm.data.benchmarks.chartqa import ChartQA
 from docvlm.data.benchmarks.docvqa import DocVQA
 from docvlm.data.benchmarks.folder import Folder
 from docvlm.data.benchmarks.infovqa import InfoVQA
-from docvlm.data.example import Example
+from docvlm.data.example import EvalBatch, Example
 from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.data.loading.mix import Mix
 from docvlm.errors import DocvlmError
-from docvlm.vlms.codec import EvalBatch
 
 
 class NumberCodec:
@@ -210,3 +209,13 @@ def test_a_limit_that_leaves_nothing_is_named(tmp_path: Path) -> None:
     data = module(own_pages(tmp_path / "own"), limit_val=0)
     with pytest.raises(DocvlmError, match=r"no val questions.*data\.limit_val"):
         data.val_dataloader()
+
+
+def test_headline_and_longest_answer_are_the_command_s_where_it_gives_them() -> None:
+    part = DocVQA("generated", metric="f1", max_new_tokens=9)
+    assert (part.metrics, part.max_new_tokens) == ({"docvqa-generated": "f1"}, 9)
+    parts = {"docvqa": part, "chartqa": ChartQA("generated")}
+    assert Mix("generated", parts=parts, weights={}).max_new_tokens == 16, "the longest of the parts"
+    assert Mix("generated", parts=parts, weights={}, max_new_tokens=5).max_new_tokens == 5
+    with pytest.raises(DocvlmError, match=r"data\.metric=bleu: unknown; use accuracy or anls"):
+        DocVQA("generated", metric="bleu")

@@ -18,8 +18,9 @@ from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM, Generated
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded import checkpoint
+from docvlm.vlms.prepare import apply
 from docvlm.vlms.qwen2vl.branches import branch_mask
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.trainable import Lora
 from tests.support.tiny import Paper, example, load, widen
 
 WIDE = (Paper("wide", 560, 84),)

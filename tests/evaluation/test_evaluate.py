@@ -245,7 +245,7 @@ def test_mistakes_in_files_are_one_line(
     assert "p.jsonl: 2 of 3 rows are bad; first: p.jsonl:2: no 'answers'" in refused(capsys, "predictions=p.jsonl")
     Path("q.jsonl").write_text('{"question_id": 1, "prediction": "x", "answers": []}\n')
     assert "q.jsonl:1: no 'answers' or 'answer'" in refused(capsys, "predictions=q.jsonl")
-    assert "metric=bleu: choose from anls" in refused(capsys, "predictions=q.jsonl", "metric=bleu")
+    assert "metric=bleu: choose from accuracy, anls" in refused(capsys, "predictions=q.jsonl", "metric=bleu")
     assert "absent.jsonl" in refused(capsys, "predictions=absent.jsonl")
 
 

@@ -39,7 +39,7 @@ FAMILIES = ("qwen2vl", "florence2")
 
 def source(folder: Path, family: str, freeze: float = 100, lora: Lora | None = None) -> Source:
     """What an export reads of a run that learned in some large steps."""
-    trained(family, freeze, lora or Lora(r=4)).save(folder / "checkpoints" / "best")
+    adapter.save(trained(family, freeze, lora or Lora(r=4)), folder / "checkpoints" / "best")
     manifest = {"config": {"model": {"attn": "sdpa"}}, "data": {"benchmark": "docvqa-generated"}}
     return Source(Run(RunFolder(folder), manifest, {}), "docvqa", True)
 
@@ -121,8 +121,8 @@ def test_eight_bits_are_read_back_and_answer_nearly_alike(family: str, tmp_path:
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".weights")] == []
     before, after = saved.load(tmp_path / "merged"), saved.load(tmp_path / "int8")
     found = kinds(after)
-    assert {kind for name, kind in found.items() if name.startswith(after.language)} == {"Int8Tensor"}
-    assert {kind for name, kind in found.items() if not name.startswith(after.language)} == {"Parameter"}
+    assert {kind for name, kind in found.items() if name.startswith(after.about.language)} == {"Int8Tensor"}
+    assert {kind for name, kind in found.items() if not name.startswith(after.about.language)} == {"Parameter"}
     batch = before.codec.train_batch(EXAMPLES)
     with torch.no_grad():
         exact, rounded = float(before.loss(batch)[0]), float(after.loss(batch)[0])
@@ -139,8 +139,8 @@ def test_four_bits_are_read_back(family: str, tmp_path: Path) -> None:
     run = source(tmp_path / "run", family)
     int4.write(run, tmp_path / "int4")
     vlm = saved.load(tmp_path / "int4").to(predict.device())
-    assert {kind for name, kind in kinds(vlm).items() if name.startswith(vlm.language)} == {"Params4bit"}
-    assert {kind for name, kind in kinds(vlm).items() if not name.startswith(vlm.language)} == {"Parameter"}
+    assert {kind for name, kind in kinds(vlm).items() if name.startswith(vlm.about.language)} == {"Params4bit"}
+    assert {kind for name, kind in kinds(vlm).items() if not name.startswith(vlm.about.language)} == {"Parameter"}
     prompts = {name: tensor.to(vlm.device) for name, tensor in vlm.codec.prompt_batch(EXAMPLES).items()}
     assert len(vlm.generate(prompts, 4)) == len(EXAMPLES)
 

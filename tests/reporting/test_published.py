@@ -48,7 +48,9 @@ def test_the_published_numbers_that_the_issue_names_are_there(entries: list[publ
     theirs = [e for e in entries if "DocFloQA" in e.source]
     curve = {e.epoch: e.score for e in theirs if e.experiment == "fine-tuning curve" and e.metric == "anls"}
     assert len(curve) == 9 and (curve[0], curve[8]) == (0.2437, 0.5816)
-    shares = {e.vision_trainable: e.score for e in theirs if e.experiment == "freezing ablation" and e.metric == "em"}
+    shares = {
+        e.vision_trainable: e.score for e in theirs if e.experiment == "freezing ablation" and e.metric == "exact_match"
+    }
     assert shares == {0: 0.424, 33: 0.467, 66: 0.481, 100: 0.475}
     accuracies = [e for e in theirs if e.metric == "their_accuracy"]
     assert len(accuracies) == 13 and all("definition is unknown" in e.note or "as above" in e.note for e in accuracies)

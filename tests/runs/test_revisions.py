@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from docvlm.runs import code_version
+from docvlm.vlms.families import FAMILIES
 
 KEPT = Path(__file__).with_name("revisions.json")
 PACKAGE = Path(code_version.__file__).parents[1]
-ROOMS = (*code_version.ROOMS, "vlms.qwen2vl", "vlms.florence2")
+ROOMS = (*code_version.ROOMS, *(f"vlms.{family}" for family in FAMILIES))
 LEFT = {
     # the weights are hashed themselves; what the audit leaves out is missing from the fingerprint of the data
-    "vlms": ("embedded", "proof.py", "saved.py"),
+    "vlms": ("embedded", "families.py", "proof.py", "saved.py"),
     "data": ("leakage", "corruptions.py", "sources/quarantine.py"),
     "training": (
         "epochs.py", "feature_choice.py", "leakage.py", "loggers.py", "manifest.py", "progress.py", "ranks.py",
@@ -58,8 +59,21 @@ def of_room(room: str) -> str:
     return _hash("\n".join(sorted(digest(file.read_text(encoding="utf-8")) for file in files)))
 
 
+def of_family(family: str) -> str:
+    """16 hex digits of a family's room and of what its record says of the weights that learn."""
+    about = FAMILIES[family]
+    said = (about.model, about.codec, about.language, about.lora_targets, about.kept)
+    return _hash(f"{of_room(f'vlms.{family}')} {said}")
+
+
 def now() -> dict[str, Any]:
-    return {room: {"revision": import_module(f"docvlm.{room}").REVISION, "digest": of_room(room)} for room in ROOMS}
+    found = {
+        room: {"revision": import_module(f"docvlm.{room}").REVISION, "digest": of_room(room)}
+        for room in code_version.ROOMS
+    }
+    for name, about in FAMILIES.items():
+        found[f"vlms.{name}"] = {"revision": about.revision, "digest": of_family(name)}
+    return found
 
 
 def _bare(node: Any) -> Any:
@@ -81,10 +95,10 @@ def _hash(text: str) -> str:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_changed_room_was_looked_at(room: str) -> None:
-    kept = json.loads(KEPT.read_text(encoding="utf-8"))[room]
+    kept = json.loads(KEPT.read_text(encoding="utf-8")).get(room)
     advice = (
-        f"docvlm/{room.replace('.', '/')} changed: raise REVISION in its __init__.py if that gives other weights,"
-        " answers or scores; then run python -m tests.runs.test_revisions"
+        f"docvlm/{room.replace('.', '/')} changed: raise REVISION in its __init__.py, or revision in a family's record,"
+        " if that gives other weights, answers or scores; then run python -m tests.runs.test_revisions"
     )
     assert kept == now()[room], advice
 

@@ -31,8 +31,12 @@ MIXED = [
 def test_every_number_by_hand() -> None:
     result = score(MIXED)
     assert (result.n_questions, result.n_documents, result.metric) == (4, 2, "anls")
-    assert result.headline == result.anls == result.interval.mean == pytest.approx((0.5 + 0 + 2 / 3 + 5 / 9) / 4)
-    assert (result.accuracy, result.em, result.f1, result.relaxed) == (0.0, 0.25, 0.25, 0.25)
+    assert (
+        result.headline == result.means["anls"] == result.interval.mean == pytest.approx((0.5 + 0 + 2 / 3 + 5 / 9) / 4)
+    )
+    others = {"accuracy": 0.0, "exact_match": 0.25, "f1": 0.25, "relaxed_accuracy": 0.25}
+    assert result.means == {**others, "anls": result.headline}
+    assert {name: result.as_dict()[name] for name in others} == others, "each under its own name in every file"
     assert result.latency_ms is None
     assert result.n_truncated == 0
 

@@ -12,10 +12,11 @@ from PIL import Image
 
 from docvlm.data.pdf import DPI
 from docvlm.serving import reader
-from docvlm.vlms import embedded, load_family
+from docvlm.vlms import embedded, load_family, saved
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.prepare import apply
+from docvlm.vlms.trainable import Lora
 from tests.support.tiny import Paper, load
 
 ENCRYPTED = b"""%%PDF-1.4
@@ -63,7 +64,7 @@ def full_run() -> Path:
 def _kept(vlm: VLM, benchmark: str) -> Path:
     """The files that answering reads of a run with these weights."""
     folder = Path(tempfile.mkdtemp(prefix="docvlm-asked-")) / "run"
-    vlm.save(folder / "checkpoints" / "best")
+    saved.save(vlm, folder / "checkpoints" / "best")
     config = {"model": {"attn": "eager"}, "data": {"name": benchmark}}
     manifest = {"family": "qwen2vl", "scale": "tiny", "data": {"benchmark": f"{benchmark}-generated"}, "config": config}
     (folder / "manifest.json").write_text(json.dumps(manifest))

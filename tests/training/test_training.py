@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from docvlm.config import LoraConf
-from docvlm.data.loading.datamodule import DocumentDataModule
+from docvlm.data.loading.datamodule import BenchmarkDataModule
 from docvlm.errors import DocvlmError
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import with_scores
@@ -22,7 +22,7 @@ from docvlm.training.evaluation import Tally, judge
 from docvlm.training.module import AnswerModule
 from docvlm.training.optim import OptimPartials, warmup_cosine
 from docvlm.vlms.codec import Codec
-from docvlm.vlms.trainable import apply
+from docvlm.vlms.prepare import apply
 from tests.support import tiny
 
 EXAMPLES = [tiny.example(number) for number in range(4)]
@@ -173,11 +173,11 @@ def test_a_split_is_scored_only_if_every_question_was_answered_once() -> None:
     examples = [tiny.example(number) for number in range(3)]
     answers = [prediction(example.question_id, "3", example.target) for example in examples]
     metrics = {"docvqa": "anls"}
-    found = Tally(answers[::-1]).finish(examples, metrics)
+    found = Tally(metrics, answers[::-1]).finish(examples)
     assert [p.question_id for p in found.predictions] == ["q0", "q1", "q2"]
     for wrong in (answers[:2], [*answers, answers[0]], [*answers[:2], answers[0]]):
         with pytest.raises(DocvlmError, match="came from a split of 3"):
-            Tally(list(wrong)).finish(examples, metrics)
+            Tally(metrics, list(wrong)).finish(examples)
 
 
 def test_a_mixture_judges_each_question_by_its_own_metric() -> None:
@@ -205,11 +205,9 @@ def test_scores_do_not_depend_on_the_batch_size() -> None:
     assert evaluated(2) == pytest.approx(evaluated(3), rel=1e-5)
 
 
-class Given(DocumentDataModule):
+class Given(BenchmarkDataModule):
     """Validation examples that are there already."""
 
-    from docvlm.data.benchmarks.docvqa import BENCHMARK as benchmark
-
     def __init__(self, examples: Sequence[Any], batch_size: int) -> None:
-        super().__init__("generated", eval_batch_size=batch_size)
+        super().__init__("generated", name="docvqa", eval_batch_size=batch_size)
         self._splits = {"val": list(examples)}

@@ -14,6 +14,7 @@ from docvlm.errors import DocvlmError
 from docvlm.vlms import embedded, load_family
 from docvlm.vlms import saved as adapter
 from docvlm.vlms.checkpoint import fingerprint
+from docvlm.vlms.families import FAMILIES, Weights
 from docvlm.vlms.qwen2vl import model as qwen2vl
 from tests.support import asked as files
 
@@ -24,6 +25,12 @@ COMMANDS: dict[str, Callable[[Path], None]] = {
     "evaluate": lambda run: evaluate.main([f"run={run}", "scale=tiny", "offline=true"]),
     "evaluate on saved weights": lambda run: evaluate.main([f"checkpoint={best(run)}", "scale=tiny", "offline=true"]),
 }
+
+
+def versions(family: str) -> dict[str, Weights]:
+    record = FAMILIES[family].embedded
+    assert record is not None and isinstance(record.weights, dict)
+    return record.weights
 
 
 def best(run: Path) -> Path:
@@ -57,8 +64,7 @@ def test_a_run_on_other_embedded_weights_says_which_it_needs(
 ) -> None:
     made_on(old, EARLIER)
     if known:
-        table = {**embedded.WEIGHTS["qwen2vl"], EARLIER: embedded.Weights(7, "0.0.8")}
-        monkeypatch.setitem(embedded.WEIGHTS, "qwen2vl", table)
+        monkeypatch.setitem(versions("qwen2vl"), EARLIER, Weights(7, "0.0.8"))
     monkeypatch.setattr(qwen2vl, "load_weights", lambda *_, **__: pytest.fail("weights were loaded"))
     monkeypatch.chdir(tmp_path)
     files.image("total").save("page.png")
@@ -68,7 +74,7 @@ def test_a_run_on_other_embedded_weights_says_which_it_needs(
     errors = [line for line in capsys.readouterr().err.splitlines() if "trained on" in line]
     unknown = (f"embedded qwen2vl weights with fingerprint {EARLIER}", "0.0.9")
     which, where = ("version 7 of the embedded qwen2vl weights", "0.0.8") if known else unknown
-    here = embedded.WEIGHTS["qwen2vl"][fingerprint(embedded.checkpoint("qwen2vl"))].version
+    here = versions("qwen2vl")[fingerprint(embedded.checkpoint("qwen2vl"))].version
     assert errors == [
         f"error: {best(old)}: trained on {which}, which docvlm {where} has, but docvlm {__version__} has version"
         f" {here}; use docvlm {where} for it, or train it again"
@@ -98,10 +104,10 @@ def test_a_run_that_learned_in_full_answers_and_only_its_baseline_is_refused(
     assert "trained on embedded qwen2vl weights" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("family", sorted(embedded.WEIGHTS))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_the_table_knows_what_is_shipped(family: str) -> None:
     """New weights need a line in the table, or runs on them could not name them later."""
-    versions = embedded.WEIGHTS[family]
-    shipped = versions[fingerprint(embedded.checkpoint(family))]
-    assert shipped.version == max(weights.version for weights in versions.values()) == len(versions)
+    known = versions(family)
+    shipped = known[fingerprint(embedded.checkpoint(family))]
+    assert shipped.version == max(weights.version for weights in known.values()) == len(known)
     assert shipped.docvlm == __version__

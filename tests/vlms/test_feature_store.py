@@ -23,7 +23,8 @@ from docvlm.training import feature_choice as training_features
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget, Stored, as_tensor
 from docvlm.vlms.feature_store import FeatureStore
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.prepare import apply
+from docvlm.vlms.trainable import Lora
 from tests.support.runs import result, train
 from tests.support.tiny import load
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from docvlm.data.generated import documents
 from docvlm.vlms.codec import Stored
 from docvlm.vlms.feature_store import FeatureStore
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.prepare import apply
+from docvlm.vlms.trainable import Lora
 from tests.support.pretend_gpu import OnGpu, gpu, place
 from tests.support.tiny import load
 

@@ -17,7 +17,8 @@ from docvlm.vlms import FAMILIES, load_family, saved
 from docvlm.vlms import checkpoint as checkpoints
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.prepare import apply
+from docvlm.vlms.trainable import Lora
 from tests.support import hub
 from tests.support.tiny import checkpoint, example
 
@@ -49,7 +50,7 @@ def test_the_revision_that_was_named_is_what_is_read(family: str, online: hub.Hu
     assert fingerprint(NAME, "pinned") == fingerprint(checkpoint(family))
 
     apply(vlm, 100, Lora(r=4))
-    vlm.save(tmp_path / "best")
+    saved.save(vlm, tmp_path / "best")
     assert json.loads((tmp_path / "best" / "docvlm.json").read_text())["revision"] == "pinned"
     assert json.loads((tmp_path / "best" / "adapter_config.json").read_text())["revision"] == "pinned"
     again = saved.load(tmp_path / "best", offline=True)
@@ -63,7 +64,7 @@ def test_the_revision_that_was_named_is_what_is_read(family: str, online: hub.Hu
 def test_a_record_without_a_revision_still_loads(tmp_path: Path) -> None:
     vlm = load_family("qwen2vl").load(checkpoint("qwen2vl"), Budget(), offline=True)
     apply(vlm, 100, Lora(r=4))
-    vlm.save(tmp_path / "best")
+    saved.save(vlm, tmp_path / "best")
     file = tmp_path / "best" / "docvlm.json"
     record = json.loads(file.read_text())
     assert record.pop("revision") is None

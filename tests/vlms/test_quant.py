@@ -26,7 +26,8 @@ from docvlm.scoring import predictions
 from docvlm.train import main as train
 from docvlm.vlms import proof, quant, saved
 from docvlm.vlms.base import VLM
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.prepare import apply
+from docvlm.vlms.trainable import Lora
 from tests.support import runs
 from tests.support.tiny import checkpoint, example, load
 
@@ -67,7 +68,7 @@ def test_the_language_side_is_packed_and_nothing_else(family: str) -> None:
     vlm = load(family, quant="4bit")
     linear = {name for name, module in load(family).bare.named_modules() if isinstance(module, nn.Linear)}
     found = {name for name, module in vlm.bare.named_modules() if type(module).__name__ == "Linear4bit"}
-    assert found == {name for name in linear if name.startswith(vlm.language)} != set()
+    assert found == {name for name in linear if name.startswith(vlm.about.language)} != set()
     assert all(quant.packed(vlm.bare.get_submodule(name).weight) for name in found)
     rest = [p for p in vlm.bare.parameters() if not quant.packed(p)]
     assert {parameter.dtype for parameter in rest} == {torch.float32}
@@ -142,7 +143,7 @@ def test_an_adapter_names_its_base_and_loads_on_either(lora: Lora, tmp_path: Pat
     """Through docvlm, which packs the base again, and through plain peft, on a base in 4 bits and on one in full."""
     vlm = four("qwen2vl", lora)
     learn(vlm)
-    vlm.eval().save(tmp_path / "best")
+    saved.save(vlm.eval(), tmp_path / "best")
     batch, prompts = vlm.codec.packed_batch(EXAMPLES), vlm.codec.prompt_batch(EXAMPLES)
     config = json.loads((tmp_path / "best" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(checkpoint("qwen2vl"))

@@ -22,12 +22,13 @@ from transformers.models.qwen2_5_vl import Qwen2_5_VLConfig, Qwen2_5_VLProcessor
 from docvlm.errors import DocvlmError
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.prepare import apply
 from docvlm.vlms.proof import prove
 from docvlm.vlms.qwen2vl import recompute
 from docvlm.vlms.qwen2vl.attention import use_fast_paths
 from docvlm.vlms.qwen2vl.codec import resized
 from docvlm.vlms.qwen2vl.model import Qwen2VL
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.trainable import Lora
 from tests.support.tiny import Paper, checkpoint, example, load, widen
 
 SNAPSHOT = Path(__file__).parents[1] / "snapshots" / "qwen2vl.txt"

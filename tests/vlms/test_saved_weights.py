@@ -16,14 +16,15 @@ from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms import embedded, load_family
+from docvlm.vlms import FAMILIES, embedded, load_family
 from docvlm.vlms import saved as adapter
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.trainable import Lora, apply
+from docvlm.vlms.families import Miniature
+from docvlm.vlms.prepare import apply
+from docvlm.vlms.trainable import Lora
 from tests.support.tiny import checkpoint, example, load, widen
 
-FAMILIES = ("qwen2vl", "florence2")
 EXAMPLES = [example(0), example(1), example(2)]
 BUDGETS = {"qwen2vl": Budget(min_pixels=784, max_pixels=28 * 28 * 30), "florence2": Budget(height=112, width=196)}
 DORA = (66, Lora(r=4, use_dora=True))
@@ -51,7 +52,7 @@ def trained(family: str, freeze: float, lora: Lora) -> VLM:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete adapter folder; copy it before breaking it."""
     folder = tmp_path_factory.mktemp("saved") / "best"
-    trained("qwen2vl", 100, Lora(r=4)).save(folder)
+    adapter.save(trained("qwen2vl", 100, Lora(r=4)), folder)
     return folder
 
 
@@ -59,7 +60,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_was_saved_is_what_loads(family: str, freeze: float, lora: Lora, tmp_path: Path) -> None:
     vlm = trained(family, freeze, lora)
-    vlm.save(tmp_path / "best")
+    adapter.save(vlm, tmp_path / "best")
     again = adapter.load(tmp_path / "best", offline=True)
     batch, prompts = vlm.codec.train_batch(EXAMPLES), vlm.codec.prompt_batch(EXAMPLES)
     assert again.codec.budget == vlm.codec.budget
@@ -104,7 +105,7 @@ def test_plain_transformers_and_peft_give_the_same_text(tmp_path: Path) -> None:
             vlm = trained(family, freeze, lora)
             best = tmp_path / f"{family}-{number}" / "best"
             best.parent.mkdir()
-            vlm.save(best)
+            adapter.save(vlm, best)
             prompts = vlm.codec.prompt_batch(EXAMPLES)
             torch.save(prompts, best.parent / "prompts.pt")
             base = checkpoint(family) if lora.r else best
@@ -135,7 +136,7 @@ def test_jpeg_quality_is_saved_and_a_folder_from_before_it_loads(tmp_path: Path)
     budget = replace(BUDGETS["qwen2vl"], jpeg_quality=85)
     vlm = load("qwen2vl", budget)
     apply(vlm, 100, Lora(r=4))
-    vlm.save(tmp_path / "best")
+    adapter.save(vlm, tmp_path / "best")
     assert adapter.load(tmp_path / "best", offline=True).codec.budget == budget
     assert adapter.load_base(tmp_path / "best", offline=True).codec.budget == budget
     record = json.loads((tmp_path / "best" / adapter.RECORD).read_text())
@@ -153,9 +154,9 @@ def test_the_file_holds_adapter_weights_and_nothing_else(saved: Path) -> None:
 
 def test_saving_again_replaces_the_folder(tmp_path: Path) -> None:
     vlm = trained("qwen2vl", 100, Lora(r=4))
-    vlm.save(tmp_path / "best")
+    adapter.save(vlm, tmp_path / "best")
     (tmp_path / "best" / "stale").write_text("x")
-    vlm.save(tmp_path / "best")
+    adapter.save(vlm, tmp_path / "best")
     assert not (tmp_path / "best" / "stale").exists()
     assert adapter.load(tmp_path / "best", offline=True).trainable is not None
 
@@ -230,16 +231,16 @@ def test_a_base_that_moved_can_be_named(saved: Path, tmp_path: Path) -> None:
 
 def test_an_embedded_base_is_recorded_by_its_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its path belongs to one installation; the run may be evaluated in another."""
-    here, there = tmp_path / "here", tmp_path / "there"
+    here, there, own = tmp_path / "here", tmp_path / "there", FAMILIES["qwen2vl"]
     for place in (here, there):
         shutil.copytree(checkpoint("qwen2vl"), place / "qwen2vl")
-    monkeypatch.setattr(embedded, "__file__", str(here / "__init__.py"))
+    monkeypatch.setitem(FAMILIES._records, "qwen2vl", replace(own, embedded=Miniature(here / "qwen2vl")))
     vlm = load_family("qwen2vl").load(embedded.checkpoint("qwen2vl"), Budget(), offline=True)
     apply(vlm, 100, Lora(r=4))
-    vlm.save(tmp_path / "best")
+    adapter.save(vlm, tmp_path / "best")
     assert adapter.read(tmp_path / "best")["checkpoint"] == "embedded"
     shutil.rmtree(here)
-    monkeypatch.setattr(embedded, "__file__", str(there / "__init__.py"))
+    monkeypatch.setitem(FAMILIES._records, "qwen2vl", replace(own, embedded=Miniature(there / "qwen2vl")))
     assert adapter.load(tmp_path / "best", offline=True).checkpoint == str(there / "qwen2vl")
 
 
@@ -247,10 +248,10 @@ def test_an_embedded_base_is_recorded_by_its_word(tmp_path: Path, monkeypatch: p
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(DocvlmError, match="best: cannot be written"):
-        trained("qwen2vl", 100, Lora(r=4)).save(tmp_path / "best")
+        adapter.save(trained("qwen2vl", 100, Lora(r=4)), tmp_path / "best")
 
 
 def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(DocvlmError, match="best: cannot be written"):
-        trained("qwen2vl", 100, Lora(r=4)).save(tmp_path / "run" / "best")
+        adapter.save(trained("qwen2vl", 100, Lora(r=4)), tmp_path / "run" / "best")

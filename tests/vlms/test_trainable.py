@@ -12,8 +12,9 @@ from torch import nn
 from docvlm.errors import DocvlmError
 from docvlm.vlms import proof
 from docvlm.vlms.base import VLM
+from docvlm.vlms.prepare import apply
 from docvlm.vlms.proof import fingerprint, prove
-from docvlm.vlms.trainable import Lora, apply, frozen_blocks, plain_name
+from docvlm.vlms.trainable import Lora, frozen_blocks, plain_name
 from tests.support.tiny import example, load
 
 FAMILIES = ("qwen2vl", "florence2")
@@ -72,7 +73,7 @@ def test_adapters_are_on_the_language_sides_attention_only(vlm: VLM) -> None:
     adapted = {plain_name(name).split(".lora_")[0] for name in trainable.language}
     assert all("lora_" in name for name in trainable.language)
     attentions = [name for name, _ in vlm.bare.named_modules() if name.endswith(("self_attn", "encoder_attn"))]
-    wanted = {f"{name}.{target}" for name in attentions for target in vlm.lora_targets}
+    wanted = {f"{name}.{target}" for name in attentions for target in vlm.about.lora_targets}
     assert adapted == wanted and all(name.startswith("model.language_model.") for name in adapted)
 
 
@@ -240,7 +241,7 @@ def test_gradient_checkpointing_recomputes_and_changes_no_gradient(vlm: VLM) -> 
     plain = gradients()
     calls = []
     layer = {"qwen2vl": "layers.1.mlp", "florence2": "decoder.layers.1.fc1"}[vlm.family]
-    vlm.bare.get_submodule(f"{vlm.language}.{layer}").register_forward_pre_hook(lambda *_: calls.append(1))
+    vlm.bare.get_submodule(f"{vlm.about.language}.{layer}").register_forward_pre_hook(lambda *_: calls.append(1))
     vlm.gradient_checkpointing()
     again = gradients()
     assert len(calls) == 2, "forward once, recomputed once"

@@ -7,17 +7,23 @@ training.
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from docvlm.data.benchmark import Benchmark, HubSplit, Public
+from docvlm.data.benchmark import Benchmark, Download, HubSplit, Public
+from docvlm.data.benchmarks.lazy import data_module
 from docvlm.data.example import Example
-from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.data.page_ids import identified, renamed
-from docvlm.data.rows import BadRow, Row, answers, present, text
+from docvlm.data.rows import BadRow, Row, answers, present, require, text
+from docvlm.data.sources import originals
+from docvlm.data.sources.listing import folders
+from docvlm.data.sources.ownership import OtherRows
 
-INSTRUCTION = "\nAnswer the question with a single word."
-METRIC = "relaxed_accuracy"
+if TYPE_CHECKING:
+    from docvlm.data.loading.datamodule import BenchmarkDataModule
+
 HALVES = ("human", "augmented")
 
 
@@ -61,10 +67,43 @@ def _hub(repo: str, **names: str) -> MappingProxyType:
     return MappingProxyType({splits[word]: HubSplit(repo, name) for word, name in names.items()})
 
 
+def root(path: Path) -> Path | None:
+    """The folder that holds `train|val|test/<split>_human.json`, which is the source or one folder below it."""
+    for folder in (path, *folders(path)):
+        names = (f"{split}/{split}_{half}.json" for split in originals.SHORT.values() for half in HALVES)
+        if any((folder / name).is_file() for name in names):
+            return folder
+    return None
+
+
+def rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] | None:
+    """Rows of `ChartQA Dataset/`: the human questions, then the augmented ones, each with its `type`."""
+    place = root(path)
+    if place is None or benchmark.name != "chartqa":
+        raise OtherRows(f"data.source={path}: a ChartQA download; use data=chartqa with it")
+    name = originals.SHORT[split]
+    files = {half: place / name / f"{name}_{half}.json" for half in HALVES}
+    if not any(file.is_file() for file in files.values()):
+        return None
+    return _rows({half: file for half, file in files.items() if file.is_file()}, place / name, benchmark, split)
+
+
+def _rows(files: Mapping[str, Path], folder: Path, benchmark: Benchmark, split: Public) -> Iterator[Row]:
+    images = originals.Images(folder)
+    for half, file in files.items():
+        entries = originals.entries_of(file)
+        if entries:
+            require({**entries[0], "type": half}, benchmark.columns, str(file))
+        for number, entry in enumerate(entries):
+            values = {**entry, "type": half}
+            yield images.row(f"{file.name} entry {number}", number, split, values, entry.get("imgname"))
+
+
 BENCHMARK = Benchmark(
     name="chartqa",
-    metric=METRIC,
-    instruction=INSTRUCTION,
+    title="ChartQA",
+    metric="relaxed_accuracy",
+    instruction="\nAnswer the question with a single word.",
     max_new_tokens=16,
     columns=(("query", "question"), ("label", "answer"), ("type", "human_or_machine")),
     example=example,
@@ -78,10 +117,17 @@ BENCHMARK = Benchmark(
         }
     ),
     image_key="imgname",
+    download=Download("ChartQA download", root, rows),
+    marks=(frozenset({"human_or_machine"}), frozenset({"imgname", "query"})),
+    only=frozenset({"type", "question", "answer", "image"}),  # lmms-lab's columns, each of them a common word
+    generator="docvlm.data.generated.{preset}.chartqa",
+    sample="Chart",
+    pages="charts",
+    licence="GPL-3.0 (hub card)",
+    citation="Masry et al., Findings of ACL 2022, arXiv 2203.10244",
 )
 
 
-class ChartQA(DocumentDataModule):
-    """Splits and loaders of ChartQA."""
-
-    benchmark = BENCHMARK
+def __getattr__(name: str) -> type[BenchmarkDataModule]:
+    """`ChartQA`, the splits and loaders, made when they are asked for: Lightning takes seconds to import."""
+    return data_module(__name__, name, {"ChartQA": BENCHMARK})

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from pathlib import PurePath
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark, HubSplit
+from docvlm.data.benchmarks.lazy import data_module
 from docvlm.data.example import Example
-from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.data.page_ids import renamed
 from docvlm.data.rows import Row, answers, present, strings, text
+from docvlm.data.sources import originals
 
-INSTRUCTION = SINGLE_WORD_OR_PHRASE
-METRIC = "anls"
+if TYPE_CHECKING:
+    from docvlm.data.loading.datamodule import BenchmarkDataModule
+
 REVISION = "59fed3cdc38662abeef8f363171b2ec7c95c165c"
 
 
@@ -48,8 +51,9 @@ def _hub(repo: str, config: str | None, revision: str | None) -> MappingProxyTyp
 
 BENCHMARK = Benchmark(
     name="docvqa",
-    metric=METRIC,
-    instruction=INSTRUCTION,
+    title="DocVQA",
+    metric="anls",
+    instruction=SINGLE_WORD_OR_PHRASE,
     max_new_tokens=32,
     columns=(("questionId",), ("question",), ("answers",)),
     example=example,
@@ -63,10 +67,15 @@ BENCHMARK = Benchmark(
     ),
     folder="DocVQA",
     image_key="image",
+    download=originals.RRC,
+    marks=(frozenset({"ucsf_document_id"}), frozenset({"docId", "question_types"})),
+    generator="docvlm.data.generated.{preset}.docvqa",
+    pages="scanned documents",
+    licence="RRC portal (registration)",
+    citation="Mathew et al., WACV 2021, arXiv 2007.00398",
 )
 
 
-class DocVQA(DocumentDataModule):
-    """Splits and loaders of DocVQA."""
-
-    benchmark = BENCHMARK
+def __getattr__(name: str) -> type[BenchmarkDataModule]:
+    """`DocVQA`, the splits and loaders, made when they are asked for: Lightning takes seconds to import."""
+    return data_module(__name__, name, {"DocVQA": BENCHMARK})

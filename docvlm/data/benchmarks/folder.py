@@ -8,42 +8,28 @@ of the folder>`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark
-from docvlm.data.loading.datamodule import DocumentDataModule
+from docvlm.data.benchmarks.lazy import data_module
 from docvlm.data.sources import own_folder
-from docvlm.errors import DocvlmError
 
-INSTRUCTION = SINGLE_WORD_OR_PHRASE
-METRIC = "anls"
-METRICS = ("anls", "relaxed_accuracy")
+if TYPE_CHECKING:
+    from docvlm.data.loading.datamodule import BenchmarkDataModule
 
 BENCHMARK = Benchmark(
     name="folder",
-    metric=METRIC,
-    instruction=INSTRUCTION,
+    title="own pages",
+    pages="pages of the publisher's own",
+    metric="anls",
+    instruction=SINGLE_WORD_OR_PHRASE,
     max_new_tokens=64,
     columns=own_folder.COLUMNS,
     example=own_folder.example,
     public={"train": "train", "val": "validation", "test": "test"},
-    hub={},
 )
 
 
-class Folder(DocumentDataModule):
-    """Splits and loaders of a folder of own pages. `metric` is `anls`, or `relaxed_accuracy` for charts."""
-
-    benchmark = BENCHMARK
-
-    def __init__(self, source: str | None = None, *, metric: str = METRIC, **shared: Any) -> None:
-        if source in ("generated", "hub"):
-            raise DocvlmError(f"data.source={source}: data=folder reads own pages; give data.source=DIR with qa.jsonl")
-        if metric not in METRICS:
-            raise DocvlmError(f"data.metric={metric}: unknown; use {' or '.join(METRICS)}")
-        super().__init__(source, **shared)
-        self._metric = metric
-
-    @property
-    def metric(self) -> str:
-        return self._metric
+def __getattr__(name: str) -> type[BenchmarkDataModule]:
+    """`Folder`, the splits and loaders, made when they are asked for: Lightning takes seconds to import."""
+    return data_module(__name__, name, {"Folder": BENCHMARK})

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from pathlib import PurePath
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark, HubSplit
+from docvlm.data.benchmarks.lazy import data_module
 from docvlm.data.example import Example
-from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.data.page_ids import identified
 from docvlm.data.rows import Row, answers, strings, text
+from docvlm.data.sources import originals
 
-INSTRUCTION = SINGLE_WORD_OR_PHRASE
-METRIC = "anls"
+if TYPE_CHECKING:
+    from docvlm.data.loading.datamodule import BenchmarkDataModule
 
 
 def example(row: Row) -> Example:
@@ -53,8 +55,9 @@ def _hub(repo: str) -> MappingProxyType:
 
 BENCHMARK = Benchmark(
     name="infovqa",
-    metric=METRIC,
-    instruction=INSTRUCTION,
+    title="InfoVQA",
+    metric="anls",
+    instruction=SINGLE_WORD_OR_PHRASE,
     max_new_tokens=32,
     columns=(("questionId",), ("question",), ("answers",)),
     example=example,
@@ -62,10 +65,20 @@ BENCHMARK = Benchmark(
     hub=MappingProxyType({repo: _hub(repo) for repo in ("lmms-lab/DocVQA", "lmms-lab-encoder/DocVQA")}),
     folder="InfographicVQA",
     image_key="image_local_name",
+    download=originals.RRC,
+    marks=(
+        frozenset({"operation/reasoning"}),
+        frozenset({"image_local_name"}),
+        frozenset({"answer_type", "image_url"}),
+    ),
+    generator="docvlm.data.generated.{preset}.infovqa",
+    sample="Infographic",
+    pages="infographics",
+    licence="RRC portal (registration)",
+    citation="Mathew et al., WACV 2022, arXiv 2104.12756",
 )
 
 
-class InfoVQA(DocumentDataModule):
-    """Splits and loaders of InfographicVQA."""
-
-    benchmark = BENCHMARK
+def __getattr__(name: str) -> type[BenchmarkDataModule]:
+    """`InfoVQA`, the splits and loaders, made when they are asked for: Lightning takes seconds to import."""
+    return data_module(__name__, name, {"InfoVQA": BENCHMARK})

@@ -1,10 +1,10 @@
-"""Pages drawn by the project itself, in the schema of the three benchmarks: no download, any number, known answers."""
+"""Pages drawn by the project itself, in the schema of the public benchmarks: no download, any number, known answers."""
 
 from __future__ import annotations
 
-from docvlm.data.generated.page import BENCHMARKS, PRESETS, DrawnPage, documents
+from docvlm.data.generated.page import PRESETS, DrawnPage, documents, names
 
-__all__ = ["BENCHMARKS", "PRESETS", "DrawnPage", "documents"]
+__all__ = ["PRESETS", "DrawnPage", "documents", "names"]
 
 REVISION = 1
 """Goes up with every change of this room that gives other numbers (`docvlm.runs.code_version`)."""

@@ -1,6 +1,6 @@
 """A small page on a character grid: what the embedded checkpoints can read.
 
-Why a grid: a vision token of Qwen2-VL covers 28 x 28 pixels. With a monospaced face whose advance is 14 pixels and rows
+Why a grid: a vision token often covers 28 x 28 pixels. With a monospaced face whose advance is 14 pixels and rows
 of 28, each token holds exactly two characters, which is what a model of two million weights learns to read in minutes
 on a CPU; a glyph that straddles tokens costs it many times the pages (docs/LOG.md). Sides are multiples of 28, so
 neither qwen-vl-utils nor the image processors resize the page.

@@ -7,10 +7,11 @@ which takes some 150 microseconds a page; pixels are drawn when a worker opens t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from docvlm.data.benchmark import BENCHMARKS, GENERATED
 from docvlm.data.example import Example
 from docvlm.data.generated.drawing import Drawing
 from docvlm.data.generated.values import SPLITS, Values
@@ -19,18 +20,26 @@ from docvlm.errors import DocvlmError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-BENCHMARKS = ("docvqa", "chartqa", "infovqa")
 PRESETS = ("tiny", "full")
 TINY_SIZE = (280, 168)  # width, height
 
 
+def names() -> tuple[str, ...]:
+    """The benchmarks in whose schema pages are drawn."""
+    return tuple(name for name, benchmark in BENCHMARKS.items() if benchmark.generator)
+
+
 def kinds(benchmark: str, preset: str) -> tuple[Callable[[Values], Drawing], ...]:
     """The kinds of document a benchmark has at a preset; page i is of kind i modulo their number."""
-    if benchmark not in BENCHMARKS:
-        raise DocvlmError(f"benchmark={benchmark}: there are generated pages for {', '.join(BENCHMARKS)}")
+    if benchmark not in names():
+        raise DocvlmError(f"benchmark={benchmark}: there are generated pages for {', '.join(names())}")
     if preset not in PRESETS:
         raise DocvlmError(f"data.preset={preset}: generated pages have the presets {', '.join(PRESETS)}")
-    result: tuple[Callable[[Values], Drawing], ...] = import_module(f"docvlm.data.generated.{preset}.{benchmark}").KINDS
+    return _drawn_by(BENCHMARKS[benchmark].generator, preset)
+
+
+def _drawn_by(generator: str, preset: str) -> tuple[Callable[[Values], Drawing], ...]:
+    result: tuple[Callable[[Values], Drawing], ...] = import_module(generator.format(preset=preset)).KINDS
     return result
 
 
@@ -43,10 +52,12 @@ class DrawnPage:
     index: int
     preset: str
     seed: int
+    generator: str = field(default="", repr=False, compare=False)
+    """Module that draws it, so that a worker need not know the benchmark; "" for that of the benchmark's record."""
 
     @property
     def name(self) -> str:
-        """Unique among all generated pages, for example `docvqa-tiny-seed0-train-000012`."""
+        """Unique among all generated pages, for example `NAME-tiny-seed0-train-000012`."""
         return f"{self.benchmark}-{self.preset}-seed{self.seed}-{self.split}-{self.index:06d}"
 
     @property
@@ -56,7 +67,7 @@ class DrawnPage:
 
     def drawing(self) -> Drawing:
         """What the page says and asks, and the function that draws it. Raises DocvlmError on an unknown preset."""
-        options = kinds(self.benchmark, self.preset)
+        options = _drawn_by(self.generator, self.preset) if self.generator else kinds(self.benchmark, self.preset)
         values = Values(self.benchmark, self.split, self.index, self.preset, self.seed)
         return options[self.index % len(options)](values)
 
@@ -76,8 +87,9 @@ def documents(benchmark: str, split: str, count: int, preset: str, seed: int) ->
     if count < 0:
         raise DocvlmError(f"count={count}: a number of generated documents cannot be negative; take 0 or more")
     kinds(benchmark, preset)
-    instruction = import_module(f"docvlm.data.benchmarks.{benchmark}").INSTRUCTION
-    return [_examples(DrawnPage(benchmark, split, index, preset, seed), instruction) for index in range(count)]
+    about = BENCHMARKS[benchmark]
+    pages = (DrawnPage(benchmark, split, index, preset, seed, about.generator) for index in range(count))
+    return [_examples(page, about.instruction) for page in pages]
 
 
 def _examples(page: DrawnPage, instruction: str) -> list[Example]:
@@ -89,7 +101,7 @@ def _examples(page: DrawnPage, instruction: str) -> list[Example]:
             answers=question.answers,
             document=page.name,
             pages=(page,),
-            benchmark=f"{page.benchmark}-generated",
+            benchmark=f"{page.benchmark}{GENERATED}",
             instruction=instruction,
             question_types=question.types,
             document_type=drawing.kind,

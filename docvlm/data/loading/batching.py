@@ -2,7 +2,7 @@
 
 A batch's cost is its padded tokens: rows times the longest. Within a window of the shuffled epoch, documents of like
 length are put together, then the batches of the window are shuffled: little padding, and still another mixture each
-epoch. Pure functions of (seed, epoch); one pass in Python over the documents, well under a second for DocVQA.
+epoch. Pure functions of (seed, epoch); one pass in Python over the documents, well under a second for 40 000.
 """
 
 from __future__ import annotations

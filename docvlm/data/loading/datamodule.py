@@ -1,4 +1,4 @@
-"""From `data.source` to batches: one `LightningDataModule` that every benchmark shares.
+"""From `data.source` to batches: the `LightningDataModule` of a benchmark, and what it shares with a mixture of them.
 
 Splits are read when they are first asked for (evaluation never downloads the train split), as examples without
 pixels; pages are decoded in workers by the model's codec. What is evaluated, limited or held out depends on
@@ -10,28 +10,29 @@ from __future__ import annotations
 
 import hashlib
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from docvlm.data import splits
-from docvlm.data.benchmark import Benchmark, Role
-from docvlm.data.example import Example
-from docvlm.data.loading.batching import page_groups
+from docvlm.data.benchmark import BENCHMARKS, GENERATED, Benchmark, Role
+from docvlm.data.example import EvalBatch, Example
+from docvlm.data.generated import documents
+from docvlm.data.loading.batching import Lengths, page_groups
 from docvlm.data.loading.samplers import EvalBatches, PageLoader, ResumableLoader, TrainBatches
 from docvlm.data.page_ids import content_of
+from docvlm.data.rows import BadRow
 from docvlm.data.sources.quarantine import Quarantine
 from docvlm.data.sources.reader import Reader
 from docvlm.errors import DocvlmError
-
-if TYPE_CHECKING:
-    from docvlm.vlms.codec import Codec, EvalBatch
+from docvlm.metrics import METRICS
 
 ROLES: dict[str | None, tuple[Role, ...]] = {
     None: ("train", "val", "test"),
@@ -40,25 +41,47 @@ ROLES: dict[str | None, tuple[Role, ...]] = {
     "test": ("test",),
     "predict": ("test",),
 }
-GENERATED: dict[Role, int] = {"train": 1000, "val": 100, "test": 150}
+DRAWN: dict[Role, int] = {"train": 1000, "val": 100, "test": 150}
 """How many documents are drawn where no limit says otherwise."""
 FEWEST_QUESTIONS = 2
 """A generated document has 2 to 6 questions: this many documents a limit needs at most."""
 
 
+class Codec(Protocol):
+    """What turns examples into batches: a model's codec, which holds no weights and goes into workers."""
+
+    def refusal(self, example: Example, longest_answer: int) -> BadRow | None:
+        """Why the model cannot take an example, None where it can."""
+
+    def answer_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each answer."""
+
+    def lengths(self, examples: Sequence[Example]) -> Lengths:
+        """Tokens of each example's page and of its question with answer."""
+
+    def train_batch(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """A training batch, a row an example."""
+
+    def packed_batch(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        """The same with each document's pages once."""
+
+    def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
+        """Prompts, and the same with labels."""
+
+
 class DocumentDataModule(LightningDataModule):
-    """Splits and loaders of one benchmark. `codec` must be set before a loader is asked for.
+    """Splits and loaders. `codec` must be set before a loader is asked for.
 
     A training batch holds `batch_size` questions or, where that is None, as many as `batch_tokens` padded tokens hold.
     `packing` ("on" or "off") shares a page between the questions of a batch: it changes speed and nothing else.
     `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects, where the
     source has no validation split of its own; `test_fraction` the share that reports, where own pages come without
-    splits. Bad rows go to `quarantine_report` (JSONL). Raises `DocvlmError` for a source that cannot be read; see
-    `sources.recognise`.
+    splits. Bad rows go to `quarantine_report` (JSONL). `name` is the word of the command line. Raises `DocvlmError` for
+    a source that cannot be read; see `sources.recognise`.
     """
 
-    benchmark: ClassVar[Benchmark]
     max_new_tokens_key: ClassVar[str] = "data.max_new_tokens"
+    max_new_tokens: int
 
     def __init__(
         self,
@@ -79,9 +102,9 @@ class DocumentDataModule(LightningDataModule):
         codec: Codec | None = None,
         test_fraction: float = 0.2,
         split_seed: int = 0,
-        max_new_tokens: int | None = None,
         packing: str = "on",
         revision: str | None = None,
+        name: str = "",
     ) -> None:
         super().__init__()
         if not 0 <= test_fraction <= 1 or not 0 <= val_fraction <= 1:
@@ -90,7 +113,10 @@ class DocumentDataModule(LightningDataModule):
             )
         if revision is not None and source == "generated":
             raise DocvlmError(f"data.revision={revision}: generated pages have no revisions; give data.source=hub")
+        self.name = name
         self.source = source
+        self.offline = offline
+        self.revision = revision
         self.seed = seed
         self.batch_size = 8 if batch_size is None and batch_tokens is None else batch_size
         self.batch_tokens = batch_tokens
@@ -104,27 +130,35 @@ class DocumentDataModule(LightningDataModule):
         self.codec = codec
         self.split_seed = split_seed
         self.packing = packing == "on"
-        self.max_new_tokens = max_new_tokens or self.benchmark.max_new_tokens
-        self.reader = Reader(self.benchmark, source, offline, self.quarantine, revision=revision)
         self.audited: dict[str, Any] = {}  # what an audit of leakage found and took out, for the manifest
         self._splits: dict[Role, list[Example]] = {}
 
     @property
-    def metric(self) -> str:
-        """The benchmark's headline metric."""
-        return self.benchmark.metric
-
-    @property
+    @abstractmethod
     def metrics(self) -> dict[str, str]:
         """The headline metric of every benchmark label among the examples (several for a mixture)."""
-        return {self.label: self.metric}
 
     @property
+    @abstractmethod
     def label(self) -> str:
-        """What results are called: the benchmark, and where its pages come from if not from its publisher."""
-        if self.source == "generated":
-            return f"{self.benchmark.name}-generated"
-        return self.reader.label
+        """What results are called."""
+
+    @property
+    @abstractmethod
+    def published(self) -> bool:
+        """Whether all splits are a publisher's, from the hub or a download: not drawn pages, not own ones."""
+
+    @abstractmethod
+    def unread(self) -> list[str]:
+        """Question files beside those that were read."""
+
+    @abstractmethod
+    def _split(self, role: Role) -> list[Example]:
+        """The examples of a split, read once."""
+
+    @abstractmethod
+    def _parts(self) -> Sequence[tuple[int, float]]:
+        """Questions of train, and passes over them in an epoch, of every part."""
 
     @property
     def train(self) -> list[Example]:
@@ -152,12 +186,6 @@ class DocumentDataModule(LightningDataModule):
         """Lines on what was read: rows, what became of those that are not asked, answers beyond the limit."""
         lines = [] if self.source == "generated" else [str(self.quarantine), *self.unread()]
         return [*lines, *self._overlong()]
-
-    def unread(self) -> list[str]:
-        """Question files beside those that were read."""
-        if self.source == "generated" or not (names := self.reader.unread):
-            return []
-        return [f"not read: {', '.join(names)} (data.source={self.source} means {self.reader.meant})"]
 
     def _overlong(self) -> list[str]:
         """How many questions have no accepted answer that fits `max_new_tokens`, and what would fit."""
@@ -201,7 +229,7 @@ class DocumentDataModule(LightningDataModule):
         if not examples:
             found = ", ".join(f"{other} {len(split)}" for other, split in self._splits.items())
             raise DocvlmError(
-                f"data.source={self.source}: no {role} questions for data={self.benchmark.name} (found: {found}); "
+                f"data.source={self.source}: no {role} questions for data={self.name} (found: {found}); "
                 f"give a source with that split, or change data.limit_{role} or data.val_fraction"
             )
         return examples
@@ -247,8 +275,6 @@ class DocumentDataModule(LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Tensors of an `EvalBatch` move, its examples stay; Lightning itself refuses frozen records."""
-        from docvlm.vlms.codec import EvalBatch
-
         if not isinstance(batch, EvalBatch):
             return super().transfer_batch_to_device(batch, device, dataloader_idx)
         prompts, labelled = (
@@ -256,6 +282,74 @@ class DocumentDataModule(LightningDataModule):
             for tensors in (batch.prompts, batch.labelled)
         )
         return replace(batch, prompts=prompts, labelled=labelled)
+
+    def _codec(self) -> Codec:
+        if self.codec is None:
+            raise RuntimeError("set data.codec = vlm.codec before asking for a loader")
+        return self.codec
+
+    def _ranks(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"num_replicas": 1, "rank": 0}
+        return {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+
+    def _loading(self) -> dict[str, Any]:
+        return {
+            "batch_size": None,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+class BenchmarkDataModule(DocumentDataModule):
+    """One benchmark: the class's own, or that which `name` says (a name in `docvlm.data.benchmarks.BENCHMARKS`).
+
+    `metric` and `max_new_tokens` take the place of the benchmark's own headline and longest answer.
+    """
+
+    benchmark: Benchmark
+
+    def __init__(
+        self,
+        source: str | None = None,
+        *,
+        name: str = "",
+        metric: str | None = None,
+        max_new_tokens: int | None = None,
+        **shared: Any,
+    ) -> None:
+        if not hasattr(type(self), "benchmark"):
+            self.benchmark = BENCHMARKS[name]
+        own = self.benchmark
+        if (source == "generated" and not own.generator) or (source == "hub" and not own.hub):
+            raise DocvlmError(
+                f"data.source={source}: data={own.name} reads own pages; give data.source=DIR with qa.jsonl"
+            )
+        if metric is not None and metric not in METRICS:
+            raise DocvlmError(f"data.metric={metric}: unknown; use {' or '.join(METRICS)}")
+        super().__init__(source, name=own.name, **shared)
+        self.metric = metric or own.metric
+        self.max_new_tokens = max_new_tokens or own.max_new_tokens
+        self.reader = Reader(own, source, self.offline, self.quarantine, revision=self.revision)
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        return {self.label: self.metric}
+
+    @property
+    def label(self) -> str:
+        """The benchmark, and where its pages come from if not from its publisher."""
+        return f"{self.benchmark.name}{GENERATED}" if self.source == "generated" else self.reader.label
+
+    @property
+    def published(self) -> bool:
+        return self.reader.published
+
+    def unread(self) -> list[str]:
+        if self.source == "generated" or not (names := self.reader.unread):
+            return []
+        return [f"not read: {', '.join(names)} (data.source={self.source} means {self.reader.meant})"]
 
     def _split(self, role: Role) -> list[Example]:
         if role not in self._splits:
@@ -266,10 +360,8 @@ class DocumentDataModule(LightningDataModule):
         return self._splits[role]
 
     def _generated(self, role: Role) -> list[Example]:
-        from docvlm.data.generated import documents
-
         limit = self.limits[role]
-        count = GENERATED[role] if limit is None else math.ceil(limit / FEWEST_QUESTIONS)
+        count = DRAWN[role] if limit is None else math.ceil(limit / FEWEST_QUESTIONS)
         drawn = documents(self.benchmark.name, role, count, self.preset, self.split_seed)
         kept = drawn if limit is None else splits.fitting(drawn, limit)
         return [replace(e, benchmark=self.label) for document in kept for e in document]
@@ -297,24 +389,6 @@ class DocumentDataModule(LightningDataModule):
 
     def _parts(self) -> Sequence[tuple[int, float]]:
         return ((len(self.train), 1.0),)
-
-    def _codec(self) -> Codec:
-        if self.codec is None:
-            raise RuntimeError("set data.codec = vlm.codec before asking for a loader")
-        return self.codec
-
-    def _ranks(self) -> dict[str, int]:
-        if self.trainer is None:
-            return {"num_replicas": 1, "rank": 0}
-        return {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
-
-    def _loading(self) -> dict[str, Any]:
-        return {
-            "batch_size": None,
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-        }
 
 
 class _Batches(Dataset[Any]):

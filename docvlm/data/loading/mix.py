@@ -7,30 +7,25 @@ question twice. Evaluation splits are simply one after the other; their examples
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from docvlm.data.benchmark import Role
-from docvlm.data.benchmarks import docvqa
-from docvlm.data.benchmarks.ownership import OtherRows
 from docvlm.data.example import Example
-from docvlm.data.loading.datamodule import DocumentDataModule
+from docvlm.data.loading.datamodule import BenchmarkDataModule, Codec, DocumentDataModule
+from docvlm.data.sources.ownership import OtherRows
 from docvlm.errors import DocvlmError
-
-if TYPE_CHECKING:
-    from docvlm.vlms.codec import Codec
 
 
 class Mix(DocumentDataModule):
     """Splits and loaders of several data modules (`parts`, by name); each keeps its own source and limits."""
 
-    benchmark = docvqa.BENCHMARK
-
     def __init__(
         self,
         source: str | None = None,
         *,
-        parts: Mapping[str, DocumentDataModule],
+        parts: Mapping[str, BenchmarkDataModule],
         weights: Mapping[str, float],
+        max_new_tokens: int | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(source, **shared)
@@ -43,7 +38,7 @@ class Mix(DocumentDataModule):
             raise DocvlmError(f"data.weights={dict(weights)}: passes over a benchmark cannot be negative")
         self.parts = dict(parts)
         self.weights = {name: weights[name] if name in weights else 1.0 for name in parts}
-        self.max_new_tokens = max(part.max_new_tokens for part in parts.values())
+        self.max_new_tokens = max_new_tokens or max(part.max_new_tokens for part in parts.values())
         for part in self.parts.values():
             part.quarantine = part.reader.quarantine = self.quarantine
 
@@ -54,6 +49,10 @@ class Mix(DocumentDataModule):
     @property
     def metrics(self) -> dict[str, str]:
         return {part.label: part.metric for part in self.parts.values()}
+
+    @property
+    def published(self) -> bool:
+        return all(part.published for part in self.parts.values())
 
     def gate(self, codec: Codec | None) -> None:
         """The same for every part; an answer may be as long as that of the part with the longest."""

@@ -3,7 +3,7 @@
 In a decoder the pages come before the question, so what it computes on them does not depend on it: k questions need the
 pages once. Every branch sees the pages and itself, not its siblings, and its positions restart right after the pages;
 losses and gradients are those of k separate sequences (tests/data), the savings are in docs/LOG.md. Only
-rows and masks are made here. A family whose encoder mixes page and question (Florence-2) shares the tower's pixels.
+rows and masks are made here. A family whose encoder mixes page and question shares the tower's output.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The benchmarks as their authors hand them out: RRC's JSON with a folder of images, and `ChartQA Dataset/`.
+"""What authors hand out: JSON with a folder of images. RRC's form is here, since two benchmarks have it.
 
 People unpack these archives differently (`documents/`, `spdocvqa_images/`, one folder a split), so images are found
 by their relative path where it holds and by their base name otherwise, in one walk over the source.
@@ -13,12 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from docvlm.data.benchmark import Benchmark, Public
-from docvlm.data.benchmarks.ownership import OtherRows, refuse
+from docvlm.data.benchmark import Benchmark, Download, Public
 from docvlm.data.lines import Number
 from docvlm.data.pages import FilePage
 from docvlm.data.rows import Row, require
-from docvlm.data.sources.listing import folders, walk
+from docvlm.data.sources.listing import walk
+from docvlm.data.sources.ownership import OtherRows, refuse
 from docvlm.errors import DocvlmError
 
 RRC_NAME = re.compile(r"(?:^|_)(train|val|test)_v\d[\d.]*(_withQT)?\.json$")
@@ -33,7 +33,7 @@ def rrc_files(path: Path) -> list[Path]:
 
 
 def rrc_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] | None:
-    """Rows of DocVQA or InfographicVQA, told apart by the name of their image column.
+    """Rows of one of the benchmarks that RRC hands out, told apart by the name of their image column.
 
     Raises `DocvlmError` if the annotation file is not JSON or the folder holds another benchmark.
     """
@@ -42,7 +42,7 @@ def rrc_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] |
         match = RRC_NAME.search(file.name)
         if not match or match[1] != SHORT[split]:
             continue
-        entries = _entries(_json(file), file)
+        entries = entries_of(file)
         if entries and benchmark.image_key in entries[0]:
             return _rrc_rows(entries, path, file, benchmark, split)
         others[file] = entries
@@ -61,38 +61,7 @@ def _rrc_rows(
         yield images.row(f"{file.name} entry {number}", number, split, entry, entry.get(benchmark.image_key))
 
 
-def chartqa_root(path: Path) -> Path | None:
-    """The folder that holds `train|val|test/<split>_human.json`, which is the source or one folder below it."""
-    for folder in (path, *folders(path)):
-        if any((folder / split / f"{split}_{kind}.json").is_file() for split in SHORT.values() for kind in KINDS):
-            return folder
-    return None
-
-
-KINDS = ("human", "augmented")
-
-
-def chartqa_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] | None:
-    """Rows of `ChartQA Dataset/`: the human questions, then the augmented ones, each with its `type`."""
-    root = chartqa_root(path)
-    if root is None or benchmark.image_key != "imgname":
-        raise OtherRows(f"data.source={path}: a ChartQA download; use data=chartqa with it")
-    name = SHORT[split]
-    files = {kind: root / name / f"{name}_{kind}.json" for kind in KINDS}
-    if not any(file.is_file() for file in files.values()):
-        return None
-    return _chartqa_rows({kind: file for kind, file in files.items() if file.is_file()}, root / name, benchmark, split)
-
-
-def _chartqa_rows(files: Mapping[str, Path], folder: Path, benchmark: Benchmark, split: Public) -> Iterator[Row]:
-    images = Images(folder)
-    for kind, file in files.items():
-        entries = _entries(_json(file), file)
-        if entries:
-            require({**entries[0], "type": kind}, benchmark.columns, str(file))
-        for number, entry in enumerate(entries):
-            values = {**entry, "type": kind}
-            yield images.row(f"{file.name} entry {number}", number, split, values, entry.get("imgname"))
+RRC = Download("RRC download", rrc_files, rrc_rows)
 
 
 class Images:
@@ -127,14 +96,12 @@ def _index(root: Path) -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(paths) for name, paths in found.items()}
 
 
-def _json(file: Path) -> Any:
+def entries_of(file: Path) -> list[dict[str, Any]]:
+    """The questions of an annotation file: a list, or an object with `data`. Raises `DocvlmError` otherwise."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"), parse_int=Number, parse_float=Number)
+        data = json.loads(file.read_text(encoding="utf-8"), parse_int=Number, parse_float=Number)
     except (OSError, ValueError) as error:
         raise DocvlmError(f"{file}: not readable JSON: {error}; download it again") from error
-
-
-def _entries(data: Any, file: Path) -> list[dict[str, Any]]:
     entries = data["data"] if isinstance(data, dict) and "data" in data else data
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DocvlmError(f"{file}: expected a list of questions or an object with 'data'; download it again")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 
-from docvlm.data.benchmark import Benchmark, Public
+from docvlm.data.benchmark import BENCHMARKS, OWN, Benchmark, Public
 from docvlm.data.example import Example
 from docvlm.data.page_ids import grouped
 from docvlm.data.rows import Row
@@ -48,8 +48,9 @@ class Reader:
         if self.given is None:
             raise DocvlmError(f"data.source is not set: data={name} needs a path, e.g. data.source=my_pages")
         source = recognise.recognise(self.given, self.benchmark)
-        if not self.benchmark.hub and source.layout in (recognise.Layout.RRC, recognise.Layout.CHARTQA):
-            raise DocvlmError(f"data.source={source}: a {source.layout.value}; use data=docvqa, chartqa or infovqa")
+        if source.download is not None and not self.benchmark.hub:
+            names = " or ".join(one.name for one in BENCHMARKS.values() if one.download == source.download)
+            raise DocvlmError(f"data.source={source}: a {source.kind}; use data={names}")
         if self.revision is not None and source.layout is not recognise.Layout.HUB:
             raise DocvlmError(
                 f"data.revision={self.revision}: only data sets of the hub have revisions, and data.source={source} "
@@ -70,9 +71,9 @@ class Reader:
         if self.published:
             return self.benchmark.name
         if self.benchmark.hub:
-            return f"{self.benchmark.name}-folder"
+            return f"{self.benchmark.name}{OWN}"
         path = self.source.path.resolve()
-        return f"folder-{path.name if path.is_dir() else f'{path.parent.name}-{path.stem}'}"
+        return f"{self.benchmark.name}-{path.name if path.is_dir() else f'{path.parent.name}-{path.stem}'}"
 
     @cached_property
     def has_splits(self) -> bool:
@@ -130,7 +131,7 @@ class Reader:
 
     def _published(self, split: Public | None) -> Iterable[Row] | None:
         if split is None:
-            raise ValueError(f"a {self.source.layout.value} is read split by split")
+            raise ValueError(f"a {self.source.kind} is read split by split")
         rows = recognise.rows(self.source, self.benchmark, split, self.offline, self.revision)
         if rows is None or self.benchmark.hub:
             return rows

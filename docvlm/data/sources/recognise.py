@@ -3,23 +3,22 @@
     hub, a known repository id     parquet files through `datasets`               snapshots.py
     a `save_to_disk` folder        the same, from disk                            snapshots.py
     *.parquet                      a clone of a hub repository                    snapshots.py
-    *_v1.0*.json + images          DocVQA or InfographicVQA as RRC hands it out   originals.py
-    train|val|test/*_human.json    `ChartQA Dataset/`                             originals.py
-    qa.jsonl or qa.csv + images    own pages                                      records.py
+    the authors' own download      what a benchmark's `download` recognises       originals.py
+    qa.jsonl or qa.csv + images    own pages                                      own_folder.py
 
 Nothing is guessed from the folder's name. Reading rows opens no image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from docvlm.data.benchmark import Benchmark, Public
-from docvlm.data.benchmarks.ownership import OtherRows
+from docvlm.data.benchmark import BENCHMARKS, Benchmark, Download, Public
 from docvlm.data.rows import Row
+from docvlm.data.sources.ownership import OtherRows
 from docvlm.errors import DocvlmError
 
 
@@ -29,18 +28,26 @@ class Layout(Enum):
     HUB = "hub repository"
     SAVED = "`datasets` folder"
     PARQUET = "parquet snapshot"
-    RRC = "RRC download"
-    CHARTQA = "ChartQA download"
+    DOWNLOAD = "original download"
     FOLDER = "folder of own pages"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A recognised source. `path` is the folder or file; for the hub, `repo` is the repository."""
+    """A recognised source. `path` is the folder or file; for the hub, `repo` is the repository.
+
+    `download` is the authors' form in which an original download is.
+    """
 
     layout: Layout
     path: Path = Path()
     repo: str = ""
+    download: Download | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it is, in words."""
+        return self.download.title if self.download else self.layout.value
 
     def __str__(self) -> str:
         return self.repo or str(self.path)
@@ -58,32 +65,30 @@ def recognise(source: str, benchmark: Benchmark) -> Source:
         raise DocvlmError(
             f"data.source={source}: no such file or folder; for data={benchmark.name} give a path or {known}"
         )
-    return Source(_layout(path, benchmark), path)
+    return _source(path, benchmark)
 
 
-def _layout(path: Path, benchmark: Benchmark) -> Layout:
-    from docvlm.data.sources import originals, own_folder, snapshots
+def _source(path: Path, benchmark: Benchmark) -> Source:
+    from docvlm.data.sources import own_folder, snapshots
 
     if path.is_file():
         if path.suffix == ".parquet":
-            return Layout.PARQUET
+            return Source(Layout.PARQUET, path)
         if path.suffix.lower() in own_folder.SUFFIXES:
-            return Layout.FOLDER
+            return Source(Layout.FOLDER, path)
         raise DocvlmError(f"data.source={path}: expected a folder, .jsonl, .csv or .parquet")
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        return Layout.SAVED
+        return Source(Layout.SAVED, path)
     if own_folder.question_files(path).files:
-        return Layout.FOLDER
-    holds: dict[Layout, Callable[[], object]] = {
-        Layout.CHARTQA: lambda: originals.chartqa_root(path),
-        Layout.RRC: lambda: originals.rrc_files(path),
-        Layout.PARQUET: lambda: snapshots.parquet_files(path),
-    }
-    if benchmark.name != "chartqa":  # one folder may hold the downloads of several benchmarks
-        holds[Layout.CHARTQA] = holds.pop(Layout.CHARTQA)
-    for layout, found in holds.items():
-        if found():
-            return layout
+        return Source(Layout.FOLDER, path)
+    own = benchmark.download  # comes first: one folder may hold the downloads of several benchmarks
+    if own is not None and own.holds(path):
+        return Source(Layout.DOWNLOAD, path, download=own)
+    if snapshots.parquet_files(path):
+        return Source(Layout.PARQUET, path)
+    for download in dict.fromkeys(one.download for one in BENCHMARKS.values()):
+        if download is not None and download.holds(path):
+            return Source(Layout.DOWNLOAD, path, download=download)
     raise OtherRows(
         f"data.source={path}: nothing readable for data={benchmark.name}; expected qa.jsonl or qa.csv with images, "
         "parquet files, a `datasets` folder, or the benchmark's original download"
@@ -94,7 +99,7 @@ def rows(
     source: Source, benchmark: Benchmark, split: Public, offline: bool, revision: str | None = None
 ) -> Iterator[Row] | None:
     """The rows of one published split; None if the source has no such split. `revision` is one of the hub's."""
-    from docvlm.data.sources import originals, snapshots
+    from docvlm.data.sources import snapshots
 
     match source.layout:
         case Layout.HUB:
@@ -103,9 +108,8 @@ def rows(
             return snapshots.saved_rows(source.path, benchmark, split)
         case Layout.PARQUET:
             return snapshots.parquet_rows(source.path, benchmark, split)
-        case Layout.RRC:
-            return originals.rrc_rows(source.path, benchmark, split)
-        case Layout.CHARTQA:
-            return originals.chartqa_rows(source.path, benchmark, split)
+        case Layout.DOWNLOAD:
+            assert source.download is not None
+            return source.download.rows(source.path, benchmark, split)
         case Layout.FOLDER:
             raise ValueError("own pages are read by `reading.Reader`, which knows their splits")

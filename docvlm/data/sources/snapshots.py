@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.data.benchmark import Benchmark, Public
-from docvlm.data.benchmarks.ownership import foreign, owners, refuse
 from docvlm.data.pages import ArrowPage
 from docvlm.data.rows import BadRow, Row, require
 from docvlm.data.sources.columns import Decoder, decoded, decoders
 from docvlm.data.sources.download import fetched
 from docvlm.data.sources.listing import walk
+from docvlm.data.sources.ownership import foreign, owners, refuse
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:

@@ -8,18 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from docvlm.data.benchmark import GENERATED, Benchmark, of_label
 from docvlm.runs.finished import Run
+from docvlm.vlms.families import APACHE, FAMILIES
 
-APACHE = "apache-2.0"
-BASES = {
-    "embedded": APACHE,
-    "Qwen/Qwen2-VL-2B-Instruct": APACHE,
-    "Qwen/Qwen2-VL-7B-Instruct": APACHE,
-    "florence-community/Florence-2-base-ft": "mit",
-    "florence-community/Florence-2-large-ft": "mit",
-}
-"""Licences of the checkpoints that `conf/model/` names."""
-_KINDS = {"docvqa": "scanned business documents", "chartqa": "charts", "infovqa": "infographics"}
 _SHARED = {
     "document": "of one document",
     "pixels": "of equal pixels",
@@ -30,19 +22,20 @@ _SHARED = {
 
 def licence(run: Run, *, adapter: bool) -> str | None:
     """The identifier for the metadata: an adapter has docvlm's, a whole model its base's; None: not known."""
-    base = str(run.manifest["checkpoint"]["name"])
-    if adapter:
-        return APACHE
-    return BASES[base] if base in BASES else None
+    return APACHE if adapter else _of_base(run)
+
+
+def _of_base(run: Run) -> str | None:
+    return FAMILIES[run.family].licences.get(str(run.manifest["checkpoint"]["name"]))
 
 
 def licences(run: Run, *, adapter: bool) -> list[str]:
     """Whose terms hold for what, a sentence each."""
     base = str(run.manifest["checkpoint"]["name"])
-    known = BASES[base] if base in BASES else None
+    known = _of_base(run)
     shown = "the checkpoint embedded in docvlm" if base == "embedded" else base
     ours = f"adapter weights: {APACHE}, as docvlm itself" if adapter else f"weights: {known or 'the terms of the base'}"
-    drawn = run.trained_on.endswith("-generated")
+    drawn = run.trained_on.endswith(GENERATED)
     pages = "drawn by docvlm, Apache-2.0" if drawn else "the terms in the table of data; they are no part of this model"
     return [
         f"These {ours}.",
@@ -76,18 +69,29 @@ def audit(run: Run) -> list[str]:
 
 def uses(run: Run) -> tuple[str, list[str]]:
     """What the model is for, and what it is not for."""
-    names = [label.removesuffix("-generated").removesuffix("-folder") for label in run.trained_on.split("+")]
-    kinds = dict.fromkeys(_KINDS[name] if name in _KINDS else "pages of the publisher's own" for name in names)
+    learned = _learned(run)
+    kinds = dict.fromkeys(one.pages if one else "pages of the publisher's own" for one in learned)
+    spoken = dict.fromkeys(name for one in learned if one for name in one.languages.values())
     meant = (
         f"Short answers, read off the page, to questions about pages like those it learned from ({', '.join(kinds)}),"
         " for people who check them or have measured the score on pages of their own."
     )
     return meant, [
         "Decisions about people (credit, health, employment, law) that nobody checks.",
-        "Languages other than English, long answers, summaries, conversation.",
+        f"Languages other than {' and '.join(spoken or ['English'])}, long answers, summaries, conversation.",
         "Questions whose answer is not on the page: it answers them all the same.",
         "Pages of other kinds than those above, until they have been measured.",
     ]
+
+
+def _learned(run: Run) -> list[Benchmark | None]:
+    """The benchmarks it learned from; None for one that nobody registered."""
+    return [of_label(label) for label in run.trained_on.split("+")]
+
+
+def languages(run: Run) -> list[str]:
+    """The codes of the languages it learned; English where nothing says so, since docvlm's bases read that."""
+    return list(dict.fromkeys(code for one in _learned(run) if one for code in one.languages)) or ["en"]
 
 
 def limits(run: Run) -> list[str]:

@@ -1,7 +1,7 @@
 """A model card in the Hugging Face format: front matter with `model-index`, and the report's own tables below it.
 
 Written for the best run of each family by `docvlm.report`, and by the export of a run. Scores on drawn pages are named
-as such in the card's metadata too (`docvqa-generated`), so that a leaderboard cannot take them for the benchmark.
+as such in the card's metadata too (`…-generated`), so that a leaderboard cannot take them for the benchmark.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.files import shown, write_whole
-from docvlm.reporting.blocks import metric_name
+from docvlm.metrics import metric_name
 from docvlm.reporting.card import about
 from docvlm.reporting.inputs.scored import GENERATED, PUBLIC, Exam, kind
 from docvlm.reporting.naming import adapter as adapter_kind
@@ -21,13 +22,12 @@ from docvlm.reporting.page import commands, render
 from docvlm.reporting.tables import failures, scores, setup
 from docvlm.runs.finished import Run
 from docvlm.tables import Table
+from docvlm.vlms.families import FAMILIES
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
 TASK = ("document-question-answering", "Document Question Answering")
-HUB = {"docvqa": "lmms-lab/DocVQA", "chartqa": "HuggingFaceM4/ChartQA", "infovqa": "lmms-lab/DocVQA"}
-CLASSES = {"qwen2vl": "Qwen2VLForConditionalGeneration", "florence2": "Florence2ForConditionalGeneration"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def write(folder: Path, run: Run, exams: Sequence[Exam], exported: Format | None
             trained_on=run.trained_on,
             adapter=adapter,
             exported=exported,
-            cls=CLASSES[run.family],
+            cls=FAMILIES[run.family].transformers,
+            extensions=run.extensions,
             drawn=kind(run.trained_on) == GENERATED,
             scores=scores.main(own) + scores.by_type(own),
             failures=[table for exam in own if (table := failures.frequencies(exam)) is not None],
@@ -85,7 +86,8 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
 
     quantised = exported is not None and bool(exported.needs)
     relation = "adapter" if adapter else "quantized" if quantised else "finetune"
-    datasets = [HUB[label] for label in run.trained_on.split("+") if label in HUB]
+    datasets = [found for label in run.trained_on.split("+") if (found := _repository(label)) is not None]
+    languages, family = about.languages(run), FAMILIES[run.family]
     base, licence = _base(run), about.licence(run, adapter=adapter)
     optional: dict[str, Any] = {
         "license_name": None if licence else "as-the-base-checkpoint",
@@ -94,12 +96,12 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
         "datasets": list(dict.fromkeys(datasets)) or None,
     }
     return ModelCardData(
-        language="en",
+        language=languages[0] if len(languages) == 1 else languages,
         license=licence or "other",
         library_name="peft" if adapter else "transformers",
-        pipeline_tag="image-text-to-text",
+        pipeline_tag=family.pipeline,
         tags=[
-            *("docvlm", "document-question-answering"),
+            *("docvlm", "document-question-answering", *family.tags),
             *([adapter_kind(run.manifest["trainable"]).lower()] if adapter else []),
             *([exported.word] if exported is not None and exported.needs else []),
         ],
@@ -116,13 +118,18 @@ def _result(exam: Exam) -> EvalResult:
     return EvalResult(
         task_type=TASK[0],
         task_name=TASK[1],
-        dataset_type=HUB[label] if exam.kind == PUBLIC and label in HUB else label,
+        dataset_type=(_repository(label) if exam.kind == PUBLIC else None) or label,
         dataset_name=label,
         dataset_split=exam.answers.split,
         metric_type=found.metric,
         metric_name=f"{metric_name(found.metric)} [{found.interval.low:.3f}, {found.interval.high:.3f}]",
         metric_value=round(found.headline, 4),
     )
+
+
+def _repository(label: str) -> str | None:
+    """Where the public data of this label lies on the hub."""
+    return next(iter(BENCHMARKS[label].hub), None) if label in BENCHMARKS else None
 
 
 def _base(run: Run) -> str | None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docvlm.reporting.blocks import Figure, metric_name
+from docvlm.metrics import metric_name
+from docvlm.reporting.blocks import Figure
 from docvlm.reporting.figures.style import MARKERS, SERIES, drawing, finish
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from docvlm.reporting.blocks import Figure, metric_name
+from docvlm.metrics import metric_name
+from docvlm.reporting.blocks import Figure
 from docvlm.reporting.figures.style import MARKERS, SERIES, drawing, finish
 
 Rows = Sequence[Mapping[str, float | None]]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
-from docvlm.reporting.blocks import Figure, metric_name
+from docvlm.metrics import metric_name
+from docvlm.reporting.blocks import Figure
 from docvlm.reporting.figures.style import GRID, MARKERS, MUTED, SERIES, drawing, finish
 from docvlm.reporting.inputs.scored import Exam
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from docvlm.reporting.blocks import Figure, metric_name
+from docvlm.metrics import metric_name
+from docvlm.reporting.blocks import Figure
 from docvlm.reporting.figures.style import MARKERS, MUTED, SERIES, WIDTH, drawing, finish
 from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.tables.speed import model

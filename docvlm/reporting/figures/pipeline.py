@@ -7,8 +7,9 @@ from typing import Any
 
 from docvlm.reporting.blocks import Figure
 from docvlm.reporting.figures.style import INK, MUTED, SERIES, drawing, finish
-from docvlm.reporting.naming import FAMILIES, adapter, name
+from docvlm.reporting.naming import adapter, name
 from docvlm.runs.finished import Run
+from docvlm.vlms.families import label
 
 _BOX, _GAP, _TALL = 1.0, 0.42, 0.78
 
@@ -40,8 +41,8 @@ def _row(axes: Any, run: Run, row: int) -> None:
         ("page,\nquestion", "", 0.0), ("vision\ntower", seen, vision), ("projector", joint, float(vision > 0)),
         ("language\nmodel", language, share), ("answer", "only this is learned", 0.0),
     )  # fmt: skip
-    label = FAMILIES[run.family] if run.family in FAMILIES else run.family
-    axes.text(0, low + _TALL + 0.12, f"{label}, {learned['percent']:.1f} % of parameters learn", size=9, weight="bold")
+    title = f"{label(run.family)}, {learned['percent']:.1f} % of parameters learn"
+    axes.text(0, low + _TALL + 0.12, title, size=9, weight="bold")
     for i, (text, below, part) in enumerate(boxes):
         left = i * (_BOX + _GAP)
         if part:

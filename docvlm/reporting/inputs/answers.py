@@ -5,17 +5,19 @@ Answers are read where a command left them, and found again where `outputs/` and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docvlm.evaluation.answer_files import default_metric
+from docvlm.data.benchmarks import default_metric
 from docvlm.files import read_json, shown
 from docvlm.reporting.naming import name
 from docvlm.runs.finished import Run
 from docvlm.scoring.predictions import Prediction, read
 from docvlm.scoring.predictions import given as given_file
+
+UNNAMED = "(unnamed)"  # the benchmark of answers whose file names none
 
 
 @dataclass(frozen=True)
@@ -136,26 +138,31 @@ def given(files: Sequence[Path]) -> list[Answers]:
 
 
 def scored(roots: Sequence[Path], own: Path, known: set[Path]) -> list[Answers]:
-    """Files that `docvlm.evaluate predictions=FILE` scored, where they still are; the latest comparison of each."""
-    found: dict[Path, Path | None] = {}
+    """Files that `docvlm.evaluate predictions=FILE` scored, where they still are; the latest comparison of each.
+
+    The headline is that which the command gave them.
+    """
+    found: dict[Path, tuple[Path | None, dict[str, str]]] = {}
     for score in sorted(file for root in roots for file in root.glob("*/score.json")):
         record = read_json(score)
         file = Path(record["predictions"]).resolve()
         if file not in known and file.exists() and not score.is_relative_to(own):
             against = record["against"] if "against" in record else None
-            found[file] = Path(against) if against and Path(against).exists() else None
-    return [one for file, against in found.items() for one in _of_file(file, against)]
+            metrics = {one["benchmark"]: one["metric"] for one in record["benchmarks"]}
+            found[file] = Path(against) if against and Path(against).exists() else None, metrics
+    return [one for file, (against, metrics) in found.items() for one in _of_file(file, against, metrics)]
 
 
-def _of_file(file: Path, against: Path | None) -> list[Answers]:
+def _of_file(file: Path, against: Path | None, metrics: Mapping[str, str] | None = None) -> list[Answers]:
     ours, before = _by_label(file), {} if against is None else _by_label(against)
+    metrics = metrics or {}
     return [
         Answers(
             file.stem,
             "",
-            label or "(unnamed)",
+            label or UNNAMED,
             "as given",
-            default_metric(label),
+            metrics.get(label or UNNAMED, default_metric(label)),
             shown(file),
             part,
             base="" if against is None or label not in before else shown(against),

@@ -15,12 +15,15 @@ from pathlib import Path
 from docvlm.config import ReportConfig
 from docvlm.errors import DocvlmError
 from docvlm.files import read_json, shown
+from docvlm.metrics import METRICS
+from docvlm.metrics.registry import current_names
 from docvlm.reporting.inputs.answers import Answers, evaluated, given, scored, tables
 from docvlm.reporting.inputs.measured import Measured, benchmarks, results
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.sweep import Row, collect
 from docvlm.runs.finished import FINISHED, Run, best
 from docvlm.runs.folder import RunFolder
+from docvlm.runs.result import read as read_result
 
 AXES = ("freeze", "lora_r")
 
@@ -102,16 +105,22 @@ def epochs(run: Run) -> list[dict[str, float | None]]:
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise DocvlmError(f"{run.folder.epochs}: cannot be read ({error.strerror})") from error
-    return [{k: float(v) if v else None for k, v in row.items() if k != "metric"} for row in rows]
+    numbers = [{k: float(v) if v else None for k, v in row.items() if k != "metric"} for row in rows]
+    return [dict.fromkeys(METRICS) | current_names(row) for row in numbers]
 
 
 def _runs(roots: Iterable[Path]) -> tuple[list[Run], list[str]]:
     """Finished runs, oldest first, and a line for each that is not finished."""
     done, others = [], []
     for path in sorted(path for root in roots for depth in ("*", "*/*") for path in root.glob(f"{depth}/result.json")):
-        place, result = RunFolder(path.parent), read_json(path)
+        place, result = RunFolder(path.parent), read_result(path)
         if result["status"] == FINISHED and place.manifest.exists():
-            done.append(Run(place, read_json(place.manifest), result))
+            run = Run(place, read_json(place.manifest), result)
+            if run.unknown:
+                print(f"left out: {run.unknown}", flush=True)
+                others.append(run.unknown)
+            else:
+                done.append(run)
         else:
             reason = " ".join(str(result["reason"] or "").split())
             others.append(f"{shown(path.parent)}: {result['status']}{f', {reason}' if reason else ''}")

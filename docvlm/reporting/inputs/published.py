@@ -9,22 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from docvlm.config.tables import read_table
+from docvlm.data import benchmarks
+from docvlm.data.benchmark import Role
+from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.errors import DocvlmError
-
-if TYPE_CHECKING:
-    from docvlm.data.benchmark import Benchmark, Role
+from docvlm.metrics import METRICS
+from docvlm.metrics.registry import current_name
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 # In a wheel `docs/published.yaml` travels inside the package, in a checkout it stands beside it.
 DEFAULT = next(d for d in (_PACKAGE / "docs", _PACKAGE.parent / "docs") if d.is_dir()) / "published.yaml"
-BENCHMARKS = ("docvqa", "chartqa", "infovqa")
 SPLITS = {"validation": "val", "test": "test"}
-METRICS = ("anls", "relaxed_accuracy", "accuracy", "their_accuracy", "em", "f1", "similarity", "val_loss")
+THEIRS = {"their_accuracy": "accuracy, theirs", "similarity": "similarity", "val_loss": "val loss"}
+"""What others report that docvlm does not compute, and its heading."""
 SETTINGS = ("epoch", "vision_trainable")
 
 
@@ -112,10 +113,10 @@ def read(path: Path = DEFAULT) -> list[Published]:
 
 def public_split(label: str, role: Role) -> str | None:
     """`val` or `test` for what docvlm's `role` is of a public benchmark; None for generated pages, folders, slices."""
-    if label not in BENCHMARKS:
+    if label not in BENCHMARKS or not BENCHMARKS[label].hub:
         return None
-    benchmark: Benchmark = import_module(f"docvlm.data.benchmarks.{label}").BENCHMARK
-    return SPLITS[benchmark.public[role]] if role in benchmark.public else None
+    public = BENCHMARKS[label].public
+    return SPLITS[public[role]] if role in public else None
 
 
 def beside(entries: Sequence[Published], label: str, role: Role, metric: str) -> list[Published]:
@@ -141,8 +142,9 @@ def elsewhere(entries: Sequence[Published], label: str, role: Role, metric: str)
 def _alone(row: _Score, file: _File, path: Path) -> Published:
     source = _source(row.source, row.model, file, path)
     return Published(
-        row.model, row.size, row.benchmark, row.split, row.metric, row.score, source.title, source.url, row.note
-    )
+        row.model, row.size, row.benchmark, row.split, current_name(row.metric), row.score, source.title, source.url,
+        row.note,
+    )  # fmt: skip
 
 
 def _expanded(one: _Experiment, file: _File, path: Path) -> Iterator[Published]:
@@ -164,7 +166,7 @@ def _expanded(one: _Experiment, file: _File, path: Path) -> Iterator[Published]:
                     one.size,
                     one.benchmark,
                     one.split,
-                    metric,
+                    current_name(metric),
                     score,
                     source.title,
                     source.url,
@@ -185,9 +187,9 @@ def _source(key: str, name: str, file: _File, path: Path) -> _Source:
 
 def _check(one: Published, path: Path) -> None:
     for name, value, known in (
-        ("benchmark", one.benchmark, BENCHMARKS),
+        ("benchmark", one.benchmark, tuple(benchmark.name for benchmark in benchmarks.published())),
         ("split", one.split, tuple(SPLITS.values())),
-        ("metric", one.metric, METRICS),
+        ("metric", one.metric, (*METRICS, *THEIRS)),
     ):
         if value not in known:
             raise DocvlmError(f"{path}: {_name(one)}: {name}={value}: choose one of {', '.join(known)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from docvlm.data import benchmark as benchmarks
 from docvlm.reporting.inputs.answers import Answers
 from docvlm.scoring.analysis import Analysis, analyse
 from docvlm.scoring.gains import Gains
@@ -60,9 +61,10 @@ def examine(answers: Answers) -> Exam:
 def kind(benchmark: str) -> str:
     """Which of `KINDS` a benchmark's label is of; a mixture with one drawn part is drawn."""
     parts = benchmark.split("+")
-    if any(part.endswith("-generated") for part in parts):
+    if any(part.endswith(benchmarks.GENERATED) for part in parts):
         return GENERATED
-    if any(part.startswith("folder") or part.endswith("-folder") for part in parts):
+    known = [benchmarks.of_label(part) for part in parts]
+    if any(part.endswith(benchmarks.OWN) for part in parts) or any(one and not one.hub for one in known):
         return OWN
     return UNNAMED if benchmark in ("", "(unnamed)") else PUBLIC
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from docvlm.reporting.blocks import metric_name
+from docvlm.metrics import METRICS, metric_name
 from docvlm.reporting.inputs.scored import Exam, leading
 from docvlm.scoring.flips import p_value
 from docvlm.scoring.frequencies import Frequency
@@ -88,11 +88,16 @@ def _score(exam: Exam) -> str:
 def _targets(exam: Exam, target: float | None) -> list[str]:
     if target is None:
         return ["Good enough for what? Give `target=0.9`, say, and this page tells whether the interval reaches it."]
-    low, high, count = exam.score.interval.low, exam.score.interval.high, exam.score.n_documents
-    if low >= target:
-        return [f"The target of {target:g} is reached: the whole interval lies at or above it."]
-    if high < target:
-        return [f"The target of {target:g} is not reached: the whole interval lies below it."]
+    found, count = exam.score.interval, exam.score.n_documents
+    error = not METRICS[exam.score.metric].higher_is_better
+    reached, missed = (
+        (found.high <= target, found.low > target) if error else (found.low >= target, found.high < target)
+    )
+    better, worse = ("below", "above") if error else ("above", "below")
+    if reached:
+        return [f"The target of {target:g} is reached: the whole interval lies at or {better} it."]
+    if missed:
+        return [f"The target of {target:g} is not reached: the whole interval lies {worse} it."]
     return [
         f"Whether the target of {target:g} is reached cannot be said from {count} documents: it is in the interval."
     ]

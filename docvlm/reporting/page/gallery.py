@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from docvlm.config import ReportConfig
+from docvlm.metrics import METRICS
 from docvlm.reporting.blocks import Card, Gallery
 from docvlm.reporting.inputs.scored import Exam
 from docvlm.reporting.page.pictures import Pictures
@@ -94,6 +95,7 @@ def _card(
         None if before is None else _cut(before),
         [_cut(answer) for answer in dict.fromkeys(record.answers)],
         score,
+        METRICS[exam.score.metric].goodness(score) == 1,
         exam.answers.source,
         *((picture.uri, picture.width, picture.height) if picture else ()),
     )

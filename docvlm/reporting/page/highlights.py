@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from docvlm.reporting.blocks import metric_name
+from docvlm.metrics import METRICS, metric_name
 from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.inputs.scored import Exam, leading
 
@@ -27,7 +27,8 @@ def highlights(exams: Sequence[Exam], timed: Measured) -> list[Highlight]:
     exam = leading(exams)[0]
     found, lost = exam.score, len(exam.analysis.ours.found)
     made = [_gain(exam), *_trained(exam), *_time(exam, timed)]
-    share, detail = f"{100 * lost / found.n_questions:.0f} %", f"{lost} of {found.n_questions} answers score below 1"
+    wrong = METRICS[found.metric].wrong
+    share, detail = f"{100 * lost / found.n_questions:.0f} %", f"{lost} of {found.n_questions} answers score {wrong}"
     return [*made, Highlight("not right", share, detail, exam.answers.source)]
 
 

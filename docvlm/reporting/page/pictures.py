@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from docvlm.data.example import Page
 
-_DRAWN = re.compile(r"(docvqa|chartqa|infovqa)-(tiny|full)-seed(\d+)-(train|val|test)-(\d{6})(?:-q\d+)?")
+_DRAWN = re.compile(r"(\w+)-(tiny|full)-seed(\d+)-(train|val|test)-(\d{6})(?:-q\d+)?")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp"}
 _TALLEST = 1.5  # height of a picture over the width it may have
 _QUALITY = 70

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from docvlm.config import ReportConfig
+from docvlm.data.benchmarks import published as published_benchmarks
 from docvlm.files import shown
 from docvlm.reporting.blocks import Block, Code, Figure, Section, Text, ToRun
 from docvlm.reporting.figures import ablations, groups, measured, pipeline
@@ -20,9 +21,8 @@ from docvlm.reporting.tables import sweeps as tables_sweeps
 from docvlm.runs.finished import Run
 from docvlm.runs.folder import follow
 
-EVALUATE = "python -m docvlm.evaluate best=true baseline=true benchmarks=[docvqa,chartqa,infovqa]"
-RANKS = "python -m docvlm.train model=qwen2vl lora.r=16,32,64 -m"
-FREEZING = "python -m docvlm.train model=florence2 freeze=0,33,66,100 -m"
+RANKS = "python -m docvlm.train experiment=rank"
+FREEZING = "python -m docvlm.train experiment=freeze"
 
 
 def build(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Path) -> list[Section]:
@@ -44,22 +44,32 @@ def build(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Pat
 def _main(inputs: Inputs, exams: Sequence[Exam]) -> Section:
     blocks: list[Block] = []
     if not exams:
-        blocks.append(ToRun("Baseline, ours and Δ on DocVQA, ChartQA and InfoVQA.", [RANKS, FREEZING, EVALUATE]))
+        *first, last = (benchmark.title for benchmark in published_benchmarks())
+        text = f"Baseline, ours and Δ on {', '.join(first)} and {last}."
+        blocks.append(ToRun(text, [RANKS, FREEZING, _evaluate()]))
     blocks += registry.of("scores", inputs, exams)
     alone = [exam.answers.source for exam in exams if exam.before is None and exam.answers.run is not None]
     if alone:
-        command = [f"python -m docvlm.evaluate run={source} benchmarks=[docvqa,chartqa,infovqa]" for source in alone]
+        command = [f"python -m docvlm.evaluate run={source} benchmarks=[{_names()}]" for source in alone]
         blocks.append(ToRun("Not yet measured against the checkpoint they came from:", list(dict.fromkeys(command))))
     if inputs.passed_over:
         blocks.append(Code("Not shown, and why", "\n".join(inputs.passed_over), folded=True))
     return Section("scores", "Test scores", blocks)
 
 
+def _names() -> str:
+    return ",".join(benchmark.name for benchmark in published_benchmarks())
+
+
+def _evaluate() -> str:
+    return f"python -m docvlm.evaluate best=true baseline=true benchmarks=[{_names()}]"
+
+
 def _published(inputs: Inputs, exams: Sequence[Exam]) -> Section:
     blocks: list[Block] = []
     if not any(exam.kind == PUBLIC and exam.answers.run is not None for exam in exams):
         text = "Ours beside what others report on the same public benchmark and split."
-        blocks.append(ToRun(text, [f"{EVALUATE} scale=full"]))
+        blocks.append(ToRun(text, [f"{_evaluate()} scale=full"]))
     return Section("published", "Beside published numbers", [*blocks, *registry.of("published", inputs, exams)])
 
 
@@ -105,7 +115,7 @@ def _types(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
     compared = [exam for exam in exams if exam.before is not None]
     if not compared:
         text = "Gains by document type and question type, and which of them gain most."
-        return Section("types", "By document type", [ToRun(text, [EVALUATE])])
+        return Section("types", "By document type", [ToRun(text, [_evaluate()])])
     first = [exam for exam in leading(compared) if exam.gains is not None]
     drawn = groups.gains(figures, first)
     blocks: list[Block] = [
@@ -118,7 +128,7 @@ def _types(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
 def _failures(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Path) -> Section:
     if not exams:
         text = "Classes of failure with their frequency, what changed against the baseline, and a gallery of pages."
-        return Section("failures", "Failures", [ToRun(text, [EVALUATE])])
+        return Section("failures", "Failures", [ToRun(text, [_evaluate()])])
     drawn = groups.failures(figures, leading(exams))
     blocks: list[Block] = [drawn] if drawn else []
     blocks += registry.of("failures", inputs, exams)

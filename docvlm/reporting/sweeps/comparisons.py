@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from docvlm.files import read_json
 from docvlm.metrics import metric_function
 from docvlm.reporting.sweeps.seeds import without_seed
 from docvlm.runs.folder import RunFolder
+from docvlm.runs.result import read as read_result
 from docvlm.scoring.flips import p_value
 from docvlm.scoring.intervals import Difference
 from docvlm.scoring.predictions import Key, read
@@ -72,7 +72,7 @@ def compare(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
 
 def _read(row: Row, path: Path) -> _Cell:
     """The headline's score of every question: each benchmark of a mixture by its own metric."""
-    judged = read_json(RunFolder(Path(row["run"])).result)["benchmarks"]
+    judged = read_result(RunFolder(Path(row["run"])).result)["benchmarks"]
     metrics = {label: metric_function(part["metric"]) for label, part in judged.items()}
     records = read(path)
     return _Cell(

@@ -12,13 +12,16 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from docvlm.metrics import METRICS
+
 Row = Mapping[str, Any]
-MEASURED = (
-    "zero_shot", "selection", "score", "accuracy", "anls", "relaxed", "em", "f1", "val_loss", "minutes",
-    "peak_memory_mb",
-)  # fmt: skip
-"""What may differ between seeds. Parameters and shares of the tower are the same in all of them."""
+_BEFORE, _AFTER = ("zero_shot", "selection", "score"), ("val_loss", "minutes", "peak_memory_mb")
 _SEED = re.compile(r"(?:^|\s)seed=\S+")
+
+
+def measured() -> tuple[str, ...]:
+    """What may differ between seeds. Parameters and shares of the tower are the same in all of them."""
+    return *_BEFORE, *METRICS, *_AFTER
 
 
 def without_seed(settings: str) -> str:
@@ -45,7 +48,7 @@ def _gathered(name: str, cells: Sequence[Row]) -> dict[str, Any]:
     found: dict[str, Any] = {**dict.fromkeys(cells[0]), **shared, "settings": name, "seeds": len(cells)}
     for column in ("cell", "run", "done", "status", "reason", "low", "high", "best_epoch", "zero_shot_val_loss"):
         del found[column]  # of one cell, or an interval of one
-    for column in MEASURED:
+    for column in measured():
         values = [cell[column] for cell in cells]
         numbers = None if None in values else values
         found[column] = numbers and mean(numbers)

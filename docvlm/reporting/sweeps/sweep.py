@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.files import read_json, write_csv, write_whole
+from docvlm.metrics import METRICS
+from docvlm.metrics.registry import goodness
 from docvlm.reporting.naming import adapter
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.seeds import gather
 from docvlm.runs.folder import Action, RunFolder, done_in, follow
+from docvlm.runs.result import read as read_result
 from docvlm.scoring.intervals import Interval
 from docvlm.tables import Column, Table, to_text
 
@@ -45,16 +48,13 @@ RANK = (
     _MINUTES,
     Column("peak_memory_mb", "peak\nMB", 0),
 )
-FREEZE = (
-    *_SHARES,
-    *_SCORES,
-    Column("accuracy", "test\naccuracy"),
-    Column("anls", "\nANLS"),
-    Column("em", "\nEM"),
-    Column("f1", "\nF1"),
-    Column("val_loss", "val loss\nbest"),
-    _MINUTES,
-)
+
+
+def freeze_columns() -> tuple[Column, ...]:
+    """What a freezing ablation shows of a cell: every metric that stands in narrow tables."""
+    narrow = [metric for metric in METRICS.values() if metric.narrow]
+    heads = [Column(one.name, f"{'' if number else 'test'}\n{one.column}") for number, one in enumerate(narrow)]
+    return (*_SHARES, *_SCORES, *heads, Column("val_loss", "val loss\nbest"), _MINUTES)
 
 
 def summarise_sweep(folder: Path) -> None:
@@ -88,7 +88,7 @@ def collect(folder: Path) -> list[Row]:
     cells = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     rows = [_row(cell) for cell in cells]
     if any(_optimised(cell) for cell in cells):
-        rows.sort(key=lambda row: -1.0 if row["selection"] is None else row["selection"], reverse=True)
+        rows.sort(key=lambda row: -1.0 if row["selection"] is None else _good(row), reverse=True)
     return rows
 
 
@@ -119,7 +119,13 @@ def over_seeds(seeds: Sequence[Row], columns: Sequence[Column]) -> Table:
 
 
 def _columns(rows: Sequence[Row]) -> tuple[Column, ...]:
-    return FREEZE if len({row["freeze"] for row in rows if row["status"] == "finished"}) > 1 else RANK
+    """The columns of these cells' table: see the module's first lines."""
+    froze = len({row["freeze"] for row in rows if row["status"] == "finished"}) > 1
+    return freeze_columns() if froze else RANK
+
+
+def _good(row: Row) -> float:
+    return goodness(row["metric"], row["selection"])
 
 
 def _told(rows: Sequence[Row]) -> str:
@@ -135,7 +141,7 @@ def _told(rows: Sequence[Row]) -> str:
 
 def _row(cell: Path) -> Row:
     run = follow(cell)
-    result = read_json(run.result) if run.result.exists() else {"status": "missing", "reason": "it left no result"}
+    result = read_result(run.result) if run.result.exists() else {"status": "missing", "reason": "it left no result"}
     row: Row = {
         "cell": int(cell.name),
         "settings": " ".join(_overrides(cell)),
@@ -144,16 +150,19 @@ def _row(cell: Path) -> Row:
         "done": _DONE[done_in(cell)],
         "run": str(run.root),
     }
-    return {**row, **(_numbers(run, result) if result["status"] == "finished" else dict.fromkeys(_NUMBERS))}
+    return {**row, **(_numbers(run, result) if result["status"] == "finished" else dict.fromkeys(_number_names()))}
 
 
 _DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "reused", Action.EXAMINE: "examined anew"}
-_NUMBERS = (
-    "benchmark", "family", "metric", "score", "low", "high", "questions", "documents", "selection", "best_epoch",
-    "zero_shot", "accuracy", "anls", "relaxed", "em", "f1", "val_loss", "zero_shot_val_loss", "freeze", "lora_r",
-    "adapter", "trainable_millions", "trainable_percent", *sorted(column.key for column in _SHARES), "minutes",
-    "peak_memory_mb", "base",
-)  # fmt: skip
+
+
+def _number_names() -> tuple[str, ...]:
+    """The columns of `sweep.csv` beside those that every cell has, finished or not."""
+    return (
+        "benchmark", "family", "metric", "score", "low", "high", "questions", "documents", "selection", "best_epoch",
+        "zero_shot", *METRICS, "val_loss", "zero_shot_val_loss", "freeze", "lora_r", "adapter", "trainable_millions",
+        "trainable_percent", *sorted(column.key for column in _SHARES), "minutes", "peak_memory_mb", "base",
+    )  # fmt: skip
 
 
 def _numbers(run: RunFolder, result: Row) -> Row:
@@ -170,6 +179,7 @@ def _numbers(run: RunFolder, result: Row) -> Row:
         "selection": result["selection"]["value"],
         "best_epoch": result["selection"]["epoch"],
         "zero_shot": result["zero_shot"]["score"],
+        **dict.fromkeys(METRICS),  # a run of before a metric was registered has none of it
         **result["secondary"],
         "val_loss": result["best"]["val_loss"],
         "zero_shot_val_loss": result["zero_shot"]["val_loss"],
@@ -183,7 +193,7 @@ def _numbers(run: RunFolder, result: Row) -> Row:
         "peak_memory_mb": result["cost"]["peak_memory_mb"],
         "base": read_json(run.manifest)["checkpoint"]["name"],
     }
-    return {name: numbers[name] for name in _NUMBERS}
+    return {name: numbers[name] for name in _number_names()}
 
 
 def _overrides(cell: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from docvlm.evaluation.tables import failure_rows
+from docvlm.metrics import METRICS
 from docvlm.reporting.inputs.scored import Exam, leading, leading_first
 from docvlm.reporting.tables.scores import RUN, file_name
 from docvlm.scoring.failures import CLASSES
@@ -39,9 +40,10 @@ def frequencies(exam: Exam, *, folded: bool = False) -> Table | None:
         {**row, "example": _example(one.prediction, one.answers[0]), "run": exam.answers.source}
         for row, one in zip(failure_rows(exam.analysis), first, strict=True)
     ]
+    count = f"{len(side.found)} of {len(side.records)} answers score {METRICS[exam.score.metric].wrong}"
     notes = [
-        f"{len(side.found)} of {len(side.records)} answers score below 1. Brackets: 95 % Wilson interval with the "
-        "effective number of documents. Score lost: what the mean would gain if the class were right."
+        f"{count}. Brackets: 95 % Wilson interval with the effective number of documents. Score lost: what the mean"
+        " would gain if the class were right."
     ]
     name = file_name("failures", exam.answers.name, exam.answers.benchmark)
     return Table(name, f"{exam.answers.title}: how answers fail", columns, rows, notes, folded)

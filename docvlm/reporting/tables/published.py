@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from docvlm.reporting.blocks import metric_name
-from docvlm.reporting.inputs.published import Published, beside
+from docvlm.metrics import metric_name
+from docvlm.reporting.inputs.published import THEIRS, Published, beside
 from docvlm.reporting.inputs.scored import PUBLIC, Exam
 from docvlm.reporting.tables.scores import RUN, file_name
 from docvlm.tables import Column, Table
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 _BENCHMARK = (Column("benchmark", "benchmark", kind="text"), Column("split", "public split", kind="text"))
 _SOURCE = (Column("source", "source", kind="text"), Column("note", "note", kind="text"))
 _SETTINGS = {"vision_trainable": "vision trainable, %", "epoch": "epoch"}
-_METRICS = {
-    "their_accuracy": "accuracy, theirs", "anls": "ANLS", "em": "EM", "f1": "F1", "val_loss": "val loss",
-}  # fmt: skip
 
 
 def beside_ours(exams: Sequence[Exam], entries: Sequence[Published]) -> list[Table]:
@@ -67,12 +64,13 @@ def experiments(entries: Sequence[Published]) -> list[Table]:
 
 def _experiment(model: str, name: str, part: Sequence[Published]) -> Table:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    measured = dict.fromkeys(one.metric for one in part)
     for one in part:
         key = one.vision_trainable, one.epoch
-        rows.setdefault(key, dict.fromkeys(_METRICS) | {"vision_trainable": key[0], "epoch": key[1]})
+        rows.setdefault(key, dict.fromkeys(measured) | {"vision_trainable": key[0], "epoch": key[1]})
         rows[key][one.metric] = one.score
     columns = [Column(key, head, 0) for key, head in _SETTINGS.items()]
-    columns += [Column(key, head) for key, head in _METRICS.items()]
+    columns += [Column(metric, THEIRS[metric] if metric in THEIRS else metric_name(metric)) for metric in measured]
     first = part[0]
     asked = "" if first.questions is None else f", {first.questions} questions"
     notes = [f"{first.source}; {first.benchmark}, {first.split}{asked}.", *([first.note] if first.note else [])]

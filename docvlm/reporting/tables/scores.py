@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from docvlm.evaluation.tables import gain_rows
-from docvlm.reporting.blocks import metric_name
+from docvlm.metrics import METRICS, metric_name
 from docvlm.reporting.inputs.scored import GENERATED, KINDS, Exam
 from docvlm.scoring.gains import FEWEST, Gains
 from docvlm.tables import Column, Table
 
 RUN = Column("run", "run", kind="run")
 INTERVALS = "Brackets: 95 % interval over documents."
-_SECONDARY = {"accuracy": "accuracy", "anls": "ANLS", "em": "EM", "f1": "F1", "relaxed": "relaxed accuracy"}
 
 
 def main(exams: Sequence[Exam]) -> list[Table]:
@@ -62,15 +61,14 @@ def secondary(exams: Sequence[Exam]) -> list[Table]:
         Column("model", "model", kind="text"),
         Column("benchmark", "benchmark", kind="text"),
         Column("side", "side", kind="text"),
-        *(Column(name, head) for name, head in _SECONDARY.items()),
+        *(Column(metric.name, metric.label) for metric in METRICS.values()),
         Column("truncated", "cut off"),
         RUN,
     )
     tables = []
     for kind, title in KINDS.items():
         rows = [
-            {**_head(exam), "side": side, **{name: getattr(found, name) for name in _SECONDARY}}
-            | {"truncated": found.n_truncated, "run": where}
+            {**_head(exam), "side": side, **found.means} | {"truncated": found.n_truncated, "run": where}
             for exam in exams
             if exam.kind == kind
             for side, found, where in (

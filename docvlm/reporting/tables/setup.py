@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from docvlm.data.benchmark import Benchmark, of_label
 from docvlm.files import read_json, shown
+from docvlm.metrics import METRICS
 from docvlm.reporting.inputs.scored import GENERATED, OWN, kind
 from docvlm.reporting.naming import adapter, name
 from docvlm.reporting.tables.scores import RUN
 from docvlm.runs.finished import Run
 from docvlm.tables import Column, Table
 
-_TYPES = {
-    "docvqa": "scanned documents",
-    "chartqa": "charts",
-    "infovqa": "infographics",
-}
-_TERMS = {
-    "docvqa": "RRC portal (registration)",
-    "infovqa": "RRC portal (registration)",
-    "chartqa": "GPL-3.0 (hub card)",
-}
 _SCHEDULES = {"docvlm.training.optim.warmup_cosine": "warm-up, then cosine"}
 
 
@@ -51,26 +43,28 @@ def data(runs: Sequence[Run]) -> Table | None:
 def _data(run: Run) -> dict[str, Any]:
     about, label = run.manifest["data"], run.manifest["data"]["benchmark"]
     counts = about["questions"]
-    base = label.split("+")[0].removesuffix("-generated").removesuffix("-folder")
-    drawn, own = kind(label) == GENERATED, kind(label) == OWN
+    base = of_label(label.split("+")[0])
+    drawn = kind(label) == GENERATED
     return {
         "benchmark": label,
         "source": about["source"],
-        "type": (_TYPES[base] if base in _TYPES else "own pages") + (", drawn" if drawn else ""),
+        "type": ("own pages" if base is None else base.pages) + (", drawn" if drawn else ""),
         **counts,
         "total": sum(counts.values()),
         "quarantined": about["quarantined"],
-        "terms": "Apache-2.0, drawn by docvlm"
-        if drawn
-        else "yours"
-        if own
-        else _TERMS[base]
-        if base in _TERMS
-        else None,
+        "terms": _terms(label, base),
         "audit": audited(about),
         "fingerprint": about["fingerprint"][:12],
         "run": shown(run.folder.root),
     }
+
+
+def _terms(label: str, base: Benchmark | None) -> str | None:
+    if kind(label) == GENERATED:
+        return "Apache-2.0, drawn by docvlm"
+    if kind(label) == OWN:
+        return "yours"
+    return None if base is None else base.licence
 
 
 def audited(about: Mapping[str, Any]) -> str:
@@ -178,7 +172,7 @@ def protocol() -> Table:
     """How scores come about, whatever the run."""
     columns = (Column("key", "what", kind="text"), Column("value", "how", kind="text"))
     rows = [
-        ("metrics", "ANLS as lmms-eval and the RRC script compute it; relaxed accuracy for ChartQA; SQuAD's EM and F1"),
+        ("metrics", "; ".join(f"{metric.label}: {metric.source}" for metric in METRICS.values())),
         ("mean", "over questions, every question once; never a mean of batch means"),
         (
             "interval",

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from docvlm.reporting.inputs.measured import Measured
-from docvlm.reporting.naming import FAMILIES
 from docvlm.reporting.tables.scores import INTERVALS, RUN
 from docvlm.tables import Column, Table
 from docvlm.timing import tables as timed
+from docvlm.vlms.families import label
 
 _MODEL = Column("model", "model", kind="text")
 _PIXELS = Column("resolution", "page, pixels", kind="text")
@@ -84,8 +84,7 @@ def prices(found: Measured) -> Table:
 
 def model(record: Mapping[str, Any]) -> str:
     """Family and subject of a record, as the report calls them."""
-    family = FAMILIES[record["family"]] if record["family"] in FAMILIES else record["family"]
-    return f"{family} {record['subject']}"
+    return f"{label(record['family'])} {record['subject']}"
 
 
 def _head(record: Mapping[str, Any], source: str) -> dict[str, Any]:

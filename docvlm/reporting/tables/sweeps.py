@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from docvlm.files import shown
-from docvlm.reporting.blocks import metric_name
+from docvlm.metrics import METRICS, metric_name
 from docvlm.reporting.inputs.gather import Sweep
-from docvlm.reporting.naming import FAMILIES
 from docvlm.reporting.sweeps.seeds import gather
 from docvlm.reporting.tables.scores import INTERVALS, RUN, file_name
 from docvlm.scoring.intervals import Difference, Interval
 from docvlm.tables import Column, Table
+from docvlm.vlms.families import label
 
 _SETTINGS = Column("settings", "cell", kind="text")
 _SCORE = (Column("zero_shot", "val, epoch 0"), Column("selection", "val, best"), Column("test", "test score"))
@@ -25,25 +25,16 @@ _RANK = (
     Column("peak_memory_mb", "peak memory, MB", 0),
     RUN,
 )
-_FREEZE = (
+_SHARES = (
     _SETTINGS,
     Column("vision_frozen_blocks_percent", "vision frozen, % of blocks", 1),
     Column("vision_frozen_parameters_percent", "% of parameters", 1),
     Column("vision_trainable_blocks_percent", "vision trainable, % of blocks", 1),
     Column("vision_trainable_parameters_percent", "% of parameters", 1),
     *_SCORE,
-    Column("accuracy", "accuracy"),
-    Column("anls", "ANLS"),
-    Column("em", "EM"),
-    Column("f1", "F1"),
-    Column("val_loss", "val loss, best"),
-    Column("minutes", "minutes", 1),
-    RUN,
 )
-_CURVE = {
-    "accuracy": "accuracy", "anls": "ANLS", "relaxed_accuracy": "relaxed", "em": "EM", "f1": "F1",
-    "val_loss": "val loss", "train_loss": "train loss",
-}  # fmt: skip
+_LAST = (Column("val_loss", "val loss, best"), Column("minutes", "minutes", 1), RUN)
+_LOSSES = {"val_loss": "val loss", "train_loss": "train loss"}
 _DIFFERENCE = ("difference", "low", "high", "p", "questions", "documents")
 _OVER = {
     name: (("", f"{head}, mean"), ("_sd", "± sd"))
@@ -52,11 +43,15 @@ _OVER = {
 TITLES = {"lora_r": "LoRA rank", "freeze": "Vision-tower freezing", "other": "Sweep"}
 
 
+def _metrics(*, narrow: bool) -> list[Column]:
+    return [Column(metric.name, metric.column) for metric in METRICS.values() if metric.narrow or not narrow]
+
+
 def title(sweep: Sweep) -> str:
     """What was varied, in which model, on which benchmark."""
     axis, family, benchmark, *adapters = sweep.subject
     varied = f"{' and '.join(adapters)} rank" if axis == "lora_r" and adapters else TITLES[axis]
-    return f"{varied}: {FAMILIES[family] if family in FAMILIES else family} on {benchmark}"
+    return f"{varied}: {label(family)} on {benchmark}"
 
 
 def cells(sweep: Sweep) -> Table:
@@ -78,7 +73,7 @@ def cells(sweep: Sweep) -> Table:
     unfinished = [
         f"{row['settings']}: {row['status']}, {row['reason']}." for row in sweep.rows if row not in sweep.done
     ]
-    columns = _FREEZE if sweep.axis == "freeze" else _RANK
+    columns = (*_SHARES, *_metrics(narrow=True), *_LAST) if sweep.axis == "freeze" else _RANK
     return Table(file_name(*sweep.subject), title(sweep), columns, rows, [about, *unfinished])
 
 
@@ -105,7 +100,8 @@ def curves(sweep: Sweep, rows: Mapping[str, Sequence[Mapping[str, float | None]]
     columns = (
         _SETTINGS,
         Column("epoch", "epoch", 0),
-        *(Column(name, head) for name, head in _CURVE.items()),
+        *_metrics(narrow=False),
+        *(Column(name, head) for name, head in _LOSSES.items()),
         Column("questions_per_second", "questions/s", 1),
         RUN,
     )

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.data.benchmarks import DEFAULT
 from docvlm.data.generated.page import DrawnPage
 from docvlm.errors import DocvlmError
-from docvlm.reporting.naming import FAMILIES, adapter
+from docvlm.reporting.naming import adapter
 from docvlm.serving import reader
 from docvlm.vlms import embedded
 
@@ -36,7 +37,7 @@ class Contender:
     def kind(self) -> str:
         """Family, and what was learned where something was."""
         vlm = self.reader.vlm
-        words = [FAMILIES[vlm.family] if vlm.family in FAMILIES else vlm.family]
+        words = [vlm.about.label]
         if vlm.trainable is not None:
             lora = vlm.trainable.lora
             word = adapter({"lora_use_dora": lora.use_dora, "quant": vlm.quant})
@@ -103,7 +104,7 @@ def load(
 
 def _warm(*contenders: Contender) -> tuple[Contender, ...]:
     """The same, each having answered once: else the latency of the first answer is that of starting up."""
-    page = DrawnPage("docvqa", "test", 0, "tiny", 0)
+    page = DrawnPage(DEFAULT.name, "test", 0, "tiny", 0)
     for one in contenders:
         for questions in (["?"], ["?", "?"]):  # alone, and together: two ways through a model
             one.reader.ask(page, questions, max_new_tokens=2)

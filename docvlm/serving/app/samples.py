@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from docvlm.data.generated.page import documents, kinds
+from docvlm.data.benchmarks import BENCHMARKS
+from docvlm.data.generated.page import documents, kinds, names
 from docvlm.data.pdf import is_pdf
 from docvlm.data.sources.locate import of_bytes
 from docvlm.errors import DocvlmError
@@ -68,11 +69,12 @@ Sheet = Sample | Upload
 
 def samples(preset: str) -> tuple[Sample, ...]:
     """One drawn page of each kind of document, a chart and an infographic, at `tiny` or `full` size."""
-    letters = documents("docvqa", "test", len(kinds("docvqa", preset)), preset, SEED)
-    charts, posters = (documents(benchmark, "test", 1, preset, SEED) for benchmark in ("chartqa", "infovqa"))
-    titled = [(document[0].document_type.capitalize(), document) for document in letters]
+    titled = []
+    for name in names():
+        title = BENCHMARKS[name].sample
+        drawn = documents(name, "test", 1 if title else len(kinds(name, preset)), preset, SEED)
+        titled += [(title or document[0].document_type.capitalize(), document) for document in drawn]
     titled.sort(key=lambda one: one[0] != "Invoice")  # what most people ask about comes first
-    titled += [("Chart", charts[0]), ("Infographic", posters[0])]
     return tuple(
         Sample(title, document[0].pages[0], {one.question: one.answers[0] for one in document})
         for title, document in titled

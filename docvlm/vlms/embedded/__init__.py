@@ -1,32 +1,18 @@
-"""The embedded checkpoints: each family in miniature, trained to read by the recipe in this folder."""
+"""The embedded checkpoints: families in miniature, trained to read by the recipe in this folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from docvlm.errors import DocvlmError
 from docvlm.version import __version__
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A version of a family's embedded weights. `docvlm` is the last version of docvlm that ships them."""
-
-    version: int
-    docvlm: str
-
-
-WEIGHTS = {
-    "qwen2vl": {"22a164486430795e": Weights(1, "0.1.0")},
-    "florence2": {"036e7958fedea917": Weights(1, "0.1.0")},
-}
-"""Every version there has been, by its fingerprint (`docvlm.vlms.checkpoint.fingerprint`): runs record theirs."""
+from docvlm.vlms.families import FAMILIES, Miniature, imported
 
 
 def checkpoint(family: str) -> Path:
-    """The folder of a family's embedded checkpoint, in Transformers format."""
-    folder = Path(__file__).parent / family
+    """The folder of a family's embedded checkpoint, in Transformers format. Raises `DocvlmError` where it has none."""
+    folder = _miniature(family).folder
     if not (folder / "config.json").is_file():
         raise DocvlmError(
             f"model.checkpoint=embedded: there is no embedded checkpoint for family {family!r} in {folder}"
@@ -36,9 +22,9 @@ def checkpoint(family: str) -> Path:
 
 def named(family: str, fingerprint: str) -> str:
     """A version of a family's embedded weights in words, as `version 1 of the embedded qwen2vl weights`."""
-    if fingerprint not in WEIGHTS[family]:
+    if fingerprint not in _miniature(family).weights:
         return f"embedded {family} weights with fingerprint {fingerprint}"
-    return f"version {WEIGHTS[family][fingerprint].version} of the embedded {family} weights"
+    return f"version {_miniature(family).weights[fingerprint].version} of the embedded {family} weights"
 
 
 def another(family: str, wanted: str, here: str, made_by: str | None) -> str:
@@ -46,7 +32,7 @@ def another(family: str, wanted: str, here: str, made_by: str | None) -> str:
 
     `made_by` is the version of docvlm that made the run, as far as it is known.
     """
-    known = WEIGHTS[family]
+    known = _miniature(family).weights
     holder = known[wanted].docvlm if wanted in known else made_by
     other = "the docvlm that made it" if holder is None else f"docvlm {holder}"
     shipped = f"version {known[here].version}" if here in known else f"weights with fingerprint {here}"
@@ -58,4 +44,23 @@ def another(family: str, wanted: str, here: str, made_by: str | None) -> str:
 
 def holds(checkpoint: str | Path) -> bool:
     """Whether a checkpoint's folder is one of these."""
-    return Path(checkpoint).resolve().is_relative_to(Path(__file__).resolve().parent)
+    folders = [one.embedded.folder for one in FAMILIES.values() if one.embedded is not None]
+    return any(Path(checkpoint).resolve() == folder.resolve() for folder in folders)
+
+
+def untrained(family: str) -> tuple[Any, Any]:
+    """A randomly initialised miniature, and its processor."""
+    return imported(_miniature(family).build)()
+
+
+def batcher(family: str) -> type[Any]:
+    """What makes the recipe's batches, of a model or its config and a processor."""
+    kind: type[Any] = imported(_miniature(family).batch)
+    return kind
+
+
+def _miniature(family: str) -> Miniature:
+    found = FAMILIES[family].embedded
+    if found is None:
+        raise DocvlmError(f"model.checkpoint=embedded: family {family!r} has no embedded checkpoint; name another")
+    return found

@@ -146,6 +146,3 @@ def florence2() -> tuple[Florence2ForConditionalGeneration, Florence2Processor]:
     )
     images.image_seq_length = (PAGE_HEIGHT // 28) * (PAGE_WIDTH // 28) + 1
     return model, Florence2Processor(images, tokenizer)
-
-
-BUILDERS = {"qwen2vl": qwen2vl, "florence2": florence2}

@@ -15,29 +15,37 @@ import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
+from transformers import Qwen2_5_VLProcessor, Qwen2VLProcessor
 
 from docvlm.data.loading.batching import Lengths
 from docvlm.data.loading.packing import IGNORED, Branch, by_pages, pack
 from docvlm.errors import DocvlmError
+from docvlm.vlms.checkpoint import load_config, load_processor
 from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
 from docvlm.vlms.page_images import open_page, open_pages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from PIL.Image import Image
-    from transformers import Qwen2VLProcessor
+    from transformers import ProcessorMixin
 
     from docvlm.data.example import Example, Page
 
 END = "<|im_end|>"
+PATCH = 14  # of Qwen2-VL and Qwen2.5-VL; the processor of a server is not there to be asked
 _JPEG_SIDE = 65_500  # libjpeg's limit
 _UTILS_MERGE = 2  # qwen-vl-utils makes sides multiples of patch x 2, whatever the checkpoint says
+
+
+_PROCESSORS: dict[str, type[ProcessorMixin]] = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor}
 
 
 class Qwen2VLCodec(Codec):
     """Chat prompt `pages, question + instruction`; budget `min_pixels`/`max_pixels`, default the processor's own."""
 
+    family = "qwen2vl"
     prompt = "chat template: pages, then question + instruction"
 
     def __init__(self, processor: Qwen2VLProcessor, budget: Budget, longest: int) -> None:
@@ -58,6 +66,13 @@ class Qwen2VLCodec(Codec):
         self.end = self.tokenizer.convert_tokens_to_ids(END)
         self.image = processor.image_token_id
         self.pad = self.tokenizer.pad_token_id
+
+    @classmethod
+    def load(cls, checkpoint: str | Path, budget: Budget, *, offline: bool, revision: str | None) -> Qwen2VLCodec:
+        """The processor with this budget, and how many positions the language side has."""
+        config = load_config(checkpoint, offline=offline, revision=revision)
+        processor = load_processor(checkpoint, _PROCESSORS[config.model_type], offline=offline, revision=revision)
+        return cls(processor, budget, config.get_text_config().max_position_embeddings)
 
     def lengths(self, examples: Sequence[Example]) -> Lengths:
         """A row is a document: the chat up to the end of its pages, then its questions with their answers."""
@@ -206,7 +221,7 @@ class Qwen2VLCodec(Codec):
 
     def _checked(self, budget: Budget) -> Budget:
         if budget.height is not None or budget.width is not None:
-            raise DocvlmError("budget.height, budget.width: those are Florence-2's; give min_pixels and max_pixels")
+            raise DocvlmError("budget.height, budget.width: pages keep their own size; give min_pixels and max_pixels")
         size = self.processor.image_processor.size
         least = size["shortest_edge"] if budget.min_pixels is None else budget.min_pixels
         most = size["longest_edge"] if budget.max_pixels is None else budget.max_pixels
@@ -233,6 +248,11 @@ def resized(page: Page, budget: Budget, patch: int) -> Image:
     limits = {"min_pixels": budget.min_pixels, "max_pixels": budget.max_pixels}
     seen: Image = fetch_image({"image": image, **limits}, image_patch_size=patch)
     return seen
+
+
+def served(page: Page, budget: Budget) -> Image:
+    """The page as a server is sent it: its own processor leaves it as it is, bit for bit."""
+    return resized(page, budget, PATCH)
 
 
 def _no_room(page: Page, size: tuple[int, int], budget: Budget) -> str:

@@ -7,21 +7,17 @@ as rows on an expanded cache (`docvlm.vlms.decoding`). Source: Wang et al. 2024,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import (
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2_5_VLProcessor,
-    Qwen2VLForConditionalGeneration,
-    Qwen2VLProcessor,
-)
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
 
 from docvlm.data.loading.packing import positions, split_of
 from docvlm.vlms.base import VLM, Block
-from docvlm.vlms.checkpoint import load_config, load_processor, load_weights, model_type
+from docvlm.vlms.checkpoint import load_config, load_weights
 from docvlm.vlms.decoding import Probabilities, greedy_on_pages
+from docvlm.vlms.families import FAMILIES
 from docvlm.vlms.prefix import entered, observed
 from docvlm.vlms.quant import NONE, options
 from docvlm.vlms.qwen2vl.attention import use_fast_paths
@@ -34,9 +30,9 @@ if TYPE_CHECKING:
 
     from docvlm.vlms.codec import Budget
 
-_CLASSES: dict[str, tuple[type[PreTrainedModel], type]] = {
-    "qwen2_vl": (Qwen2VLForConditionalGeneration, Qwen2VLProcessor),
-    "qwen2_5_vl": (Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor),
+_CLASSES: dict[str, type[PreTrainedModel]] = {
+    "qwen2_vl": Qwen2VLForConditionalGeneration,
+    "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
 }
 
 
@@ -45,9 +41,6 @@ class Qwen2VL(VLM):
 
     family = "qwen2vl"
     codec: Qwen2VLCodec
-    language = "model.language_model"
-    lora_targets: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "o_proj")
-    kept: ClassVar[tuple[str, ...]] = ("model.visual", "lm_head")
 
     @classmethod
     def load(
@@ -63,31 +56,17 @@ class Qwen2VL(VLM):
     ) -> Qwen2VL:
         """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
         codec = cls.codec_of(checkpoint, budget, offline=offline, revision=revision)
-        found = model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline, revision=revision)
-        net_class, _ = _CLASSES[found]
-        how = options(quant, dtype, cls.kept)
-        net = load_weights(
-            net_class, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how, revision=revision
-        )
+        kind = _CLASSES[load_config(checkpoint, offline=offline, revision=revision).model_type]
+        how = options(quant, dtype, FAMILIES[cls.family].kept)
+        net = load_weights(kind, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how, revision=revision)
         use_fast_paths(net)
         use_branches(net)
         use_recompute(net)
         return cls(net, codec, checkpoint, dtype, revision)
 
-    @classmethod
-    def codec_of(
-        cls, checkpoint: str | Path, budget: Budget, *, offline: bool = False, revision: str | None = None
-    ) -> Qwen2VLCodec:
-        """The processor with this budget, and how many positions the language side has."""
-        found = model_type(checkpoint, cls.family, tuple(_CLASSES), offline=offline, revision=revision)
-        _, processor_class = _CLASSES[found]
-        processor = load_processor(checkpoint, processor_class, offline=offline, revision=revision)
-        longest = load_config(checkpoint, offline=offline, revision=revision).get_text_config().max_position_embeddings
-        return Qwen2VLCodec(processor, budget, longest)
-
     def set_budget(self, budget: Budget) -> None:
         """Pixels of a page, `min_pixels` to `max_pixels`."""
-        self.codec = Qwen2VLCodec(self.codec.processor, budget, self.codec.longest)
+        self.codec = type(self.codec)(self.codec.processor, budget, self.codec.longest)
 
     def vision_blocks(self) -> list[Block]:
         """One a transformer block of the tower; the patch embedding belongs to the first, the merger to the last."""

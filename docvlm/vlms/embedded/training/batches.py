@@ -222,9 +222,3 @@ class Florence2Batcher:
         decoder = labels.new_full(labels.shape, text.decoder_start_token_id)
         decoder[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == -100, text.pad_token_id)
         return decoder
-
-
-BATCHERS: dict[str, type[Qwen2VLBatcher] | type[Florence2Batcher]] = {
-    "qwen2vl": Qwen2VLBatcher,
-    "florence2": Florence2Batcher,
-}

@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from docvlm.vlms.embedded.architecture import BUILDERS, set_vision_theta
+from docvlm.vlms import embedded
+from docvlm.vlms.embedded.architecture import set_vision_theta
 from docvlm.vlms.embedded.training.attention import compile_blocks, fast_vision, mixed
-from docvlm.vlms.embedded.training.batches import BATCHERS, Answers
+from docvlm.vlms.embedded.training.batches import Answers
 from docvlm.vlms.embedded.training.layouts import draw
 from docvlm.vlms.embedded.training.muon import Muon
 from docvlm.vlms.embedded.training.pages import BasePage
@@ -205,12 +206,12 @@ def train(
     With `source`, the folder of a checkpoint, it begins from those weights at number `stage` of the stages, from 0.
     """
     torch.manual_seed(seed)
-    net, processor = BUILDERS[family]()
+    net, processor = embedded.untrained(family)
     if source is not None:
         net = type(net).from_pretrained(source, dtype=torch.float32, local_files_only=True)
     fast_vision(net)
-    batcher = BATCHERS[family](net, processor)
-    stream = Stream(BATCHERS[family](_ConfigOnly(net.config), processor), stages, seed)
+    kind = embedded.batcher(family)
+    batcher, stream = kind(net, processor), Stream(kind(_ConfigOnly(net.config), processor), stages, seed)
     groups = optimizers(net, muon, adamw)
     out.mkdir(parents=True, exist_ok=True)
     first, state = stream.first_step(stage), out / "state.pt"
@@ -292,7 +293,7 @@ def save(net: Any, processor: Any, folder: Path) -> None:
 def main() -> None:
     """Command line of `make base`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("family", choices=sorted(BUILDERS))
+    parser.add_argument("family", choices=sorted(STAGES))
     parser.add_argument("--out", type=Path, required=True, help="folder for log, state and checkpoint")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--muon", type=float, default=0.02, help="learning rate of the hidden matrices")

@@ -1,0 +1,154 @@
+"""The metrics by name: a record each, and the named protocols that people compare with.
+
+Everything that scores, tabulates, draws or reports goes through these records, so a metric is one entry here, or one
+`METRICS.register(Metric(...))` in a module of one's own (`docs/extend/metric.md`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from docvlm.errors import DocvlmError
+from docvlm.metrics.anls import anls
+from docvlm.metrics.relaxed import relaxed_accuracy
+from docvlm.metrics.squad import accuracy, exact_match, f1
+from docvlm.registry import Registry
+
+MetricFunction = Callable[..., float]
+_JOINT = " + "  # between the metrics of a mixture of benchmarks
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. `name` is its key in configs, files and columns; `label` how the field writes it.
+
+    `function(prediction, answers, **options)` scores one question in [0, 1]. `head` is the label where columns are
+    narrow. `higher_is_better` is False for an error, of which 0 is right. `variants` are named options of the function,
+    the default first. `narrow` says whether it stands beside other headlines in narrow tables. `former` are keys that
+    files of older versions have. `source` is the paper or code that defines it.
+    """
+
+    name: str
+    label: str
+    function: MetricFunction
+    source: str
+    head: str = ""
+    higher_is_better: bool = True
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    narrow: bool = True
+    former: tuple[str, ...] = ()
+
+    def __call__(self, prediction: str, answers: Any, **options: Any) -> float:
+        """The score of one prediction."""
+        return self.function(prediction, answers, **options)
+
+    @property
+    def column(self) -> str:
+        """Its heading where columns are narrow."""
+        return self.head or self.label
+
+    @property
+    def wrong(self) -> str:
+        """How an answer that is not right scores."""
+        return "below 1" if self.higher_is_better else "above 0"
+
+    def goodness(self, score: float) -> float:
+        """The score so that more is better and 1 is right: what selects an epoch and what counts as a failure."""
+        return score if self.higher_is_better else 1 - score
+
+
+METRICS: Registry[Metric] = Registry(
+    "metric",
+    (
+        Metric("accuracy", "accuracy", accuracy, "equality after stripping and lower-casing"),
+        Metric(
+            "anls",
+            "ANLS",
+            anls,
+            "Biten et al. 2019, arXiv 1907.00490, as lmms-eval and the RRC script compute it",
+            variants={
+                "lmms-eval": {},
+                "rrc": {"strip": False},
+                "vlmevalkit": {"strip": False},
+                # VLMEvalKit at commit 0a04a1d divides by the normalised lengths.
+                "vlmevalkit-normalized": {"denominator": "normalized"},
+                "anls-star": {"denominator": "normalized"},
+                "anls-package": {"denominator": "normalized", "strict_threshold": True},
+                "paper": {"denominator": "normalized", "strict_threshold": True},
+                "pix2struct": {"strip": False, "collapse": False, "case_sensitive": True, "strict_threshold": True},
+                "mp-docvqa": {"collapse": False, "denominator": "normalized", "empty_scores_zero": True},
+            },
+        ),
+        Metric(
+            "relaxed_accuracy",
+            "relaxed accuracy",
+            relaxed_accuracy,
+            "Masry et al. 2022, arXiv 2203.10244, as lmms-eval computes it",
+            head="relaxed",
+            variants={
+                "lmms-eval": {},
+                "pix2struct": {"strip": False},
+                "vlmevalkit": {"list_answers": True},
+                "vlmevalkit-2024": {"list_answers": True, "denominator": "prediction"},
+                "qwen-vl": {"denominator": "prediction"},
+                "exact-years": {"exact_years": True},
+            },
+            narrow=False,
+            former=("relaxed",),
+        ),
+        Metric("exact_match", "EM", exact_match, "SQuAD v2 evaluation script, arXiv 1806.03822", former=("em",)),
+        Metric("f1", "F1", f1, "SQuAD v2 evaluation script, arXiv 1806.03822"),
+    ),
+)
+
+DEFAULT = "anls"
+"""The headline of answers of which nothing says what benchmark they are to."""
+
+
+def metric_function(metric: str, variant: str | None = None, **options: Any) -> MetricFunction:
+    """The metric of that name with a named variant's options, then `options` on top.
+
+    Raises `DocvlmError` if the metric or the variant is unknown, with the names there are.
+    """
+    record = METRICS[metric]
+    if variant is not None and variant not in record.variants:
+        known = ", ".join(record.variants) or "none"
+        raise DocvlmError(f"variant={variant}: unknown for {metric}; choose one of {known}")
+    named = {} if variant is None else record.variants[variant]
+    return partial(record.function, **{**named, **options})
+
+
+def metric_name(metric: str) -> str:
+    """A metric, or those of a mixture, as the field writes it."""
+    return _JOINT.join(
+        METRICS[part].label if part in METRICS else part.replace("_", " ") for part in metric.split(_JOINT)
+    )
+
+
+def joint(metrics: Mapping[str, str]) -> str:
+    """What the headline of several benchmarks is called: the names of their metrics.
+
+    Raises `DocvlmError` where one is a score and another an error: their mean would mean nothing.
+    """
+    names = sorted(set(metrics.values()))
+    if len({METRICS[name].higher_is_better for name in names}) > 1:
+        raise DocvlmError(f"metrics {', '.join(names)}: of some more is better, of some less; train on them one by one")
+    return _JOINT.join(names)
+
+
+def goodness(metric: str, score: float) -> float:
+    """`Metric.goodness` of a headline, which for a mixture is called by several names."""
+    return METRICS[metric.split(_JOINT)[0]].goodness(score)
+
+
+def current_name(metric: str) -> str:
+    """Today's name of a metric that a file of an older version names."""
+    return next((record.name for record in METRICS.values() if metric in record.former), metric)
+
+
+def current_names(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping whose keys are metrics, among other things, with today's names."""
+    return {current_name(name): value for name, value in scores.items()}

@@ -1,0 +1,169 @@
+"""One record a model family: all that differs from one family to the next and is not code.
+
+Another family is a folder with `model.py` and `codec.py` (`docvlm.vlms.base`, `docvlm.vlms.codec`), a yaml in
+`conf/model/`, and a record here, or in a module of one's own that calls `FAMILIES.register` (docs/extend/family.md). No
+other file names one. Classes stand here as `module:name` and are imported where they are needed: this takes no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from docvlm.registry import Registry
+
+APACHE = "apache-2.0"
+PIXELS, SIDES = ("min_pixels", "max_pixels"), ("height", "width")
+_EMBEDDED = Path(__file__).parent / "embedded"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A version of a family's embedded weights. `docvlm` is the last version of docvlm that ships them."""
+
+    version: int
+    docvlm: str
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """A family's embedded checkpoint: its folder, and for docvlm's own how it was made.
+
+    `build` makes the untrained model with its processor, `batch` is the class that trains it
+    (`docvlm.vlms.embedded.training.recipe`). `weights` has every version there has been, by the fingerprint that runs
+    record (`docvlm.vlms.checkpoint`).
+    """
+
+    folder: Path
+    build: str = ""
+    batch: str = ""
+    weights: Mapping[str, Weights] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a model of the family is asked behind an OpenAI-compatible API.
+
+    `page(page, budget)` is the image that is sent. `described` is recorded with the answers: families that send a page
+    otherwise say so here, or one's answers are taken for the other's.
+    """
+
+    page: str
+    described: str = "chat completions: pages, then question + instruction"
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family is called, made of, and allowed."""
+
+    name: str
+    """The word of the command line and of `conf/model/`."""
+    label: str
+    """The name in reports and cards."""
+    revision: int
+    """Goes up with every change of its code that gives other numbers (`docvlm.runs.code_version`)."""
+    model: str
+    """Path of its `VLM`."""
+    codec: str
+    """Path of its `Codec`."""
+    transformers: str
+    """The class of Transformers that a card loads it with."""
+    model_types: tuple[str, ...]
+    """`model_type` in `config.json` of its checkpoints."""
+    language: str
+    """The module that holds the language side."""
+    lora_targets: tuple[str, ...]
+    """Linear layers of the language side that an adapter goes on unless the config names others."""
+    kept: tuple[str, ...]
+    """Modules that `quant=4bit` leaves as they are: the tower, the vocabulary."""
+    budget: tuple[str, str]
+    """The keys of `budget` that say how large a page is read: `PIXELS` or `SIDES`."""
+    licences: Mapping[str, str]
+    """Licences of the checkpoints that its yaml names; first a native one, which an error suggests."""
+    jpeg: bool = False
+    """Whether `budget.jpeg_quality` means something: pages can go through JPEG first."""
+    pages: int | None = None
+    """Pages that a question may be about; None: as many as there are positions for."""
+    branches: bool = False
+    """Whether packed questions are branches of one sequence, whose mask FlashAttention does not take."""
+    served: Served | None = None
+    """How a served model of it is asked; None: it is not asked by chat."""
+    embedded: Miniature | None = None
+    """Its embedded checkpoint; None: it has none."""
+    pipeline: str = "image-text-to-text"
+    """The hub's `pipeline_tag`."""
+    tags: tuple[str, ...] = field(default=())
+    """More tags of its model cards."""
+
+
+FAMILIES: Registry[Family] = Registry(
+    "model.family",
+    (
+        Family(
+            name="qwen2vl",
+            label="Qwen2-VL",
+            revision=1,
+            model="docvlm.vlms.qwen2vl.model:Qwen2VL",
+            codec="docvlm.vlms.qwen2vl.codec:Qwen2VLCodec",
+            transformers="Qwen2VLForConditionalGeneration",
+            model_types=("qwen2_vl", "qwen2_5_vl"),
+            language="model.language_model",
+            lora_targets=("q_proj", "k_proj", "v_proj", "o_proj"),
+            kept=("model.visual", "lm_head"),
+            budget=PIXELS,
+            licences={
+                "Qwen/Qwen2-VL-2B-Instruct": APACHE,
+                "Qwen/Qwen2-VL-7B-Instruct": APACHE,
+                "embedded": APACHE,
+            },
+            jpeg=True,
+            branches=True,
+            served=Served("docvlm.vlms.qwen2vl.codec:served"),
+            embedded=Miniature(
+                _EMBEDDED / "qwen2vl",
+                "docvlm.vlms.embedded.architecture:qwen2vl",
+                "docvlm.vlms.embedded.training.batches:Qwen2VLBatcher",
+                {"22a164486430795e": Weights(1, "0.1.0")},
+            ),
+        ),
+        Family(
+            name="florence2",
+            label="Florence-2",
+            revision=1,
+            model="docvlm.vlms.florence2.model:Florence2",
+            codec="docvlm.vlms.florence2.codec:Florence2Codec",
+            transformers="Florence2ForConditionalGeneration",
+            model_types=("florence2",),
+            language="model.language_model",
+            lora_targets=("q_proj", "k_proj", "v_proj", "out_proj"),
+            kept=("model.vision_tower", "model.multi_modal_projector", "lm_head"),
+            budget=SIDES,
+            licences={
+                "florence-community/Florence-2-base-ft": "mit",
+                "florence-community/Florence-2-large-ft": "mit",
+                "embedded": APACHE,
+            },
+            pages=1,
+            embedded=Miniature(
+                _EMBEDDED / "florence2",
+                "docvlm.vlms.embedded.architecture:florence2",
+                "docvlm.vlms.embedded.training.batches:Florence2Batcher",
+                {"036e7958fedea917": Weights(1, "0.1.0")},
+            ),
+        ),
+    ),
+)
+
+
+def label(family: str) -> str:
+    """What a report calls a family. A served model stands there under its own name, which no record has."""
+    return FAMILIES[family].label if family in FAMILIES else family
+
+
+def imported(path: str) -> Any:
+    """What a record names as `module:name`."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

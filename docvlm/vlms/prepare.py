@@ -1,0 +1,108 @@
+"""Freeze a part of the vision tower, counted from its input, and adapt or release the language side.
+
+Freezing from the input keeps autograd out of the frozen blocks: nothing below the first learning block requires a
+gradient, so no graph is built there and a frozen tower costs its forward pass only. What learns is held in float32, the
+rest in the dtype it was loaded in. LoRA is PEFT's (Hu et al. 2021, arXiv:2106.09685; DoRA: Liu et al. 2024,
+arXiv:2402.09353), and learning vision blocks beside it are PEFT's `modules_to_save`, so plain `peft` reloads both.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from docvlm.errors import DocvlmError
+from docvlm.vlms.base import VLM
+from docvlm.vlms.quant import NONE, numel, packed
+from docvlm.vlms.trainable import Block, Lora, LoraLike, Trainable, count, frozen_blocks, plain_name
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def apply(vlm: VLM, freeze: float, lora: LoraLike) -> Trainable:
+    """Freeze `freeze` percent of the tower's blocks, counted from the input, and adapt or release the language side.
+
+    Changes `vlm` in place, once, and puts it in training mode. Raises `DocvlmError` for an impossible share or rank and
+    for a LoRA target that matches no module of the language side.
+    """
+    if vlm.trainable is not None:
+        raise ValueError("apply: this model has been prepared already; load a fresh one")
+    lora = Lora.of(lora)
+    if lora.r == 0 and vlm.quant != NONE:
+        raise DocvlmError(f"lora.r=0: weights in 4 bits cannot learn (quant={vlm.quant}); give lora.r, or quant={NONE}")
+    blocks = tuple(vlm.vision_blocks())
+    frozen = frozen_blocks(freeze, len(blocks))
+    learning = blocks[frozen:]
+    tower = {name for block in blocks for name in block.parameters}
+    sizes = {name: numel(parameter) for name, parameter in vlm.bare.named_parameters()}
+    vlm.bare.requires_grad_(False)
+    if lora.r:
+        vlm.net = _wrapped(vlm.bare, _peft_config(vlm, lora, learning))
+    else:
+        released = {name for block in learning for name in block.parameters}
+        for name, parameter in vlm.bare.named_parameters():
+            parameter.requires_grad_(name not in tower or name in released)
+    language: dict[str, nn.Parameter] = {}
+    vision: dict[str, nn.Parameter] = {}
+    for name, parameter in vlm.net.named_parameters():
+        if not packed(parameter):
+            parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else vlm.dtype)
+        if parameter.requires_grad:
+            (vision if plain_name(name) in tower else language)[name] = parameter
+    vlm.frozen_modules = tuple(module for block in blocks[:frozen] for module in block.modules)
+    vlm.trainable = Trainable(
+        freeze=freeze,
+        lora=lora,
+        blocks=blocks,
+        frozen_blocks=frozen,
+        language=language,
+        vision=vision,
+        total=sum(sizes.values()) + (count(language) if lora.r else 0),
+        tower=sum(sizes[name] for name in tower),
+        quant=vlm.quant,
+    )
+    vlm.train()
+    return vlm.trainable
+
+
+def _peft_config(vlm: VLM, lora: Lora, learning: tuple[Block, ...]) -> LoraConfig:
+    targets = tuple(vlm.about.lora_targets if lora.target_modules is None else lora.target_modules)
+    inside = f"{vlm.about.language}."
+    linear = [name for name, module in vlm.bare.named_modules() if isinstance(module, nn.Linear)]
+    names = sorted({name.rsplit(".", 1)[-1] for name in linear if name.startswith(inside)})
+    unknown = [target for target in targets if target not in names]
+    if unknown or not targets:
+        raise DocvlmError(
+            f"lora.target_modules={list(targets)}: {', '.join(unknown) or 'an empty list'} matches no module of"
+            f" {vlm.family}'s language side; choose from {', '.join(names)}"
+        )
+    return LoraConfig(
+        revision=vlm.revision,  # of the base, for whoever loads the adapter with PEFT alone
+        r=lora.r,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides by r; a fraction is as good
+        lora_dropout=lora.dropout,
+        # A pattern, since a bare name would also match inside the tower of a family that uses the same names there.
+        target_modules=rf"{re.escape(inside)}.*\.({'|'.join(map(re.escape, targets))})",
+        use_dora=lora.use_dora,
+        modules_to_save=[module for block in learning for module in block.modules] or None,
+    )
+
+
+def _wrapped(net: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    with warnings.catch_warnings():  # PEFT asks `is_gradient_checkpointing`, which Transformers 5.23 has renamed
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        wrapped = get_peft_model(net, config, revision=config.revision)
+    assert isinstance(wrapped, PeftModel)
+    for module in wrapped.modules():
+        if isinstance(module, BaseTunerLayer):
+            # Autocast puts inputs and adapters in one dtype (`VLM.autocast`). PEFT would put them in float32 first, and
+            # autocast back again: one more copy of its input for each of q, k and v, kept for the backward pass.
+            module.cast_input_dtype_enabled = False
+    return wrapped
