@@ -57,7 +57,7 @@ class Subject:
 
 def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
     """The weights a run reports."""
-    from docvlm.exporting import saved
+    from docvlm.vlms import loading
     from docvlm.vlms import saved as adapter
 
     attn = run.manifest["config"]["model"]["attn"]
@@ -67,7 +67,7 @@ def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
         return adapter.load(run.folder.best, dtype=dtype, attn=attn, offline=offline)
 
     def codec() -> Codec:
-        return saved.codec(run.folder.best, offline=offline)
+        return loading.codec(run.folder.best, offline=offline)
 
     described = {"run": str(run.folder.root), "trained_on": run.trained_on, "status": run.status}
     place = output or run.folder.root / "eval"
@@ -87,22 +87,22 @@ def of_saved(
 
     `budget` takes the place of the one it was saved with. Raises `DocvlmError` if it holds no complete record.
     """
-    from docvlm.exporting import saved
+    from docvlm.vlms import loading
     from docvlm.vlms import saved as adapter
 
     record, named = adapter.read(folder), named or folder
-    word = saved.form(record)
+    word = loading.form(record)
     described = {"run": str(named), "trained_on": record["trained_on"] if word else None, "status": word or "saved"}
-    whole = word in saved.WHOLE
+    whole = word in loading.WHOLE
 
     def load() -> VLM:
-        vlm = saved.load(folder, attn=attn, offline=offline)
+        vlm = loading.load(folder, attn=attn, offline=offline)
         if budget is not None:
             vlm.set_budget(budget)
         return vlm
 
     def codec() -> Codec:
-        return saved.codec(folder, offline=offline, budget=budget)
+        return loading.codec(folder, offline=offline, budget=budget)
 
     place = output or named.parent / "eval"
     name = str(named) if whole else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import copyfile
 from typing import TYPE_CHECKING
 
-from docvlm.exporting import saved
+from docvlm.vlms import loading
 from docvlm.vlms.saved import WEIGHTS
 
 if TYPE_CHECKING:
@@ -36,4 +36,4 @@ def write(source: Source, folder: Path) -> None:
     if source.record["checkpoint"] == "embedded":
         config["base_model_name_or_path"] = None
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    saved.complete(folder, source.best, source.about("adapter"))
+    loading.complete(folder, source.best, source.about("adapter"))

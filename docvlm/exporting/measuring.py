@@ -19,8 +19,9 @@ from peft import PeftModel
 from docvlm.answering import answer
 from docvlm.evaluation import outcome
 from docvlm.evaluation.questions import prepare
-from docvlm.exporting import canary, saved
+from docvlm.exporting import canary
 from docvlm.timing import chosen, latency, timed_pages
+from docvlm.vlms import loading
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig
@@ -79,7 +80,7 @@ def measure(cfg: ExportConfig, subject: Subject, asked: Questions, *, rerun: boo
         outcomes.append(outcome.evaluate(subject, vlm, data, cast("Role", cfg.split), rerun=rerun))
         data.codec = None
     timed = latency.measure(vlm, asked.timed, 1, warmup=cfg.warmup, max_new_tokens=asked.max_new_tokens)
-    base = saved.base_size(vlm.checkpoint, vlm.revision) if isinstance(vlm.net, PeftModel) else None
+    base = loading.base_size(vlm.checkpoint, vlm.revision) if isinstance(vlm.net, PeftModel) else None
     found = Found(replies, outcomes, timed, base, vlm.device.type)
     del vlm
     gc.collect()

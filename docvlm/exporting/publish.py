@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.errors import DocvlmError
-from docvlm.exporting import saved
 from docvlm.exporting.records import FILE
 from docvlm.version import __version__
+from docvlm.vlms import loading
 from docvlm.vlms import saved as adapter
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def parcel(folder: Path) -> Parcel:
     record = adapter.read(folder)
     _require_weights(folder)
     _require_card(folder)
-    form = saved.form(record)
+    form = loading.form(record)
     base = Path(record["checkpoint"])
-    if form not in saved.WHOLE and (base.is_absolute() or base.exists()):
+    if form not in loading.WHOLE and (base.is_absolute() or base.exists()):
         raise DocvlmError(
             f"{folder}: an adapter for {base}, a folder that nobody else has; push the whole model: formats=[merged]"
         )

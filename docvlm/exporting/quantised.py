@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from docvlm.exporting import saved
+from docvlm.vlms import loading
 from docvlm.vlms.checkpoint import no_progress_bar
 from docvlm.vlms.families import FAMILIES
 
@@ -32,7 +32,7 @@ def write(source: Source, folder: Path, form: str, settings: Callable[[list[str]
             **placed,
         )
         net.save_pretrained(folder)
-    saved.complete(folder, source.best, source.about(form))
+    loading.complete(folder, source.best, source.about(form))
 
 
 def _untouched(weights: Path, language: str) -> list[str]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from docvlm.evaluation.subjects import contents
-from docvlm.exporting import saved, verdict
+from docvlm.exporting import verdict
 from docvlm.files import read_json, shown
 from docvlm.machine import versions
 from docvlm.scoring.score import compare
 from docvlm.timing.record import device_name
+from docvlm.vlms import loading
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig
@@ -38,7 +39,7 @@ def row(
         "format": word,
         "folder": shown(folder),
         "reasons": [],
-        "size_mb": round(saved.size(folder) / _MB, 3),
+        "size_mb": round(loading.size(folder) / _MB, 3),
         "base_mb": None if found.base is None else round(found.base / _MB, 3),
         "canary": None if seen is None else asdict(seen),
         "scores": [_score(one, old) for one, old in pairs],

@@ -13,8 +13,8 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from docvlm.exporting import saved
 from docvlm.runs.finished import Run
+from docvlm.vlms import loading
 from docvlm.vlms import saved as adapter
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import no_progress_bar
@@ -71,7 +71,7 @@ class Source:
         net = self.whole().bare.to(self.dtype)  # type: ignore[arg-type]  # Transformers types it as a device
         with no_progress_bar():
             net.save_pretrained(folder)
-        saved.complete(folder, self.best, self.about("merged"))
+        loading.complete(folder, self.best, self.about("merged"))
 
     @contextmanager
     def merged(self, place: Path) -> Iterator[Path]:

@@ -23,11 +23,10 @@ from docvlm.answering.answer import device as default_device
 from docvlm.data.benchmarks import BENCHMARKS, DEFAULT
 from docvlm.data.example import Example, Page
 from docvlm.errors import DocvlmError
-from docvlm.exporting import saved
 from docvlm.runs import finished
 from docvlm.serving.answers import Answer
 from docvlm.serving.pages import PageLike, as_pages
-from docvlm.vlms import FAMILIES, embedded, load_family
+from docvlm.vlms import FAMILIES, embedded, load_family, loading
 from docvlm.vlms import saved as adapter
 from docvlm.vlms.codec import Budget
 from docvlm.writing import encodable
@@ -159,9 +158,9 @@ def load(
     else:
         folder, attn, phrase = _saved(source)
         record = adapter.read(folder)
-        if base is None and record["lora"]["r"] and saved.form(record) not in saved.WHOLE:
+        if base is None and record["lora"]["r"] and loading.form(record) not in loading.WHOLE:
             _check_base(folder, record)
-        vlm = saved.load(folder, checkpoint=base, attn=attn, offline=offline)
+        vlm = loading.load(folder, checkpoint=base, attn=attn, offline=offline)
     return _reader(vlm, place, benchmark or phrase)
 
 
@@ -174,9 +173,9 @@ def load_codec(
         return load_family(family).codec_of(checkpoint, Budget(), offline=offline)
     folder, _, _ = _saved(source)
     record = adapter.read(folder)
-    if base is None and record["lora"]["r"] and saved.form(record) not in saved.WHOLE:
+    if base is None and record["lora"]["r"] and loading.form(record) not in loading.WHOLE:
         _check_base(folder, record)
-    return saved.codec(folder, checkpoint=base, offline=offline)
+    return loading.codec(folder, checkpoint=base, offline=offline)
 
 
 def load_base(

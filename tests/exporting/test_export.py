@@ -24,7 +24,8 @@ from docvlm.config.compose import load, rehearse
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
 from docvlm.export import main
-from docvlm.exporting import int4, merged, records, saved
+from docvlm.exporting import int4, merged, records
+from docvlm.vlms import loading
 from tests.support.runs import after, copied
 from tests.support.tiny import Paper, checkpoint
 
@@ -87,7 +88,7 @@ def test_every_format_is_the_run_and_says_so(here: Path) -> None:
         assert score["difference"]["mean"] == 0 and score["mean"] == found["run"]["scores"][0]["mean"]
         assert score["n"] == found["run"]["scores"][0]["n"] <= 12
         assert found[word]["latency"]["n"] == 1 and found[word]["latency"]["p50_ms"] > 0
-        assert found[word]["size_mb"] == pytest.approx(saved.size(EXPORT / word) / 1e6, rel=0.1)
+        assert found[word]["size_mb"] == pytest.approx(loading.size(EXPORT / word) / 1e6, rel=0.1)
         about = json.loads((EXPORT / word / "docvlm.json").read_text())
         assert (about["format"], about["benchmark"], about["trained_on"]) == (word, "docvqa", "docvqa-generated")
     assert found["adapter"]["canary"]["logits"] == 0 < found["merged"]["canary"]["logits"] < 0.001

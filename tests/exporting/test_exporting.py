@@ -22,12 +22,13 @@ from docvlm.answering import answer as predict
 from docvlm.config import ToleranceConf
 from docvlm.errors import DocvlmError
 from docvlm.exporting import adapter as adapter_format
-from docvlm.exporting import canary, formats, int4, int8, merged, saved
+from docvlm.exporting import canary, formats, int4, int8, merged
 from docvlm.exporting.canary import Comparison, Reply
 from docvlm.exporting.source import Source
 from docvlm.exporting.verdict import beyond, declared
 from docvlm.runs.finished import Run
 from docvlm.runs.folder import RunFolder
+from docvlm.vlms import loading
 from docvlm.vlms import saved as adapter
 from docvlm.vlms.base import VLM
 from docvlm.vlms.trainable import Lora
@@ -52,7 +53,7 @@ def source(folder: Path, family: str, freeze: float = 100, lora: Lora | None = N
 def test_merged_weights_are_the_run(family: str, freeze: float, lora: Lora, tmp_path: Path) -> None:
     run = source(tmp_path / "run", family, freeze, lora)
     merged.write(run, tmp_path / "merged")
-    before, after = adapter.load(run.best, offline=True), saved.load(tmp_path / "merged")
+    before, after = adapter.load(run.best, offline=True), loading.load(tmp_path / "merged")
     batch, prompts = before.codec.train_batch(EXAMPLES), before.codec.prompt_batch(EXAMPLES)
     assert after.codec.budget == before.codec.budget == BUDGETS[family]
     assert torch.allclose(before.loss(batch)[0], after.loss(batch)[0], atol=1e-5)
@@ -76,7 +77,7 @@ def test_merged_weights_have_the_dtype_of_the_run(tmp_path: Path) -> None:
         tensor for key, tensor in exact.items() if key.endswith("language_model.layers.0.self_attn.q_proj.weight")
     )
     assert torch.equal(stored[name], whole.to(torch.bfloat16)), "rounded once, after the sum"
-    assert saved.load(tmp_path / "merged").dtype == torch.bfloat16
+    assert loading.load(tmp_path / "merged").dtype == torch.bfloat16
 
 
 def test_an_adapter_names_no_path_of_this_machine(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_eight_bits_are_read_back_and_answer_nearly_alike(family: str, tmp_path:
     merged.write(run, tmp_path / "merged")
     int8.write(run, tmp_path / "int8")
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".weights")] == []
-    before, after = saved.load(tmp_path / "merged"), saved.load(tmp_path / "int8")
+    before, after = loading.load(tmp_path / "merged"), loading.load(tmp_path / "int8")
     found = kinds(after)
     assert {kind for name, kind in found.items() if name.startswith(after.about.language)} == {"Int8Tensor"}
     assert {kind for name, kind in found.items() if not name.startswith(after.about.language)} == {"Parameter"}
@@ -138,7 +139,7 @@ def test_four_bits_are_read_back(family: str, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="needs the extra: pip install 'docvlm[gpu]'")
     run = source(tmp_path / "run", family)
     int4.write(run, tmp_path / "int4")
-    vlm = saved.load(tmp_path / "int4").to(predict.device())
+    vlm = loading.load(tmp_path / "int4").to(predict.device())
     assert {kind for name, kind in kinds(vlm).items() if name.startswith(vlm.about.language)} == {"Params4bit"}
     assert {kind for name, kind in kinds(vlm).items() if not name.startswith(vlm.about.language)} == {"Parameter"}
     prompts = {name: tensor.to(vlm.device) for name, tensor in vlm.codec.prompt_batch(EXAMPLES).items()}
