@@ -28,7 +28,7 @@ from docvlm.data.example import Page
 from docvlm.data.generated import documents
 from docvlm.data.leakage import registration
 from docvlm.data.leakage.audit import BITS_APART, LIKE, SAME, audit
-from docvlm.data.leakage.hashes import BITS, Print, distances, margins, print_of
+from docvlm.data.leakage.hashes import BITS, PageHash, distances, margins, page_hash
 from docvlm.data.pages import FilePage
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -103,16 +103,16 @@ def pages_of(folder: Path | None, count: int, preset: str, seed: int) -> list[Pa
     return [d[0].pages[0] for name in names for d in documents(name, "train", max(1, count // 3), preset, seed)]
 
 
-def looked_at(one: Image.Image, other: Image.Image, prints: tuple[Print, Print]) -> float:
-    return registration.agreement(registration.sketch(one), registration.sketch(other), margins(*prints))
+def looked_at(one: Image.Image, other: Image.Image, hashes: tuple[PageHash, PageHash]) -> float:
+    return registration.agreement(registration.sketch(one), registration.sketch(other), margins(*hashes))
 
 
-def close(one: Print, other: Print) -> bool:
+def close(one: PageHash, other: PageHash) -> bool:
     ((_, block),) = distances([one], [other])
     return bool(block[0, 0] <= BITS_APART)
 
 
-def recall(images: list[tuple[Image.Image, Print]]) -> None:
+def recall(images: list[tuple[Image.Image, PageHash]]) -> None:
     """`found`: by the page alone; `with its questions`: where the copy is asked the same and answered alike."""
     print(
         "| copy | copies | hashes close | found | with its questions | least agreement of those close |\n"
@@ -122,7 +122,7 @@ def recall(images: list[tuple[Image.Image, Print]]) -> None:
         agreed = []
         for image, known in images:
             copy = change(image)
-            copied = print_of(copy)
+            copied = page_hash(copy)
             if close(known, copied):
                 agreed.append(looked_at(image, copy, (known, copied)))
         counts = (len(agreed), *(sum(share >= limit for share in agreed) for limit in (SAME, LIKE)))
@@ -131,7 +131,7 @@ def recall(images: list[tuple[Image.Image, Print]]) -> None:
         print(f"| {name} | {len(images)} | {shares} | {least} |", flush=True)
 
 
-def alarms(pages: list[Page], known: list[Print]) -> dict[str, float]:
+def alarms(pages: list[Page], known: list[PageHash]) -> dict[str, float]:
     """Counts over all pairs of pages, the time of the second look, and the highest agreement of two different pages."""
     sketches = [registration.sketch(page.open()) for page in pages]
     counts: dict[str, float] = {"pairs": len(pages) * (len(pages) - 1) / 2, "identical": 0, "close": 0, "like": 0}
@@ -150,7 +150,7 @@ def alarms(pages: list[Page], known: list[Print]) -> dict[str, float]:
             if agreed[-1] >= SAME:
                 print(f"alarm: {pages[one].name} = {pages[other].name}, agreement {agreed[-1]:.3f}", flush=True)
     counts["seconds"] = time.process_time() - begun
-    counts["glanced"] = sum(share == 0 for share in agreed)
+    counts["prefiltered"] = sum(share == 0 for share in agreed)
     counts["like"] = sum(share >= LIKE for share in agreed)
     counts["alarms"] = sum(share >= SAME for share in agreed)
     counts["highest"] = max(agreed, default=0.0)
@@ -189,7 +189,7 @@ def main() -> None:
         begun = time.process_time()
         image = page.open()
         half = time.process_time()
-        known.append(print_of(image))
+        known.append(page_hash(image))
         opened, taken = opened + half - begun, taken + time.process_time() - half
         if number in chosen:
             images.append((image, known[-1]))
@@ -198,10 +198,10 @@ def main() -> None:
     found = alarms(pages, known)
     each = 1000 * found["seconds"] / max(1.0, found["close"])
     print(
-        "\n| pairs of pages | identical to the pixel | hashes close | told apart at a glance |"
+        "\n| pairs of pages | identical to the pixel | hashes close | told apart by the prefilter |"
         f" agreement from {LIKE} | from {SAME}: taken for one page | highest agreement |\n"
         "|---|---|---|---|---|---|---|\n"
-        f"| {found['pairs']:.0f} | {found['identical']:.0f} | {found['close']:.0f} | {found['glanced']:.0f} |"
+        f"| {found['pairs']:.0f} | {found['identical']:.0f} | {found['close']:.0f} | {found['prefiltered']:.0f} |"
         f" {found['like']:.0f} | {found['alarms']:.0f} | {found['highest']:.3f} |\n\n"
         f"ms of CPU: opening a page {1000 * opened / len(pages):.1f}, its print {1000 * taken / len(pages):.1f},"
         f" the second look at a pair {each:.1f}"

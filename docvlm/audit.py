@@ -27,7 +27,7 @@ def main(cfg: AuditConfig, job: Job) -> None:
     from docvlm import build
     from docvlm.data.leakage import page
     from docvlm.data.leakage.audit import audit
-    from docvlm.data.leakage.hash_cache import PrintStore
+    from docvlm.data.leakage.hash_cache import HashCache
     from docvlm.tables import show
 
     data = build.datamodule(cfg.data)
@@ -35,8 +35,8 @@ def main(cfg: AuditConfig, job: Job) -> None:
     data.gate(_codec(cfg))
     data.setup()
     print(*data.account(), sep="\n", flush=True)
-    store = PrintStore(Path(cfg.features_folder).expanduser() / "prints")
-    found = audit(data.train, {"val": data.val, "test": data.test}, store)
+    cache = HashCache(Path(cfg.features_folder).expanduser() / "hashes")
+    found = audit(data.train, {"val": data.val, "test": data.test}, cache)
     show(_table(found))
     for bad in found.unreadable:
         print(f"unreadable ({bad.split}, {bad.questions} questions): {bad.reason}")

@@ -5,6 +5,8 @@ and overrides → dataclasses · `explain` Hydra's errors in one line · `entry`
 OmegaConf or torch until something is run.
 """
 
+from collections.abc import Mapping
+
 from docvlm.config.audit import AuditConfig
 from docvlm.config.base import CONF_DIR, VerbConfig
 from docvlm.config.benchmark import BenchmarkConfig
@@ -13,12 +15,13 @@ from docvlm.config.entry import verb
 from docvlm.config.evaluate import EvaluateConfig
 from docvlm.config.export import ExportConfig, ToleranceConf
 from docvlm.config.job import Job
-from docvlm.config.model import BudgetConf, ModelConf, ScaleConf, ScaledModel
+from docvlm.config.model import BudgetConf, ModelConf, ModelVerbConfig, ScaleConf, ScaledModel
 from docvlm.config.report import GalleryConf, ReportConfig
 from docvlm.config.train import LoraConf, OptimConf, TrainConfig, TrainerConf
 
 __all__ = [
     "CONF_DIR",
+    "VERBS",
     "AuditConfig",
     "BenchmarkConfig",
     "BudgetConf",
@@ -29,6 +32,7 @@ __all__ = [
     "Job",
     "LoraConf",
     "ModelConf",
+    "ModelVerbConfig",
     "OptimConf",
     "ReportConfig",
     "ScaleConf",
@@ -39,3 +43,13 @@ __all__ = [
     "VerbConfig",
     "verb",
 ]
+
+VERBS: Mapping[str, type[VerbConfig]] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "audit": AuditConfig,
+    "benchmark": BenchmarkConfig,
+    "export": ExportConfig,
+    "report": ReportConfig,
+}
+"""Every verb with a config: its word is the name of its module, of its yaml in `conf/` and of its file here."""

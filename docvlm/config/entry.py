@@ -11,6 +11,7 @@ Hydra (0.5 s) is imported only to run something: `--help` prints the module's do
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import functools
 import logging
@@ -73,11 +74,9 @@ def verb(
 
 def _as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
     """The arguments with overrides in quotes where Hydra's grammar would change or refuse their text; flags stay."""
-    from hydra._internal.utils import get_args_parser
-
     from docvlm.config import literal
 
-    overrides = list(get_args_parser().parse_args(arguments).overrides)
+    overrides = list(_flags_and_overrides(arguments).overrides)
     kept = []
     for word in arguments:
         override = bool(overrides) and word == overrides[0]
@@ -85,12 +84,17 @@ def _as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
     return kept
 
 
-def _rehearse(name: str, schema: type[C]) -> None:
-    from hydra._internal.utils import get_args_parser  # the parser of `hydra.main`: the same words, the same meaning
+def _flags_and_overrides(arguments: list[str]) -> argparse.Namespace:
+    """What `hydra.main` makes of a command line. Hydra 1.3 has its parser in no public module."""
+    from hydra._internal.utils import get_args_parser
 
+    return get_args_parser().parse_args(arguments)
+
+
+def _rehearse(name: str, schema: type[C]) -> None:
     from docvlm.config.compose import rehearse
 
-    args = get_args_parser().parse_args()
+    args = _flags_and_overrides(sys.argv[1:])
     if not (args.cfg or args.info or args.hydra_help or args.shell_completion):
         line = rehearse(name, schema, args.overrides, sweep=args.multirun)
         if line and int(os.environ.get(_RANK, 0)) == 0:

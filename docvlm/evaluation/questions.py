@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docvlm.data.leakage.hash_cache import PrintStore
-from docvlm.data.leakage.hashes import unreadable
+from docvlm.data.leakage.hash_cache import HashCache, unreadable
 
 if TYPE_CHECKING:
     from docvlm.data.benchmark import Role
     from docvlm.data.loading.datamodule import DocumentDataModule
     from docvlm.evaluation.subjects import Subject
 
-PRINTS = Path(".features") / "prints"
+HASHES = Path(".features") / "hashes"
 """Where training keeps what it saw of pages, unless told otherwise; may be deleted at any time."""
 
 
@@ -28,11 +27,11 @@ def prepare(subject: Subject, data: Iterable[DocumentDataModule], split: Role, s
     Raises `DocvlmError` if nothing is left, or more rows are bad than good.
     """
     codec = None if subject.codec is None else subject.codec()
-    store = PrintStore(PRINTS)
+    cache = HashCache(HASHES)
     for module in data:
         module.gate(codec)
         examples = module.filled(split)
-        if bad := unreadable(examples, store):
+        if bad := unreadable(examples, cache):
             module.leave_out_pages(bad)
             module.filled(split)
         for line in module.account():

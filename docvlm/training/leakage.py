@@ -6,7 +6,7 @@ them: some were dealt out by page, so documents stand in two of them and every r
 left out of train, which is said and recorded. A page that cannot be decoded is a bad row like any other: quarantined
 and counted, in every split, also with `audit=off`. Process 0 audits, the others wait for what it found.
 
-Cost: prints of pages are kept, so from the second run on it is that of reading a small file
+Cost: hashes of pages are kept, so from the second run on it is that of asking a small database
 (docs/results/benchmarks.md).
 """
 
@@ -18,8 +18,7 @@ from typing import Any
 from docvlm.config import Job, TrainConfig
 from docvlm.data.leakage import page as audit_page
 from docvlm.data.leakage.audit import Audit, audit
-from docvlm.data.leakage.hash_cache import PrintStore
-from docvlm.data.leakage.hashes import unreadable
+from docvlm.data.leakage.hash_cache import HashCache, unreadable
 from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.errors import DocvlmError
 from docvlm.files import read_json
@@ -59,11 +58,11 @@ def guard(cfg: TrainConfig, job: Job, data: DocumentDataModule) -> None:
 def _outcome(cfg: TrainConfig, mode: str, job: Job, data: DocumentDataModule) -> dict[str, Any]:
     """What process 0 tells the others: why to stop, what to record, and the file that names what to leave out."""
     try:
-        store = PrintStore(Path(cfg.features_folder).expanduser() / "prints")
+        cache = HashCache(Path(cfg.features_folder).expanduser() / "hashes")
         if mode == "off":
             everything = [*data.train, *data.val, *data.test]
-            return _told({"mode": "off"}, unreadable(everything, store, _say))
-        found = audit(data.train, {"val": data.val, "test": data.test}, store, _say)
+            return _told({"mode": "off"}, unreadable(everything, cache, _say))
+        found = audit(data.train, {"val": data.val, "test": data.test}, cache, _say)
         bad = {one.page: one.reason for one in found.unreadable}
         if not found.overlaps and not bad:
             return _told(_recorded(mode, found), {})

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from docvlm import build
-from docvlm.config import (
-    CONF_DIR,
-    AuditConfig,
-    BenchmarkConfig,
-    EvaluateConfig,
-    ExportConfig,
-    ReportConfig,
-    TrainConfig,
-)
+from docvlm.config import CONF_DIR, VERBS, ModelVerbConfig, TrainConfig
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
 
-ROOT_FILES = {
-    "train": TrainConfig,
-    "evaluate": EvaluateConfig,
-    "audit": AuditConfig,
-    "benchmark": BenchmarkConfig,
-    "export": ExportConfig,
-}
+ROOT_FILES = {name: schema for name, schema in VERBS.items() if issubclass(schema, ModelVerbConfig)}
 TABLES = {"prices"}  # read by their own reader, not composed
-WITHOUT_SCALE = {"report": ReportConfig}
+WITHOUT_SCALE = {name: schema for name, schema in VERBS.items() if name not in ROOT_FILES}
 GROUPS = sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir() and folder.name != "local")
 CHOICES = [(file.parent.name, file.stem) for group in GROUPS for file in sorted((CONF_DIR / group).glob("*.yaml"))]
 
@@ -38,6 +25,11 @@ def test_the_groups_are_the_ones_the_design_names() -> None:
     assert expected | {"experiment", "hydra"} == set(GROUPS)
     assert {file.stem for file in CONF_DIR.glob("*.yaml")} == set(ROOT_FILES | WITHOUT_SCALE) | TABLES
     assert not [f for f in CONF_DIR.rglob("*") if f.is_file() and f.suffix != ".yaml"], "Hydra reads only .yaml"
+
+
+@pytest.mark.parametrize("name", sorted(VERBS))
+def test_a_verb_has_one_word(name: str) -> None:
+    assert VERBS[name].__module__ == f"docvlm.config.{name}" and find_spec(f"docvlm.{name}") is not None
 
 
 @pytest.mark.parametrize("name", sorted(ROOT_FILES))

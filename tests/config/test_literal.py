@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 from docvlm.config import (
     CONF_DIR,
-    AuditConfig,
+    VERBS,
     BenchmarkConfig,
     EvaluateConfig,
-    ExportConfig,
     Job,
     ReportConfig,
     TrainConfig,
@@ -34,7 +33,7 @@ from docvlm.config.explain import explain, known_keys
 from docvlm.config.literal import as_typed, hint_of, quoted
 from docvlm.training.run import base_checkpoint
 
-SCHEMAS = (TrainConfig, EvaluateConfig, AuditConfig, BenchmarkConfig, ExportConfig, ReportConfig)
+SCHEMAS = tuple(VERBS.values())
 NUMBERS = ["2024_10", "7e25814", "1e5", "1_000", ".5", "5.", "+3", "-0", "007", "0x1F", "true", "FALSE", "inf", "NaN"]
 NAMES = [
     "日本/資料", "서울", "é", "a#b", "a&b", "~/pages", "a~b", "v(1)", "(1)", "set[2]", "[2]", "[a,b]", "{a}", "a{b",

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from PIL import Image
 
+from docvlm import data
+from docvlm.data import generated, leakage
 from docvlm.data.example import Example
 from docvlm.data.generated import DrawnPage, documents
-from docvlm.data.leakage import hashes, prefilter, registration
+from docvlm.data.leakage import hash_cache, hashes, prefilter, registration
 from docvlm.data.leakage.audit import Audit, audit
-from docvlm.data.leakage.hash_cache import PrintStore
+from docvlm.data.leakage.hash_cache import HashCache
 from docvlm.data.pages import FilePage
 from docvlm.errors import DocvlmError
 from tests.support.audit_pages import COPIES, Folder, annotated, cropped, drawn, jpeg
@@ -114,21 +119,21 @@ def test_an_unchanged_data_set_is_not_opened_again(
     copied = pages.add("train", "a.png", drawn(50))
     pages.add("test", "b.png", jpeg(drawn(50)))
     names = opened(monkeypatch)
-    first = pages.audited(PrintStore(tmp_path / "store"))
+    first = pages.audited(HashCache(tmp_path / "store"))
     assert len(set(names)) == 8 and len(names) <= 10, "each page once, those of a pair once more"
     names.clear()
-    assert pages.audited(PrintStore(tmp_path / "store")) == first and names == []
+    assert pages.audited(HashCache(tmp_path / "store")) == first and names == []
     drawn(51).save(copied)
-    assert pages.audited(PrintStore(tmp_path / "store")).overlaps == []
+    assert pages.audited(HashCache(tmp_path / "store")).overlaps == []
     assert set(names) == {str(copied)}
 
 
-def test_prints_of_another_decoder_are_not_read(pages: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_of_another_decoder_are_not_read(pages: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pages.add("train", "a.png", drawn(50))
-    pages.audited(PrintStore(tmp_path / "store"))
+    pages.audited(HashCache(tmp_path / "store"))
     names, real = opened(monkeypatch), importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "99.0" if name == "pillow" else real(name))
-    pages.audited(PrintStore(tmp_path / "store"))
+    pages.audited(HashCache(tmp_path / "store"))
     assert names, "what an older Pillow decoded was believed"
 
 
@@ -142,25 +147,85 @@ def test_a_page_without_a_hash_of_its_bytes_is_known_by_its_file(tmp_path: Path)
 
 
 def test_two_processes_share_a_store_and_a_damaged_one_is_begun_anew(pages: Folder, tmp_path: Path) -> None:
-    one, other = PrintStore(tmp_path / "store"), PrintStore(tmp_path / "store")
-    found = {name: hashes.print_of(drawn(index)) for name, index in (("a", 50), ("b", 51))}
-    one.add_prints({"a": found["a"]})
-    other.add_prints({"b": found["b"]})
+    one, other = HashCache(tmp_path / "store"), HashCache(tmp_path / "store")
+    found = {name: hashes.page_hash(drawn(index)) for name, index in (("a", 50), ("b", 51))}
+    one.add_hashes({"a": found["a"]})
+    other.add_hashes({"b": found["b"]})
     one.save()
     other.save()
-    assert PrintStore(tmp_path / "store").prints(["a", "b"]) == found
+    assert HashCache(tmp_path / "store").hashes(["a", "b"]) == found
     (file,) = (tmp_path / "store").iterdir()
-    file.write_text('{"prints": [')
-    with pytest.warns(UserWarning, match=r"damaged .* opened again"):
-        store = PrintStore(tmp_path / "store")
-        assert pages.audited(store).overlaps == []
+    for damage in (b"no database", file.read_bytes()[:5000] + bytes(4000)):
+        file.write_bytes(damage)
+        with pytest.warns(UserWarning, match=r"damaged .* opened again"):
+            assert HashCache(tmp_path / "store").hashes(["a", "b"]) == {}
+    assert pages.audited(HashCache(tmp_path / "store")).overlaps == []
+    assert len(list((tmp_path / "store").iterdir())) == 1
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from docvlm.data.leakage.hash_cache import HashCache
+from docvlm.data.leakage.hashes import PageHash
+
+who, folder = sys.argv[1], Path(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+for index in range(40):
+    cache, page = HashCache(folder), PageHash(f"{who}{index}", ("00",))
+    cache.add_hashes({page.pixels: page})
+    cache.add_agreements({(page, page): index / 40})
+    cache.save()
+"""
+
+
+def test_what_two_processes_write_at_once_is_all_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER]
+    writers = [
+        subprocess.Popen([*command, who, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for who in "ab"
+    ]
+    for writer in writers:
+        assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.communicate("\n", timeout=120)
+    written = {f"{who}{i}": hashes.PageHash(f"{who}{i}", ("00",)) for who in "ab" for i in range(40)}
+    cache = HashCache(tmp_path)
+    assert cache.hashes(written) == written
+    assert len(cache.agreements((page, page) for page in written.values())) == 80
+
+
+def test_the_oldest_entries_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hash_cache, "LIMIT", 3)
+    for index in range(5):
+        cache, page = HashCache(tmp_path), hashes.PageHash(str(index), ("00",))
+        cache.add_hashes({page.pixels: page})
+        cache.add_agreements({(page, page): 0.5})
+        cache.save()
+    known = HashCache(tmp_path)
+    assert list(known.hashes(map(str, range(5)))) == ["2", "3", "4"]
+    assert len(known.agreements((page, page) for page in (hashes.PageHash(str(i)) for i in range(5)))) == 3
+
+
+@pytest.mark.parametrize("room", [data, leakage, generated])
+def test_another_revision_is_not_read(room: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def known() -> tuple[str, str | None]:
+        hashes._drawing_code.cache_clear()
+        return hash_cache.recipe(), hashes.key(DrawnPage("docvqa", "train", 0, "tiny", 0))
+
+    before = known()
+    monkeypatch.setattr(room, "REVISION", room.REVISION + 1)
+    changed = [one != other for one, other in zip(before, known(), strict=True)]
+    assert changed == ([False, True] if room is generated else [True, False])
+    hashes._drawing_code.cache_clear()
 
 
 def test_a_store_that_cannot_be_used_says_so(pages: Folder, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DocvlmError, match=r"features_folder: .* cannot be read"):
-        PrintStore(tmp_path / "file" / "store")
-    store = PrintStore(tmp_path / "store")
+        HashCache(tmp_path / "file" / "store")
+    store = HashCache(tmp_path / "store")
     (tmp_path / "store").write_text("")
     with pytest.raises(DocvlmError, match=r"features_folder: .* cannot be (read|written)"):
         pages.audited(store)
@@ -175,22 +240,22 @@ def test_the_receipts_known_to_be_one_are_found() -> None:
     assert [(o.kind, o.train, o.evaluated) for o in found.overlaps] == [("pixels", "277", "452")]
 
 
-def test_a_glance_tells_most_pages_of_one_layout_apart() -> None:
+def test_the_prefilter_tells_most_pages_of_one_layout_apart() -> None:
     """What keeps the first audit of a run short; a page as its hash would cut it still passes."""
     drawings = [drawn(index).convert("L") for index in range(0, 60, 5)]
     pairs = [(one, other) for number, one in enumerate(drawings) for other in drawings[:number]]
-    assert sum(prefilter.alike(*pair) for pair in pairs) < len(pairs) / 5
+    assert sum(prefilter.may_match(*pair) for pair in pairs) < len(pairs) / 5
     for page in drawings:
-        margins = hashes.margins(hashes.print_of(page), hashes.print_of(cropped(page)))
+        margins = hashes.margins(hashes.page_hash(page), hashes.page_hash(cropped(page)))
         assert margins == (hashes.WINDOWS[1], prefilter.WHOLE)
-        assert prefilter.alike(prefilter.cut(page, margins[0]), cropped(page))
+        assert prefilter.may_match(prefilter.cut(page, margins[0]), cropped(page))
 
 
-def test_a_small_print_on_a_large_sheet_passes_the_glance() -> None:
+def test_a_small_receipt_on_a_large_sheet_passes_the_prefilter() -> None:
     """The noise of its paper is found nowhere on the copy, and must not count."""
     sheet = Image.effect_noise((800, 1200), 4).point(lambda grey: grey + 110)
     sheet.paste(drawn(0).convert("L"), (250, 300))
-    assert prefilter.alike(sheet, jpeg(sheet).convert("L"))
+    assert prefilter.may_match(sheet, jpeg(sheet).convert("L"))
     blank = Image.new("L", (800, 1200), "white")
-    assert prefilter.alike(blank, blank), "nothing tells them apart; the second look says that nothing makes them one"
+    assert prefilter.may_match(blank, blank), "nothing tells them apart; registration says that nothing makes them one"
     assert registration.agreement(blank, blank) == 0

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from docvlm import files
 from docvlm.data.leakage import page
-from docvlm.data.leakage.hash_cache import PrintStore
+from docvlm.data.leakage.hash_cache import HashCache
 from docvlm.data.sources.quarantine import Quarantine
 from docvlm.runs.folder import RunFolder
 from docvlm.vlms import saved
@@ -56,7 +56,7 @@ WHOLE = (files, "write_whole")
 STAGES: dict[str, list[tuple[Any, str, int, str, str]]] = {
     "before the weights": [
         (Quarantine, "_write", 1, "", "quarantine.jsonl"),
-        (PrintStore, "save", 1, "", "prints-"),
+        (HashCache, "save", 1, "", "hashes-"),
         (page, "write", 1, "", "audit.html"),
         (RunFolder, "lock", 1, "", "result.json"),
         (*WHOLE, 2, "result.json", "result.json"),

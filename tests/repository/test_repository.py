@@ -130,6 +130,7 @@ def test_a_wheel_works_in_another_folder(root: Path, tmp_path: Path) -> None:
     templates = {file.name for file in (root / "docvlm" / "reporting" / "templates").iterdir()}
     assert templates and {f"docvlm/reporting/templates/{name}" for name in templates} <= set(names)
     assert {f"docvlm/serving/app/templates/{name}" for name in ("page.css", "answers.html.j2")} <= set(names)
+    assert "docvlm/data/leakage/templates/audit.html.j2" in names
     for family in ("qwen2vl", "florence2"):
         assert f"docvlm/vlms/embedded/{family}/model.safetensors" in names
 

@@ -20,11 +20,13 @@ from docvlm.vlms.families import FAMILIES
 
 KEPT = Path(__file__).with_name("revisions.json")
 PACKAGE = Path(code_version.__file__).parents[1]
-ROOMS = (*code_version.ROOMS, *(f"vlms.{family}" for family in FAMILIES))
+ROOMS = (*code_version.ROOMS, *(f"vlms.{family}" for family in FAMILIES), "data.leakage")
 LEFT = {
-    # the weights are hashed themselves; what the audit leaves out is missing from the fingerprint of the data
+    # the weights are hashed themselves; what the audit leaves out is missing from the fingerprint of the data, its
+    # own integer is that of what it keeps of pages
     "vlms": ("embedded", "families.py", "proof.py", "saved.py"),
-    "data": ("leakage", "corruptions.py", "sources/quarantine.py"),
+    "data": ("corruptions.py", "sources/quarantine.py"),
+    "data.leakage": ("audit.py", "hash_cache.py", "page.py", "parallel.py"),
     "training": (
         "epochs.py", "feature_choice.py", "leakage.py", "loggers.py", "manifest.py", "progress.py", "ranks.py",
     ),

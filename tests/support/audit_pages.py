@@ -16,7 +16,7 @@ from docvlm.config.compose import load
 from docvlm.data.benchmarks import folder
 from docvlm.data.generated import DrawnPage
 from docvlm.data.leakage.audit import Audit, audit
-from docvlm.data.leakage.hash_cache import PrintStore
+from docvlm.data.leakage.hash_cache import HashCache
 from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.training.run import read
 
@@ -82,7 +82,7 @@ class Folder:
     def words(self) -> list[str]:
         return ["data=folder", f"data.source={self.root}", "scale=tiny", f"features_folder={self.root / 'store'}"]
 
-    def audited(self, store: PrintStore | None = None) -> Audit:
+    def audited(self, store: HashCache | None = None) -> Audit:
         data = folder.Folder(str(self.root))
         return audit(data.train, {"val": data.val, "test": data.test}, store)
 

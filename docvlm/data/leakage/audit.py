@@ -4,11 +4,11 @@ Train is compared with every evaluation split by
 
     document   the same document id in the same benchmark
     pixels     the same decoded pixels, whatever the file is called and however it is compressed
-    near       the same page cropped, scaled, turned or compressed anew (perceptual hash, then `near.agreement`)
+    near       the same page cropped, scaled, turned or compressed anew (perceptual hash, then `registration.agreement`)
     question   a page much like another, on which the same question has the same answer and none has another
 
 The limits are measured (`bench/audit.py`, docs/results/benchmarks.md): `BITS_APART` leaves hardly a copy out, `SAME`
-lets hardly a pair of receipts of one shop through. Pure functions of the examples but for the store of prints. Cost:
+lets hardly a pair of receipts of one shop through. Pure functions of the examples but for the cache of hashes. Cost:
 each page is opened once, pages of pairs whose hashes are close once more; nothing is opened where nothing has changed.
 """
 
@@ -25,9 +25,9 @@ from PIL import Image
 
 from docvlm.data.example import Example, Page
 from docvlm.data.leakage import registration
-from docvlm.data.leakage.hash_cache import PrintStore
-from docvlm.data.leakage.hashes import Print, distances, margins, prints
-from docvlm.data.leakage.parallel import spread
+from docvlm.data.leakage.hash_cache import HashCache, page_hashes
+from docvlm.data.leakage.hashes import PageHash, distances, margins
+from docvlm.data.leakage.parallel import parallel_map
 from docvlm.data.leakage.prefilter import Margins
 from docvlm.metrics.text import squad_normalise
 
@@ -100,26 +100,26 @@ class Audit:
 def audit(
     train: Sequence[Example],
     evaluated: Mapping[str, Sequence[Example]],
-    store: PrintStore | None = None,
+    cache: HashCache | None = None,
     say: Callable[[str], None] = print,
 ) -> Audit:
-    """Compare train with each evaluation split. `store` remembers pages between calls and is saved."""
+    """Compare train with each evaluation split. `cache` remembers pages between calls and is saved."""
     splits = {"train": train, **evaluated}
     placed = {name: _Placed(examples) for name, examples in splits.items()}
     pages = list(dict.fromkeys(page for split in placed.values() for page in split.on))
-    found = dict(zip(pages, prints(pages, store, say), strict=True))
+    found = dict(zip(pages, page_hashes(pages, cache, say), strict=True))
     overlaps: list[Overlap] = []
     compared = 0
     for name in evaluated:
         overlaps += _same_ids(placed["train"], placed[name], name)
         close = _close(placed["train"], placed[name], found)
         compared += len(close)
-        shares = _agreements([pair for pair, bits in close.items() if bits is not None], found, store, say)
+        shares = _agreements([pair for pair, bits in close.items() if bits is not None], found, cache, say)
         for pair, bits in close.items():
             share = shares[pair] if bits is not None else None
             overlaps += _judged(placed["train"], placed[name], name, pair, bits, share)
-    if store is not None:
-        store.save()
+    if cache is not None:
+        cache.save()
     leaking = {(overlap.benchmark, overlap.train) for overlap in overlaps}
     return Audit(
         sorted(overlaps, key=lambda o: (KINDS.index(o.kind), o.split, -(o.agreement or 1.0), o.train)),
@@ -143,7 +143,7 @@ class _Placed:
             for page in example.pages:
                 self.on.setdefault(page, []).append(example)
 
-    def unreadable(self, split: str, found: Mapping[Page, Print]) -> list[Unreadable]:
+    def unreadable(self, split: str, found: Mapping[Page, PageHash]) -> list[Unreadable]:
         return [
             Unreadable(split, page.name, found[page].error, len(asked))
             for page, asked in self.on.items()
@@ -159,7 +159,7 @@ def _same_ids(train: _Placed, other: _Placed, split: str) -> list[Overlap]:
     ]
 
 
-def _close(train: _Placed, other: _Placed, found: Mapping[Page, Print]) -> dict[Pair, int | None]:
+def _close(train: _Placed, other: _Placed, found: Mapping[Page, PageHash]) -> dict[Pair, int | None]:
     """Pairs of pages worth a second look, with the distance of their hashes; None where the pixels are the same."""
     ours, theirs = ([page for page in split.on if not found[page].error] for split in (train, other))
     pairs: dict[Pair, int | None] = {}
@@ -174,22 +174,20 @@ def _close(train: _Placed, other: _Placed, found: Mapping[Page, Print]) -> dict[
 
 
 def _agreements(
-    pairs: Iterable[Pair], found: Mapping[Page, Print], store: PrintStore | None, say: Callable[[str], None]
+    pairs: Iterable[Pair], found: Mapping[Page, PageHash], cache: HashCache | None, say: Callable[[str], None]
 ) -> dict[Pair, float]:
-    """How far the pages of each pair agree, from `store` where it knows."""
+    """How far the pages of each pair agree, from `cache` where it knows."""
+    ordered = sorted(pairs, key=lambda pair: (pair[0].name, pair[1].name))  # a page's pairs are neighbours
     shares: dict[Pair, float] = {}
-    unknown: list[Pair] = []
-    for one, other in sorted(pairs, key=lambda pair: (pair[0].name, pair[1].name)):  # a page's pairs are neighbours
-        known = None if store is None else store.agreement(found[one], found[other])
-        if known is None:
-            unknown.append((one, other))
-        else:
-            shares[one, other] = known
+    if cache is not None:
+        known = cache.agreements((found[one], found[other]) for one, other in ordered)
+        shares = {pair: known[of] for pair in ordered if (of := (found[pair[0]], found[pair[1]])) in known}
+    unknown = [pair for pair in ordered if pair not in shares]
     looks = [(one, other, margins(found[one], found[other])) for one, other in unknown]
-    new = dict(zip(unknown, spread(_agreement, looks, say, "pairs of pages to compare", PAIRS), strict=True))
+    new = dict(zip(unknown, parallel_map(_agreement, looks, say, "pairs of pages to compare", PAIRS), strict=True))
     _sketch.cache_clear()
-    if store is not None:
-        store.add_agreements({(found[one], found[other]): share for (one, other), share in new.items()})
+    if cache is not None:
+        cache.add_agreements({(found[one], found[other]): share for (one, other), share in new.items()})
     return shares | new
 
 

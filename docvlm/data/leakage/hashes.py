@@ -5,36 +5,32 @@ encoding, size or brightness, and in some twenty after a skew of 1°; a crop of 
 every page also has hashes of itself with a margin taken off, and the least distance of any of them to the other page
 whole counts. `bench/audit.py` measures what that finds.
 
-Cost: every page is decoded once, then 1.5 ms on one core for a small page and some 5 ms for a large one. `PrintStore`
-keeps prints by content, so an unchanged data set is not opened again: a page in a file is known by the hash of its
-bytes where the loader made one, else by path, size and time of the file; a drawn page by its name and the code that
-draws it.
+Cost: every page is decoded once, then 1.5 ms on one core for a small page and some 5 ms for a large one. `HashCache`
+keeps hashes by content, so an unchanged data set is not opened again: a page in a file is known by the hash of its
+bytes where the loader made one, else by path, size and time of the file; a drawn page by its name and the revision of
+the code that draws it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import imagehash
 import numpy as np
 from PIL import Image
 
-from docvlm.data.example import Example, Page
+from docvlm.data import generated
+from docvlm.data.example import Page
 from docvlm.data.generated import DrawnPage
-from docvlm.data.leakage.parallel import spread
 from docvlm.data.leakage.prefilter import WHOLE, Margins, resized
 from docvlm.data.page_ids import digest_of
 from docvlm.data.pages import ArrowPage, FilePage
 from docvlm.errors import DocvlmError
-
-if TYPE_CHECKING:
-    from docvlm.data.leakage.hash_cache import PrintStore
 
 SIDE = 12  # a hash has SIDE x SIDE bits
 BITS = SIDE * SIDE
@@ -52,11 +48,10 @@ WINDOWS: tuple[
     (0.0, 0.0, CROP, CROP),
 )
 BLOCK = 2048  # pages whose distances are held in memory at once
-PAGES = 8  # pages a process takes at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Print:
+class PageHash:
     """What a page is recognised by. `hashes`: one for each of `WINDOWS`, as hexadecimal digits.
 
     A page that cannot be decoded has only `error`, the line that says why.
@@ -67,21 +62,21 @@ class Print:
     error: str = ""
 
 
-def take(page: Page) -> Print:
-    """Open a page and take its print."""
+def read_hash(page: Page) -> PageHash:
+    """Open a page and hash it."""
     try:
         image = page.open()
     except DocvlmError as error:
-        return Print(error=str(error))
-    return print_of(image)
+        return PageHash(error=str(error))
+    return page_hash(image)
 
 
-def print_of(image: Image.Image) -> Print:
-    """The print of a decoded page."""
+def page_hash(image: Image.Image) -> PageHash:
+    """The hashes of a decoded page."""
     content = hashlib.blake2b(f"{image.mode}{image.size}".encode(), digest_size=16)
     content.update(image.tobytes())
     hashes = (imagehash.phash(part, SIDE).hash for part in _windows(image))
-    return Print(content.hexdigest(), tuple(np.packbits(bits).tobytes().hex() for bits in hashes))
+    return PageHash(content.hexdigest(), tuple(np.packbits(bits).tobytes().hex() for bits in hashes))
 
 
 def _windows(image: Image.Image) -> Iterator[Image.Image]:
@@ -96,36 +91,7 @@ def _windows(image: Image.Image) -> Iterator[Image.Image]:
         yield small.resize((DETAIL, DETAIL), Image.Resampling.BILINEAR, box)
 
 
-def prints(pages: Sequence[Page], store: PrintStore | None = None, say: Callable[[str], None] = print) -> list[Print]:
-    """The print of every page, from `store` where it has it. Pages that are new to it are added, unreadable ones not.
-
-    `say` is told where it will take long.
-    """
-    keys = [key(page) for page in pages]
-    known: dict[str, Print] = {} if store is None else store.prints(k for k in keys if k is not None)
-    missing = list(dict.fromkeys(page for page, k in zip(pages, keys, strict=True) if k is None or k not in known))
-    taken = dict(zip(missing, spread(take, missing, say, "pages to open", PAGES), strict=True))
-    found = [known[k] if k is not None and k in known else taken[page] for page, k in zip(pages, keys, strict=True)]
-    if store is not None:
-        store.add_prints({k: p for k, p in zip(keys, found, strict=True) if k is not None and not p.error})
-    return found
-
-
-def unreadable(
-    examples: Iterable[Example], store: PrintStore | None = None, say: Callable[[str], None] = print
-) -> dict[str, str]:
-    """Pages of these examples that cannot be decoded, by name, with the line that says why; drawn pages always can.
-
-    Each page is opened once, and not again where `store` knows it. `store` is saved.
-    """
-    pages = list(dict.fromkeys(page for e in examples for page in e.pages if not isinstance(page, DrawnPage)))
-    found = prints(pages, store, say)
-    if store is not None:
-        store.save()
-    return {page.name: one.error for page, one in zip(pages, found, strict=True) if one.error}
-
-
-def distances(some: Sequence[Print], others: Sequence[Print]) -> Iterator[tuple[int, np.ndarray]]:
+def distances(some: Sequence[PageHash], others: Sequence[PageHash]) -> Iterator[tuple[int, np.ndarray]]:
     """Bits by which every one of `some` differs from every one of `others`, at its best window: (first row, block).
 
     A product of matrices with entries +1 and -1: 10 000 by 5 000 pages in about 5 s on one core.
@@ -140,7 +106,7 @@ def distances(some: Sequence[Print], others: Sequence[Print]) -> Iterator[tuple[
         yield start, (BITS - best) / 2
 
 
-def margins(one: Print, other: Print) -> tuple[Margins, Margins]:
+def margins(one: PageHash, other: PageHash) -> tuple[Margins, Margins]:
     """What must be taken off each of two pages for their hashes to come closest; nothing where both are whole."""
     signs = _signs([one, other])
     near, there = signs[0, 0] @ signs[1].T, signs[1, 0] @ signs[0].T
@@ -149,7 +115,7 @@ def margins(one: Print, other: Print) -> tuple[Margins, Margins]:
     return WINDOWS[int(there.argmax())], WHOLE
 
 
-def _signs(some: Sequence[Print]) -> np.ndarray:
+def _signs(some: Sequence[PageHash]) -> np.ndarray:
     """Pages x windows x bits, as +1 and -1."""
     raw = b"".join(bytes.fromhex(digits) for one in some for digits in one.hashes)
     bits = np.unpackbits(np.frombuffer(raw, np.uint8)).reshape(len(some), len(WINDOWS), BITS)
@@ -175,12 +141,6 @@ def key(page: Page) -> str | None:
 
 @lru_cache
 def _drawing_code() -> str:
-    """Everything that decides what a drawn page looks like beside its name."""
-    from docvlm.data import generated
-
-    content = hashlib.blake2b(digest_size=8)
-    for package in ("pillow", "matplotlib", "faker", "numpy"):
-        content.update(importlib.metadata.version(package).encode())
-    for file in sorted(Path(generated.__file__).parent.rglob("*.py")):
-        content.update(file.read_bytes())
-    return content.hexdigest()
+    """What decides what a drawn page looks like beside its name."""
+    packages = [importlib.metadata.version(package) for package in ("pillow", "matplotlib", "faker", "numpy")]
+    return hashlib.blake2b(repr((generated.REVISION, packages)).encode(), digest_size=8).hexdigest()

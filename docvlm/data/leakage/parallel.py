@@ -20,7 +20,9 @@ TRIED = 16  # things done before it is decided
 WORTH = 60.0  # seconds of work left from which other processes are worth starting
 
 
-def spread(work: Callable[[T], R], things: Sequence[T], say: Callable[[str], None], what: str, chunk: int) -> list[R]:
+def parallel_map(
+    work: Callable[[T], R], things: Sequence[T], say: Callable[[str], None], what: str, chunk: int
+) -> list[R]:
     """`work` of each thing, in order. `say` hears how long it will take where that is long; `what` names the things.
 
     `chunk` neighbours go to one process, which may remember what they share. `work` and its things must be picklable.

@@ -1,8 +1,8 @@
-"""A glance at two pages: can they be one page? Most pairs whose hashes are close are told apart by it, at small size.
+"""The prefilter: can two pages be one page? Most pairs whose hashes are close are told apart by it, at small size.
 
 A few patches of the one are looked for on the other, about where they stand once both are cut as their hashes fit best
-(`prints.margins`). Three quarters of them must be found. `bench/audit.py` counts how many pairs that ends, and whether
-a copy is among them; what passes is looked at properly (`near`). Cost: 1 ms a pair.
+(`hashes.margins`). Three quarters of them must be found. `bench/audit.py` counts how many pairs that ends, and whether
+a copy is among them; what passes is registered (`registration`). Cost: 1 ms a pair.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def cut(page: Image.Image, margins: Margins) -> Image.Image:
     )
 
 
-def alike(one: Image.Image, other: Image.Image) -> bool:
+def may_match(one: Image.Image, other: Image.Image) -> bool:
     """Whether two pages, in grey, may be one: a page that says no is no copy."""
     scale = min(1.0, LONGEST / max(one.size))
     size = (max(PATCH, round(one.width * scale)), max(PATCH, round(one.height * scale)))

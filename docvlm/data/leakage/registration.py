@@ -1,13 +1,13 @@
 """Whether two pages are one page again: a second look at pairs whose perceptual hashes are close.
 
-A hash sees layout, and the forms of one office or the receipts of one shop share theirs. So a pair is first glanced at:
-small, cut as their hashes fit best, do a few patches of the one come again on the other about where they should? What
-passes is registered: patches are found by normalised cross-correlation, and an affine map is fitted to where they were
-found, which takes rescaling, cropping and skew out. Then the two are compared cell by cell at a size at which letters
-are still apart. A copy agrees nearly everywhere; another form with the same letterhead does not where it was filled in.
-`bench/audit.py` measures it all; `SAME` and `LIKE` in `docvlm.data.leakage.audit` come from there.
+A hash sees layout, and the forms of one office or the receipts of one shop share theirs. So a pair goes through the
+prefilter first: small, cut as their hashes fit best, do a few patches of the one come again on the other about where
+they should? What passes is registered: patches are found by normalised cross-correlation, and an affine map is fitted
+to where they were found, which takes rescaling, cropping and skew out. Then the two are compared cell by cell at a size
+at which letters are still apart. A copy agrees nearly everywhere; another form with the same letterhead does not where
+it was filled in. `bench/audit.py` measures it all; `SAME` and `LIKE` in `docvlm.data.leakage.audit` come from there.
 
-Cost on one core: 1 to 2 ms a pair where the glance tells them apart (nine of ten pairs of small drawn pages, two of
+Cost on one core: 1 to 2 ms a pair where the prefilter tells them apart (nine of ten pairs of small drawn pages, two of
 three contracts), else some 40 ms. No torch.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from scipy.fft import irfft2, next_fast_len, rfft2  # imagehash, which finds the pairs, needs scipy too
 
-from docvlm.data.leakage.prefilter import INK, WHOLE, Margins, alike, cut, patch_moments, resized
+from docvlm.data.leakage.prefilter import INK, WHOLE, Margins, cut, may_match, patch_moments, resized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,11 +48,11 @@ def sketch(page: Image.Image) -> Image.Image:
 def agreement(one: Image.Image, other: Image.Image, margins: tuple[Margins, Margins] = (WHOLE, WHOLE)) -> float:
     """Share of the inked cells that show the same on two sketches, once these lie over each other.
 
-    `margins` of each page are what to take off for the glance. 0 where a glance tells them apart, and where they cannot
-    be registered: nothing on them, or too little in common.
+    `margins` of each page are what to take off for the prefilter. 0 where it tells them apart, and where they cannot be
+    registered: nothing on them, or too little in common.
     """
-    if not alike(cut(one, margins[0]), cut(other, margins[1])) and (
-        margins == (WHOLE, WHOLE) or not alike(one, other)  # a page that was turned may hash best with a wrong margin
+    if not may_match(cut(one, margins[0]), cut(other, margins[1])) and (
+        margins == (WHOLE, WHOLE) or not may_match(one, other)  # a turned page may hash best with a wrong margin
     ):
         return 0.0
     placed = _registration(one, other)
