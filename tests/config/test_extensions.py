@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from docvlm import registry
-from docvlm.config import TrainConfig, check
+from docvlm.config import (
+    AuditConfig,
+    BenchmarkConfig,
+    EvaluateConfig,
+    ExportConfig,
+    ReportConfig,
+    TrainConfig,
+    check,
+)
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
+from docvlm.runs.identity import _deciding
 from docvlm.vlms import FAMILIES
 
+VERBS = [
+    ("train", TrainConfig), ("evaluate", EvaluateConfig), ("audit", AuditConfig), ("benchmark", BenchmarkConfig),
+    ("export", ExportConfig), ("report", ReportConfig),
+]  # fmt: skip
 RECORD = """
 from dataclasses import replace
 from docvlm.vlms.families import FAMILIES
@@ -79,6 +94,16 @@ def test_an_installed_package_registers_by_its_entry_point(here: Path) -> None:
     assert "installed" in FAMILIES and not registry.loaded()
 
 
+@pytest.mark.parametrize(("name", "schema"), VERBS)
+def test_a_local_file_says_it_once_for_every_verb(here: Path, name: str, schema: type[Any]) -> None:
+    module(here, "docvlm_ext/mine.py", "mine")
+    local = here / "docvlm_ext" / "conf" / "local" / "default.yaml"
+    local.parent.mkdir(parents=True)
+    local.write_text("# @package _global_\nextensions: [docvlm_ext.mine]\n")
+    assert load(name, schema).extensions == ["docvlm_ext.mine"]
+    assert load(name, schema, ["extensions=[]"]).extensions == []
+
+
 def test_an_unknown_name_lists_the_choices_and_the_way_out() -> None:
     with pytest.raises(DocvlmError, match=r"model\.family=gpt: not known; choose one of qwen2vl, florence2, or name"):
         FAMILIES["gpt"]
@@ -99,14 +124,6 @@ def test_advice_can_be_pasted(modules: list[str], line: str) -> None:
     assert registry.advice(modules) == line
 
 
-def test_extensions_make_no_other_run(tmp_path: Path) -> None:
+def test_extensions_make_no_other_run() -> None:
     """What they register is in the model, the data and the version of the code."""
-    from docvlm.runs.identity import _deciding
-
-    assert "extensions" not in _deciding({**_values(), "extensions": ["docvlm_ext.mine"]})
-
-
-def _values() -> dict[str, object]:
-    import dataclasses
-
-    return dataclasses.asdict(load("train", TrainConfig, ["scale=tiny"]))
+    assert "extensions" not in _deciding(dataclasses.asdict(load("train", TrainConfig, ["scale=tiny"])))
