@@ -8,9 +8,11 @@ package's entry point of the group `docvlm.extensions`. Yaml files lie in a fold
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -76,7 +78,7 @@ def load(modules: Iterable[str]) -> None:
         _import(module, f"extensions={module}")
         if module not in _loaded:
             _loaded.append(module)
-    for point in entry_points(group=GROUP):
+    for point in _points(tuple(sys.path)):
         _import(point.module, f"entry point {point.name} of {GROUP}")
 
 
@@ -96,13 +98,19 @@ def advice(modules: Iterable[str]) -> str:
 
 def config_folders() -> list[Path]:
     """The folders `conf/` of `docvlm_ext` and of installed packages with an entry point. Nothing is imported."""
-    tops = [PREFIX.rstrip("."), *(point.module.partition(".")[0] for point in entry_points(group=GROUP))]
+    tops = [PREFIX.rstrip("."), *(point.module.partition(".")[0] for point in _points(tuple(sys.path)))]
     found = []
     for top in dict.fromkeys(tops):
         spec = find_spec(top)
         places = spec.submodule_search_locations if spec is not None else None
         found += [folder for place in places or () if (folder := Path(place).resolve() / "conf").is_dir()]
     return found
+
+
+@cache
+def _points(path: tuple[str, ...]) -> list[EntryPoint]:
+    """The entry points of the packages on `path`, which is `sys.path`; to look for them takes 16 ms."""
+    return list(entry_points(group=GROUP))
 
 
 def _import(module: str, where: str) -> None:
