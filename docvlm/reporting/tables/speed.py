@@ -7,8 +7,8 @@ from typing import Any
 
 from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.tables.scores import INTERVALS, RUN
+from docvlm.scoring.intervals import Difference, Interval
 from docvlm.tables import Column, Table
-from docvlm.timing import tables as timed
 from docvlm.vlms.families import label
 
 _MODEL = Column("model", "model", kind="text")
@@ -28,7 +28,13 @@ def latency(found: Measured) -> Table:
         Column("tokens_per_s", "tokens/s", 0), Column("pages_per_s", "pages/s", 1),
         Column("peak_memory_mb", "peak memory, MB", 0), RUN,
     )  # fmt: skip
-    rows = [{**_head(one, source), **row} for source, one in found.records for row in timed.latency(one).rows]
+    rows = [
+        {**_head(record, source), "resolution": point["resolution"], **point[kind]}
+        for source, record in found.records
+        for point in record["points"]
+        for kind in ("single", "batched")
+        if point[kind] is not None
+    ]
     notes = [
         "From opening the page to the text, of a whole batch, one question a page; the adapter is not merged.",
         f"p95 only where 20 batches or more were timed. Machine: {', '.join(_devices(found))}.",
@@ -44,9 +50,17 @@ def frontier(found: Measured) -> Table:
         Column("pareto", "on the frontier", kind="text"), RUN,
     )  # fmt: skip
     rows = [
-        {**_head(one, source), "benchmark": one["benchmark"], **row, "pareto": row["best"]}
-        for source, one in found.records
-        for row in timed.frontier(one).rows
+        {
+            **_head(record, source),
+            "benchmark": record["benchmark"],
+            "resolution": point["resolution"],
+            "score": Interval.of(point["score"]),
+            "difference": Difference.of(point["difference_to_first"]),
+            "p50_ms": point["single"]["p50_ms"],
+            "pareto": "yes" if point["pareto"] else "no",
+        }
+        for source, record in found.records
+        for point in record["points"]
     ]
     return Table(
         "frontier", "Score, latency and page size", columns, rows, [INTERVALS, "Δ: the same questions, paired."]
