@@ -88,7 +88,7 @@ def test_two_files_of_answers_are_enough(tmp_path: Path, monkeypatch: pytest.Mon
     assert float(large["difference"]) == pytest.approx(truth - base)
     assert float(large["difference_low"]) < truth - base < float(large["difference_high"])
     assert f"large reaches ANLS {truth:.3f}" in seen and "above small.jsonl" in seen
-    assert "python -m docvlm.train experiment=rank" in seen, "what is missing says what to run"
+    assert "python -m docvlm.train model=qwen2vl lora.r=16,32,64 -m" in seen, "what is missing says what to run"
 
 
 def test_a_comparison_that_evaluate_made_is_in_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +103,8 @@ def test_a_comparison_that_evaluate_made_is_in_the_page(tmp_path: Path, monkeypa
 def test_nothing_at_all_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Text(reported(tmp_path, monkeypatch)).text
     for command in (
-        "docvlm.train experiment=rank",
-        "docvlm.train experiment=freeze",
+        "docvlm.train model=qwen2vl",
+        "docvlm.train model=florence2",
         "docvlm.evaluate best=true",
         "make demo",
     ):

@@ -24,8 +24,8 @@ from docvlm.reporting.tables import sweeps as tables_sweeps
 from docvlm.runs.finished import Run
 from docvlm.runs.folder import follow
 
-RANKS = "python -m docvlm.train experiment=rank"
-FREEZING = "python -m docvlm.train experiment=freeze"
+RANKS = "python -m docvlm.train model=qwen2vl lora.r=16,32,64 -m"
+FREEZING = "python -m docvlm.train model=florence2 freeze=0,33,66,100 -m"
 
 
 def build(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Path) -> list[Section]:
