@@ -36,7 +36,7 @@ def test_a_run_leaves_the_files_of_the_design() -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["fingerprint"] == runs.result(folder)["fingerprint"]
     assert manifest["code"]["fingerprint"] == runs.result(folder)["code"]
-    assert {"training/module.py", "vlms/qwen2vl.py"} <= set(manifest["code"]["modules"])
+    assert {"training": 1, "vlms.qwen2vl": 1}.items() <= manifest["code"]["revisions"].items()
     assert manifest["config"]["lora"]["r"] == 4 and manifest["seed"] == 42
     assert manifest["trainable"]["parameters"] < manifest["trainable"]["total"]
     assert manifest["versions"]["torch"] and manifest["hardware"]["cores"] >= 1
