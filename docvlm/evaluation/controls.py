@@ -22,10 +22,10 @@ from docvlm.data import splits
 from docvlm.data.corruptions import on_pages
 from docvlm.errors import DocvlmError
 from docvlm.evaluation.outcome import PREDICTIONS, Outcome
+from docvlm.scoring.formatting import content
 from docvlm.scoring.intervals import Difference, Interval, score_interval
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import clusters, compare, paired, score
-from docvlm.scoring.wording import content
 
 if TYPE_CHECKING:
     from docvlm.answering.endpoint import Endpoint

@@ -27,11 +27,11 @@ from docvlm.data import splits
 from docvlm.data.corruptions import CORRUPTIONS, REVISION, corrupted
 from docvlm.evaluation.outcome import PREDICTIONS, Outcome
 from docvlm.metrics import metric_function
+from docvlm.scoring.formatting import content
 from docvlm.scoring.intervals import Difference, Interval, paired_difference, paired_ratio, score_interval
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import clusters, paired
 from docvlm.scoring.significance import holm
-from docvlm.scoring.wording import content
 
 if TYPE_CHECKING:
     from docvlm.answering.endpoint import Endpoint

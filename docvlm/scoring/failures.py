@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from rapidfuzz.distance import Levenshtein
 
 from docvlm.scoring import quantities
-from docvlm.scoring.wording import accent_free, content, folded, same_but_dress
+from docvlm.scoring.formatting import accent_free, content, folded, same_but_dress
 
 CLASSES = {
     "empty": "no letter, digit or symbol",

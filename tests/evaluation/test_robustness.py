@@ -18,9 +18,9 @@ from docvlm.errors import DocvlmError
 from docvlm.evaluate import main
 from docvlm.evaluation import controls, robustness
 from docvlm.evaluation.outcome import Outcome
+from docvlm.scoring.formatting import content
 from docvlm.scoring.predictions import Prediction, read
 from docvlm.scoring.score import score
-from docvlm.scoring.wording import content
 from tests.support.tiny import Paper, checkpoint, example
 
 CELLS = {(name, severity) for name in ("noise", "skew") for severity in (1, 4)}

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from docvlm.scoring.failures import CLASSES, Failure, classify
 from docvlm.scoring.flips import flips
+from docvlm.scoring.formatting import content, same_but_dress
 from docvlm.scoring.frequencies import Frequency, findings, frequencies
 from docvlm.scoring.predictions import read
 from docvlm.scoring.quantities import parse
 from docvlm.scoring.score import score
-from docvlm.scoring.wording import content, same_but_dress
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "predictions"
 

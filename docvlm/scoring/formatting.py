@@ -1,4 +1,4 @@
-"""The dress of an answer: what differs between two texts that say the same.
+"""The formatting of an answer: what differs between two texts that say the same.
 
 Steps are applied one after the other to both sides; the step at which they become equal names the difference. Pure
 functions on strings, a few microseconds each.
