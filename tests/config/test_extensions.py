@@ -18,7 +18,6 @@ from docvlm.config import (
     ExportConfig,
     ReportConfig,
     TrainConfig,
-    check,
 )
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
@@ -90,7 +89,7 @@ def test_an_installed_package_registers_by_its_entry_point(here: Path) -> None:
     )
     config = load("train", TrainConfig, ["model=installed", "scale=tiny"])
     assert "installed_family" not in sys.modules, "to find a yaml imports nothing"
-    check(config)
+    config.check()
     assert "installed" in FAMILIES and not registry.loaded()
 
 

@@ -237,12 +237,16 @@ def test_the_card_holds_what_a_reader_needs(made: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "whole"),
-    [("embedded", "apache-2.0"), ("florence-community/Florence-2-base-ft", "mit"), ("models/mine", None)],
+    ("family", "base", "whole"),
+    [
+        ("qwen2vl", "embedded", "apache-2.0"),
+        ("florence2", "florence-community/Florence-2-base-ft", "mit"),
+        ("qwen2vl", "models/mine", None),
+    ],
 )
-def test_a_whole_model_has_the_licence_of_its_base(base: str, whole: str | None, tmp_path: Path) -> None:
+def test_a_whole_model_has_the_licence_of_its_base(family: str, base: str, whole: str | None, tmp_path: Path) -> None:
     run = read(finished())
-    run = replace(run, manifest=run.manifest | {"checkpoint": {"name": base, "fingerprint": "0"}})
+    run = replace(run, manifest=run.manifest | {"family": family, "checkpoint": {"name": base, "fingerprint": "0"}})
     assert (card_about.licence(run, adapter=True), card_about.licence(run, adapter=False)) == ("apache-2.0", whole)
     table = Table("export", "Against the run", (), [])
     found = ModelCard.load(card.write(tmp_path, run, [], card.Format("merged", False, "", "", table))).data.to_dict()

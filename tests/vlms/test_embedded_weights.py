@@ -94,7 +94,7 @@ def test_a_run_that_learned_in_full_answers_and_only_its_baseline_is_refused(
     """Its weights are all its own."""
     vlm = load_family("qwen2vl").load(embedded.checkpoint("qwen2vl"), files.Budget(), offline=True)
     files.apply(vlm, 100, files.Lora(0))
-    vlm.save(best(tmp_path))
+    adapter.save(vlm, best(tmp_path))
     made_on(tmp_path, EARLIER)
     assert adapter.load(best(tmp_path), offline=True).trainable is not None
     for name in ("manifest.json", "result.json"):

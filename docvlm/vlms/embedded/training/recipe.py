@@ -70,8 +70,6 @@ STAGES = {
         Stage(20, 6, 5000, 24, 0.1, fall=0.55, theta=100.0),
         # off the grid, which one reads only after one has read on it
         Stage(20, 6, 3500, 24, 0.1, rate=0.8, fall=0.6, weight_decay=0.1, moved=0.65, theta=100.0),
-        # the published theta, which vLLM, OpenVINO and transformers before 5.6 take whatever the config says
-        Stage(20, 6, 400, 16, 0.1, rate=0.3, fall=1.0, weight_decay=0.1, moved=0.65, theta=10_000.0),
     ),
     "florence2": (
         Stage(8, 1, 300, 96, 1.0),
@@ -82,9 +80,6 @@ STAGES = {
         Stage(20, 6, 1500, 16, 0.0, read=0.3, questions=6, rate=0.5, fall=1.0, slips=0.35),
         # once more from a high rate, and falling all the way, with the matrices held
         Stage(20, 6, 4200, 16, 0.0, read=0.3, questions=6, rate=0.5, fall=1.0, weight_decay=0.1, slips=0.1),
-        # off the grid, pages counting for more than questions
-        Stage(20, 6, 300, 20, 0.05, read=0.5, rate=0.5, weight_decay=0.1, moved=0.7),
-        Stage(20, 6, 1000, 20, 0.0, read=0.5, rate=0.5, fall=1.0, weight_decay=0.1, moved=0.7),
     ),
 }
 
@@ -262,9 +257,7 @@ def train(
                 row["moved"] = evaluate(batcher, moved=1.0)
                 save(net, processor, out / "checkpoint")
             if (step + 1) % 100 == 0:
-                whole = {"net": net.state_dict(), "optimizers": [o.state_dict() for o in groups], "step": step + 1}
-                torch.save(whole, out / "state.partial")
-                (out / "state.partial").replace(state)
+                _keep(state, net, groups, step + 1)
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
@@ -275,6 +268,13 @@ def train(
     with (out / "log.jsonl").open("a") as log:
         log.write(json.dumps({"step": len(stream), "final": final}) + "\n")
     save(net, processor, out / "checkpoint")
+
+
+def _keep(state: Path, net: torch.nn.Module, groups: list[torch.optim.Optimizer], step: int) -> None:
+    """What the next start of the same command continues from."""
+    part = state.with_suffix(".partial")
+    torch.save({"net": net.state_dict(), "optimizers": [o.state_dict() for o in groups], "step": step}, part)
+    part.replace(state)
 
 
 class _ConfigOnly:
