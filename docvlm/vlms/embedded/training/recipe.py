@@ -263,11 +263,16 @@ def train(
             print(json.dumps(row), flush=True)
             tokens = hits = pages = 0
             losses = 0.0
+    _finish(out, batcher, len(stream))
+    save(net, processor, out / "checkpoint")
+
+
+def _finish(out: Path, batcher: Any, steps: int) -> None:
+    """The final figures, printed and logged: 200 unseen pages a kind, on the grid and displaced."""
     final = evaluate(batcher, pages=200) | {"moved": evaluate(batcher, pages=200, moved=1.0)}
     print(json.dumps({"final": final}), flush=True)
     with (out / "log.jsonl").open("a") as log:
-        log.write(json.dumps({"step": len(stream), "final": final}) + "\n")
-    save(net, processor, out / "checkpoint")
+        log.write(json.dumps({"step": steps, "final": final}) + "\n")
 
 
 def _keep(state: Path, net: torch.nn.Module, groups: list[torch.optim.Optimizer], step: int) -> None:
