@@ -71,7 +71,7 @@ def of_family(family: str) -> str:
 def now() -> dict[str, Any]:
     found = {
         room: {"revision": import_module(f"docvlm.{room}").REVISION, "digest": of_room(room)}
-        for room in code_version.ROOMS
+        for room in (*code_version.ROOMS, "data.leakage")
     }
     for name, about in FAMILIES.items():
         found[f"vlms.{name}"] = {"revision": about.revision, "digest": of_family(name)}
