@@ -34,12 +34,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = _flags(argv)
     if find_spec("gradio") is None:
         raise DocvlmError(f"docvlm-app needs Gradio, which is not installed: {INSTALL}")
-    from docvlm.serving.app import models as contenders
-    from docvlm.serving.app import samples as sheets  # not for --help
-    from docvlm.serving.app import server
+    from docvlm.serving.app import server  # not for --help
+    from docvlm.serving.app.models import load
+    from docvlm.serving.app.samples import MEGABYTE
+    from docvlm.serving.app.samples import samples as draw_samples
 
     with server.listen(flags.host, flags.port) as listener, server.uploads():
-        models = contenders.load(
+        models = load(
             flags.run,
             flags.checkpoint,
             family=flags.family,
@@ -51,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         from docvlm.serving.app import handlers, page
 
-        samples = sheets.samples("tiny" if any(one.miniature for one in models) else "full")
+        samples = draw_samples("tiny" if any(one.miniature for one in models) else "full")
         built = page.build(handlers.Desk(models, samples, flags.max_mb, flags.max_new_tokens))
-        running = server.server(built, int(flags.max_mb * sheets.MEGABYTE))
+        running = server.server(built, int(flags.max_mb * MEGABYTE))
         where = server.address(listener)
         print(f"{', '.join(one.title for one in models)}: {where} (Ctrl-C ends it)", flush=True)
         if listener.getsockname()[0] not in ("127.0.0.1", "::1"):

@@ -106,7 +106,7 @@ def connected(cfg: EvaluateConfig) -> Endpoint:
     chat = Chat(cfg.endpoint, cfg.served, timeout=cfg.timeout, retries=cfg.retries)
     print(f"endpoint: {chat.served} at {chat.endpoint}, {cfg.concurrency} documents at once", flush=True)
     how = FAMILIES[cfg.model.family].served
-    assert how is not None  # `docvlm.config.checks_endpoint`
+    assert how is not None  # `docvlm.config.evaluate`
     return Endpoint(chat, Budget(**asdict(cfg.budget)), cfg.concurrency, how)
 
 

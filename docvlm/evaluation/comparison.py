@@ -21,7 +21,7 @@ from docvlm.answering import answer
 from docvlm.config import EvaluateConfig, Job
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import controls, robustness, subjects
-from docvlm.evaluation import outcome as benchmark
+from docvlm.evaluation import outcome as outcomes
 from docvlm.evaluation.outcome import Outcome
 from docvlm.evaluation.questions import prepare
 from docvlm.evaluation.subjects import Subject
@@ -124,7 +124,7 @@ def _outcomes(cfg: EvaluateConfig, subject: Subject, data: dict[str, DocumentDat
     found = {}
     for name, module in data.items():
         with _progress(f"{subject.family} {subject.title} on {name}") as progress:
-            found[name] = benchmark.evaluate(
+            found[name] = outcomes.evaluate(
                 subject,
                 model,
                 module,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from docvlm.answering import answer as predict
+from docvlm.answering import answer as answering
 from docvlm.data import splits
 from docvlm.data.corruptions import on_pages
 from docvlm.errors import DocvlmError
@@ -95,13 +95,13 @@ class Controls:
 
 
 def answer(
-    model: VLM | Endpoint, data: DocumentDataModule, outcome: Outcome, progress: predict.Progress | None = None
+    model: VLM | Endpoint, data: DocumentDataModule, outcome: Outcome, progress: answering.Progress | None = None
 ) -> dict[str, list[Prediction]]:
     """Answers to all questions of an outcome under each control, read from disk where they are there already."""
     examples = data.test if outcome.split == "test" else data.val
     changed = {BLANK: blank(examples), f"{SHUFFLED}-{data.split_seed}": shuffled(examples, data.split_seed)}
     answered = [
-        predict.answer(model, data, pages, outcome.folder / "controls" / place / PREDICTIONS, progress)
+        answering.answer(model, data, pages, outcome.folder / "controls" / place / PREDICTIONS, progress)
         for place, pages in changed.items()
     ]
     return dict(zip(CONTROLS, answered, strict=True))

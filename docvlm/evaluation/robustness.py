@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from docvlm.answering import answer as predict
+from docvlm.answering import answer as answering
 from docvlm.data import splits
 from docvlm.data.corruptions import CORRUPTIONS, REVISION, corrupted
 from docvlm.evaluation.outcome import PREDICTIONS, Outcome
@@ -115,7 +115,7 @@ def answer(
     outcome: Outcome,
     asked: Sequence[Example],
     wanted: Sequence[Cell],
-    progress: predict.Progress | None = None,
+    progress: answering.Progress | None = None,
 ) -> dict[Cell, list[Prediction]]:
     """Answers to `asked` on pages corrupted in each way of `wanted`, read from disk where they are there already."""
     found = {}
@@ -123,11 +123,11 @@ def answer(
         folder = outcome.folder / "robustness" / f"{name}-{severity}-{_identity(name, severity, asked)}"
         step = None if progress is None else _offset(progress, number * len(asked), len(wanted) * len(asked))
         pages = corrupted(asked, name, severity)
-        found[name, severity] = predict.answer(model, data, pages, folder / PREDICTIONS, step)
+        found[name, severity] = answering.answer(model, data, pages, folder / PREDICTIONS, step)
     return found
 
 
-def _offset(progress: predict.Progress, before: int, total: int) -> predict.Progress:
+def _offset(progress: answering.Progress, before: int, total: int) -> answering.Progress:
     return lambda done, _: progress(before + done, total)
 
 

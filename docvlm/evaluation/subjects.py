@@ -57,14 +57,13 @@ class Subject:
 
 def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
     """The weights a run reports."""
-    from docvlm.vlms import loading
-    from docvlm.vlms import saved as adapter
+    from docvlm.vlms import loading, saved
 
     attn = run.manifest["config"]["model"]["attn"]
 
     def load() -> VLM:
-        dtype = _dtype(adapter.read(run.folder.best)["dtype"])
-        return adapter.load(run.folder.best, dtype=dtype, attn=attn, offline=offline)
+        dtype = _dtype(saved.read(run.folder.best)["dtype"])
+        return saved.load(run.folder.best, dtype=dtype, attn=attn, offline=offline)
 
     def codec() -> Codec:
         return loading.codec(run.folder.best, offline=offline)
@@ -87,10 +86,9 @@ def of_saved(
 
     `budget` takes the place of the one it was saved with. Raises `DocvlmError` if it holds no complete record.
     """
-    from docvlm.vlms import loading
-    from docvlm.vlms import saved as adapter
+    from docvlm.vlms import loading, saved
 
-    record, named = adapter.read(folder), named or folder
+    record, named = saved.read(folder), named or folder
     word = loading.form(record)
     described = {"run": str(named), "trained_on": record["trained_on"] if word else None, "status": word or "saved"}
     whole = word in loading.WHOLE
@@ -111,11 +109,11 @@ def of_saved(
 
 def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     """The checkpoint a run started from, with the run's budget and dtype, in 4 bits where the run had it so."""
-    from docvlm.vlms import saved as adapter
+    from docvlm.vlms import saved
     from docvlm.vlms.codec import Budget
 
-    record = adapter.read(run.folder.best)
-    adapter.check_embedded(run.folder.best, record)
+    record = saved.read(run.folder.best)
+    saved.check_embedded(run.folder.best, record)
     budget, dtype = Budget(**record["budget"]), record["dtype"]
     attn = run.manifest["config"]["model"]["attn"]
     base = record["checkpoint"]
@@ -129,13 +127,13 @@ def configured(cfg: EvaluateConfig | BenchmarkConfig, job: Job, output: Path | N
 
     Saved and exported weights bring their own, of which the command can change any key that it sets itself.
     """
-    from docvlm.vlms import saved as adapter
+    from docvlm.vlms import saved
     from docvlm.vlms.codec import Budget
 
     model = cfg.model
     name = cfg.checkpoint or model.checkpoint
-    if (folder := Path(name).expanduser()).joinpath(adapter.RECORD).is_file():
-        record = adapter.read(folder)
+    if (folder := Path(name).expanduser()).joinpath(saved.RECORD).is_file():
+        record = saved.read(folder)
         if record["family"] != model.family:
             family = record["family"]
             raise DocvlmError(f"checkpoint={name}: weights of {family}; give model={family} with it")

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from docvlm.errors import DocvlmError
 from docvlm.exporting.records import FILE
 from docvlm.version import __version__
-from docvlm.vlms import loading
-from docvlm.vlms import saved as adapter
+from docvlm.vlms import loading, saved
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig
@@ -89,7 +88,7 @@ def publish(cfg: ExportConfig, output: Path) -> str | None:
 
 def parcel(folder: Path) -> Parcel:
     """What of an exported folder is sent. Raises `DocvlmError` where it is incomplete, or of use to nobody else."""
-    record = adapter.read(folder)
+    record = saved.read(folder)
     _require_weights(folder)
     _require_card(folder)
     form = loading.form(record)
@@ -152,7 +151,7 @@ def _require_weights(folder: Path) -> None:
     indices = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.safetensors.index.json")]
     named = {name for index in indices for name in index["weight_map"].values()}
     files = {file.name for file in folder.glob("*.safetensors")}
-    for name in sorted(named | files) or [adapter.WEIGHTS]:
+    for name in sorted(named | files) or [saved.WEIGHTS]:
         try:
             with safe_open(folder / name, "pt") as weights:
                 weights.keys()

@@ -14,8 +14,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from docvlm.runs.finished import Run
-from docvlm.vlms import loading
-from docvlm.vlms import saved as adapter
+from docvlm.vlms import loading, saved
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import no_progress_bar
 
@@ -41,7 +40,7 @@ class Source:
     @property
     def record(self) -> dict[str, Any]:
         """`docvlm.json` of the weights."""
-        return adapter.read(self.best)
+        return saved.read(self.best)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -59,7 +58,7 @@ class Source:
         Vision weights that learned beside an adapter (PEFT's `modules_to_save`) take the place of the base's.
         """
         # in 4 bits nothing could be added to the weights: a run with quant=4bit is merged into its base in full
-        vlm = adapter.load(self.best, dtype=torch.float32, attn=self.attn, offline=self.offline, quant="none")
+        vlm = saved.load(self.best, dtype=torch.float32, attn=self.attn, offline=self.offline, quant="none")
         if isinstance(vlm.net, PeftModel):
             merged = vlm.net.merge_and_unload()
             assert isinstance(merged, PreTrainedModel)

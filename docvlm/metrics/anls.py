@@ -1,7 +1,7 @@
 """ANLS, the headline metric of DocVQA and InfographicVQA.
 
 The default is lmms-eval's form, so that scores compare with published ones; the RRC script differs only by
-not stripping the prediction. Every other difference between the references is an option, and `variants.py` names the
+not stripping the prediction. Every other difference between the references is an option, and `registry.py` names the
 sets of options. Distances come from rapidfuzz, with an equality short-cut and a cut-off at the distance where the score
 becomes 0: about 2 microseconds a pair.
 """

@@ -1,13 +1,12 @@
-"""The ledger: every run under `outputs/` and `multirun/`, and which of them a command belongs to.
+"""Every run under `outputs/` and `multirun/`, and which of them a command belongs to.
 
-There is no file to keep: the ledger is the `result.json` of all runs, read when a command asks. The same command finds
-its earlier work by fingerprint and code version. A run that is not finished and that nobody writes (the operating
-system drops the lock of a killed process) continues in its folder, whether it was begun alone or in a sweep; in a sweep
-a finished one is reused. One run never has two writers: a cell that another live process is training is left to it
-(`TrainedElsewhere`), and the sweep comes back to it at its end. Sweeps beside each other decide one after the other, so
-that two begun at once share their cells. Where only rows of val or test are others than a run was trained beside, its
-training stands (`_taken_over`): hours of it are worth more than one mended row. Reading a thousand
-results takes about 0.1 s a cell.
+No list is kept: the `result.json` of all runs is read when a command asks. The same command finds its earlier work by
+fingerprint and code version. A run that is not finished and that nobody writes (the operating system drops the lock of
+a killed process) continues in its folder, whether it was begun alone or in a sweep; in a sweep a finished one is
+reused. One run never has two writers: a cell that another live process is training is left to it (`TrainedElsewhere`),
+and the sweep comes back to it at its end. Sweeps beside each other decide one after the other, so that two begun at
+once share their cells. Where only rows of val or test are others than a run was trained beside, its training stands
+(`_taken_over`): hours of it are worth more than one mended row. Reading a thousand results takes about 0.1 s a cell.
 """
 
 from __future__ import annotations

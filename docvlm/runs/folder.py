@@ -39,7 +39,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where each file of a run lies (`docs`: the design's "what a run leaves")."""
+    """Where each file of a run lies (docs/reference/run-folder.md)."""
 
     root: Path
 

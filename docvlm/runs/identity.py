@@ -4,7 +4,7 @@ Left out of the config: paths (data and checkpoint are hashed instead), names, l
 speed and nothing else (packing, features), whether the network may be used, and `audit`, since what it takes out of
 train is missing from the data's fingerprint. Left in: precision, devices, batch sizes, early stopping, the seed. The
 code stands beside the fingerprint and not in it, so that a command can say that there is a run with these settings,
-made by another version (`code.py`).
+made by another version (`code_version.py`).
 
 Rows of val and test count for the run, since they decide its scores, and not for its training: mending one of them
 after hours of training costs the final exam.

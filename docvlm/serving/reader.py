@@ -26,8 +26,7 @@ from docvlm.errors import DocvlmError
 from docvlm.runs import finished
 from docvlm.serving.answers import Answer
 from docvlm.serving.pages import PageLike, as_pages
-from docvlm.vlms import FAMILIES, embedded, load_family, loading
-from docvlm.vlms import saved as adapter
+from docvlm.vlms import FAMILIES, embedded, load_family, loading, saved
 from docvlm.vlms.codec import Budget
 from docvlm.writing import encodable
 
@@ -157,7 +156,7 @@ def load(
         vlm, phrase = _checkpoint(family, str(source), place, offline), DEFAULT.name
     else:
         folder, attn, phrase = _saved(source)
-        record = adapter.read(folder)
+        record = saved.read(folder)
         if base is None and record["lora"]["r"] and loading.form(record) not in loading.WHOLE:
             _check_base(folder, record)
         vlm = loading.load(folder, checkpoint=base, attn=attn, offline=offline)
@@ -172,7 +171,7 @@ def load_codec(
         checkpoint = str(embedded.checkpoint(family)) if str(source) == "embedded" else str(source)
         return load_family(family).codec_of(checkpoint, Budget(), offline=offline)
     folder, _, _ = _saved(source)
-    record = adapter.read(folder)
+    record = saved.read(folder)
     if base is None and record["lora"]["r"] and loading.form(record) not in loading.WHOLE:
         _check_base(folder, record)
     return loading.codec(folder, checkpoint=base, offline=offline)
@@ -193,10 +192,10 @@ def load_base(
     _check_benchmark(benchmark)
     place = _place(device)
     folder, attn, phrase = _saved(source)
-    record = adapter.read(folder)
+    record = saved.read(folder)
     if base is None:
         _check_base(folder, record)
-    vlm = adapter.load_base(folder, checkpoint=base, dtype=_dtype(record), attn=attn, offline=offline)
+    vlm = saved.load_base(folder, checkpoint=base, dtype=_dtype(record), attn=attn, offline=offline)
     return _reader(vlm, place, benchmark or phrase)
 
 
@@ -228,8 +227,8 @@ def _place(device: str | None) -> torch.device:
 def _saved(source: str | Path) -> tuple[Path, str, str]:
     """Where the weights of a run or a folder of weights lie, with which attention, and whose wording they learned."""
     folder = Path(source)
-    if (folder / adapter.RECORD).is_file() or (folder / "adapter_config.json").is_file():
-        record = adapter.read(folder)
+    if (folder / saved.RECORD).is_file() or (folder / "adapter_config.json").is_file():
+        record = saved.read(folder)
         return folder, "sdpa", str(record["benchmark"]) if "benchmark" in record else DEFAULT.name
     if str(source) == "embedded" or (folder / "config.json").is_file():
         raise DocvlmError(

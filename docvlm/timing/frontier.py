@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from docvlm.errors import DocvlmError
-from docvlm.evaluation import outcome as benchmark
+from docvlm.evaluation import outcome as outcomes
 from docvlm.machine import hardware
 from docvlm.metrics.registry import goodness
 from docvlm.scoring.score import Score, compare
@@ -100,7 +100,7 @@ def measure(
         sizes = timed_pages.sizes(pages)
         for budget in wanted:
             vlm.set_budget(budget)
-            outcome = benchmark.evaluate(subject, vlm, data, cast("Role", cfg.split), rerun=cfg.rerun)
+            outcome = outcomes.evaluate(subject, vlm, data, cast("Role", cfg.split), rerun=cfg.rerun)
             data.codec = None
             single, batched, found = _timed(cfg, vlm, pages, sizes, data.max_new_tokens)
             difference = None

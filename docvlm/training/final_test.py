@@ -20,7 +20,7 @@ from docvlm.errors import DocvlmError, Unwritable
 from docvlm.files import shown
 from docvlm.metrics import METRICS
 from docvlm.runs.interrupt import Interrupted
-from docvlm.scoring import predictions as records
+from docvlm.scoring import predictions as answers
 from docvlm.training import feature_choice, ranks
 from docvlm.training.epochs import table
 from docvlm.training.evaluation import Evaluation, judge
@@ -66,7 +66,7 @@ def _answered(run: Run, learned: Learned) -> Evaluation:
 def _forget_others(run: Run) -> None:
     """Questions that were changed or left out since they were answered are asked again; the answers to others stay."""
     unchanged = {(example.benchmark, example.question_id): content(example) for example in run.data.test}
-    kept, gone = records.keep(run.folder.predictions, unchanged)
+    kept, gone = answers.keep(run.folder.predictions, unchanged)
     if gone:
         line = f"{kept} answers to questions that are as they were are kept, {gone} to others are not"
         run.console.print(line, highlight=False)
@@ -99,7 +99,7 @@ def _with_all_devices(run: Run, learned: Learned, vlm: VLM) -> Evaluation:
     assert module.evaluation is not None
     if ranks.is_main():
         run.folder.predictions.unlink(missing_ok=True)
-        records.append(run.folder.predictions, module.evaluation.predictions)
+        answers.append(run.folder.predictions, module.evaluation.predictions)
     return module.evaluation
 
 

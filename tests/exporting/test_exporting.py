@@ -28,8 +28,7 @@ from docvlm.exporting.source import Source
 from docvlm.exporting.verdict import beyond, declared
 from docvlm.runs.finished import Run
 from docvlm.runs.folder import RunFolder
-from docvlm.vlms import loading
-from docvlm.vlms import saved as adapter
+from docvlm.vlms import loading, saved
 from docvlm.vlms.base import VLM
 from docvlm.vlms.trainable import Lora
 from tests.support.tiny import Paper, checkpoint, example, load
@@ -40,7 +39,7 @@ FAMILIES = ("qwen2vl", "florence2")
 
 def source(folder: Path, family: str, freeze: float = 100, lora: Lora | None = None) -> Source:
     """What an export reads of a run that learned in some large steps."""
-    adapter.save(trained(family, freeze, lora or Lora(r=4)), folder / "checkpoints" / "best")
+    saved.save(trained(family, freeze, lora or Lora(r=4)), folder / "checkpoints" / "best")
     manifest = {"config": {"model": {"attn": "sdpa"}}, "data": {"benchmark": "docvqa-generated"}}
     return Source(Run(RunFolder(folder), manifest, {}), "docvqa", True)
 
@@ -53,7 +52,7 @@ def source(folder: Path, family: str, freeze: float = 100, lora: Lora | None = N
 def test_merged_weights_are_the_run(family: str, freeze: float, lora: Lora, tmp_path: Path) -> None:
     run = source(tmp_path / "run", family, freeze, lora)
     merged.write(run, tmp_path / "merged")
-    before, after = adapter.load(run.best, offline=True), loading.load(tmp_path / "merged")
+    before, after = saved.load(run.best, offline=True), loading.load(tmp_path / "merged")
     batch, prompts = before.codec.train_batch(EXAMPLES), before.codec.prompt_batch(EXAMPLES)
     assert after.codec.budget == before.codec.budget == BUDGETS[family]
     assert torch.allclose(before.loss(batch)[0], after.loss(batch)[0], atol=1e-5)

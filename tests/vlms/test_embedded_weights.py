@@ -11,8 +11,7 @@ import pytest
 
 from docvlm import __version__, evaluate, load, predict
 from docvlm.errors import DocvlmError
-from docvlm.vlms import embedded, load_family
-from docvlm.vlms import saved as adapter
+from docvlm.vlms import embedded, load_family, saved
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.families import FAMILIES, Weights
 from docvlm.vlms.qwen2vl import model as qwen2vl
@@ -39,7 +38,7 @@ def best(run: Path) -> Path:
 
 def made_on(run: Path, base: str) -> None:
     """Have the record of a run say that it was trained on embedded weights with the fingerprint `base`."""
-    file = best(run) / adapter.RECORD
+    file = best(run) / saved.RECORD
     record = json.loads(file.read_text()) | {"base_fingerprint": base, "docvlm": "0.0.9"}
     file.write_text(json.dumps(record))
 
@@ -94,9 +93,9 @@ def test_a_run_that_learned_in_full_answers_and_only_its_baseline_is_refused(
     """Its weights are all its own."""
     vlm = load_family("qwen2vl").load(embedded.checkpoint("qwen2vl"), files.Budget(), offline=True)
     files.apply(vlm, 100, files.Lora(0))
-    adapter.save(vlm, best(tmp_path))
+    saved.save(vlm, best(tmp_path))
     made_on(tmp_path, EARLIER)
-    assert adapter.load(best(tmp_path), offline=True).trainable is not None
+    assert saved.load(best(tmp_path), offline=True).trainable is not None
     for name in ("manifest.json", "result.json"):
         shutil.copy(old / name, tmp_path)
     with pytest.raises(SystemExit):
