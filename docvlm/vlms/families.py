@@ -126,7 +126,7 @@ FAMILIES: Registry[Family] = Registry(
                 _EMBEDDED / "qwen2vl",
                 "docvlm.vlms.embedded.architecture:qwen2vl",
                 "docvlm.vlms.embedded.training.batches:Qwen2VLBatcher",
-                {"22a164486430795e": Weights(1, "0.1.0")},
+                {"22a164486430795e": Weights(1, "0.1.0"), "b40e5dde579be92a": Weights(2, "0.2.0")},
             ),
         ),
         Family(
@@ -151,7 +151,7 @@ FAMILIES: Registry[Family] = Registry(
                 _EMBEDDED / "florence2",
                 "docvlm.vlms.embedded.architecture:florence2",
                 "docvlm.vlms.embedded.training.batches:Florence2Batcher",
-                {"036e7958fedea917": Weights(1, "0.1.0")},
+                {"036e7958fedea917": Weights(1, "0.2.0")},
             ),
         ),
     ),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL.Image import Image
 from safetensors.torch import load_file
+from transformers import Qwen2VLConfig
 
 from docvlm.data.example import Example
 from docvlm.vlms import FAMILIES, embedded, load_family
@@ -188,6 +189,26 @@ def test_the_recipe_goes_on_from_a_checkpoint_at_a_later_stage(
         assert said in capsys.readouterr().err
 
 
+def test_the_checkpoint_is_the_mean_of_the_ends_that_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = tuple(Stage(8, 1, 2, 2, 1.0, averaged=counts) for counts in (False, True, True))
+    monkeypatch.setattr(recipe, "evaluate", lambda *_, **__: {})
+    recipe.train("qwen2vl", tmp_path, 1, stages, 0.02, 3e-3, compiled=False)
+    ends = [torch.load(tmp_path / f"end-{step}.pt", weights_only=True) for step in (4, 6)]
+    assert not (tmp_path / "end-2.pt").exists()
+    saved = load_file(tmp_path / "checkpoint" / "model.safetensors")["model.layers.0.self_attn.q_proj.weight"]
+    first, second = (end["model.language_model.layers.0.self_attn.q_proj.weight"] for end in ends)
+    assert not torch.equal(first, second)
+    assert torch.equal(saved, ((first + second) / 2).bfloat16())
+
+
+def test_the_shipped_vision_tower_turns_by_the_published_theta() -> None:
+    """vLLM, OpenVINO's exporter and transformers before 5.6 take no other, whatever the config says."""
+    config = json.loads((embedded.checkpoint("qwen2vl") / "config.json").read_text())
+    default = Qwen2VLConfig().vision_config.rope_parameters
+    assert config["vision_config"]["rope_parameters"] == default == {"rope_type": "axial", "rope_theta": 10_000.0}
+    assert recipe.STAGES["qwen2vl"][-1].theta == 10_000.0
+
+
 @torch.no_grad()
 def test_another_theta_is_heard_and_stands_in_the_config() -> None:
     torch.manual_seed(0)
@@ -250,7 +271,7 @@ def test_the_embedded_qwen2vl_reads_off_the_grid() -> None:
     """A page that is smaller, turned by up to two degrees and anywhere in its frame is harder, and not lost."""
     vlm = load_family("qwen2vl").load(checkpoint("qwen2vl"), BUDGETS["qwen2vl"], offline=True).eval()
     found = evaluate(embedded.batcher("qwen2vl")(vlm.net, vlm.codec.processor), pages=16, moved=1.0, seed=77)
-    floors = {"form": 0.35, "invoice": 0.5, "table": 0.5, "chart": 0.5}
+    floors = {"form": 0.42, "invoice": 0.58, "table": 0.6, "chart": 0.52}
     assert {kind: found[kind] for kind in floors if found[kind] < floors[kind]} == {}
 
 
