@@ -21,10 +21,11 @@ from docvlm.data.sources import download
 from docvlm.errors import DocvlmError
 from tests.support.hub_schemas import DOCVQA, docvqa_rows, parquet
 
-GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+# whole answers say that the connection closes, or the client may ask again on one that is just closing
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 TORN = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\nok"
-BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
-ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @contextmanager
