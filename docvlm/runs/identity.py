@@ -34,6 +34,7 @@ _NO_EFFECT = {
     "logger",
     "offline",
     "rerun",
+    "seeds",  # how many other runs there are
     "scale",
     "packing",
     "audit",
