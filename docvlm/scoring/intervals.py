@@ -141,7 +141,7 @@ def resampled_group_means(
     the difference of two columns is the distribution of the difference between two groups, which may share documents.
     """
     scores, totals, _ = _by_cluster(values, clusters)
-    index, number = _numbered(clusters), len(totals)
+    index, number = numbered(clusters), len(totals)
     sums = [np.bincount(index[list(group)], scores[list(group)], minlength=number) for group in groups]
     counts = [np.bincount(index[list(group)], minlength=number) for group in groups]
     table = np.stack([*sums, *counts], axis=1).astype(np.float64)
@@ -189,7 +189,7 @@ def _variance(totals: NDArray[np.float64], sizes: NDArray[np.float64], mean: flo
     return float((residuals**2).sum() / sizes.sum() ** 2 * groups / max(1, groups - 1))
 
 
-def _numbered(clusters: Sequence[Hashable]) -> NDArray[np.intp]:
+def numbered(clusters: Sequence[Hashable]) -> NDArray[np.intp]:
     """The number of each label in sorted order: an interval must not depend on the order answers were written in."""
     ids = {label: number for number, label in enumerate(sorted(set(clusters), key=repr))}
     return np.fromiter((ids[label] for label in clusters), np.intp, len(clusters))
@@ -206,7 +206,7 @@ def _by_cluster(
         raise ValueError(f"{scores.size} scores but {len(clusters)} cluster labels")
     if not np.isfinite(scores).all():
         raise ValueError("a score is NaN or infinite: every question needs a finite score")
-    index = _numbered(clusters)
+    index = numbered(clusters)
     return scores, np.bincount(index, scores).astype(np.float64), np.bincount(index).astype(np.float64)
 
 

@@ -17,6 +17,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
+from docvlm.scoring.crossed import SeedSpread, crossed_difference, pooled, seed_spread, smallest_shown
 from docvlm.scoring.intervals import RESAMPLES, Difference, paired_difference, standard_error
 
 LEVEL, POWER = 0.05, 0.80
@@ -25,7 +26,7 @@ ONE_A_PAGE = 1.2  # questions a document: up to here questions are as good as in
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`second - first`: paired difference, its p after Holm, and the smallest true difference this split would show."""
+    """`second - first`: the difference, its p after Holm, and the smallest true difference that would be shown."""
 
     first: str
     second: str
@@ -54,23 +55,49 @@ def compare_cells(
     against: str | None = None,
     resamples: int = RESAMPLES,
 ) -> list[Comparison]:
-    """Every pair of cells, or every cell with the cell `against`, on the same N questions; Holm over all of them.
+    """Every pair of runs, or every run with the run `against`, on the same N questions; Holm over all of them.
 
-    `scores` maps the name of a cell to its N scores.
+    `scores` maps the name of a run to its N scores. What is found holds for these weights: another seed gives others.
     """
-    others = [name for name in scores if name != against]
-    pairs = list(combinations(scores, 2)) if against is None else [(against, name) for name in others]
+    pairs = _pairs(list(scores), against)
     found = [paired_difference(scores[a], scores[b], clusters, resamples) for a, b in pairs]
+    shown = [smallest_detectable(np.subtract(scores[b], scores[a]), clusters, comparisons=len(pairs)) for a, b in pairs]
+    return _compared(pairs, found, shown)
+
+
+def compare_settings(
+    runs: Mapping[str, ArrayLike],
+    clusters: Sequence[Hashable],
+    against: str | None = None,
+    spread: SeedSpread | None = None,
+) -> list[Comparison]:
+    """Every pair of settings, or every one with the setting `against`, over documents and seeds; Holm over all.
+
+    `runs` maps the name of a setting to the scores of its runs, (S, N). `spread` stands in for that of a setting with
+    a single run (`borrowed`).
+    """
+    pairs = _pairs(list(runs), against)
+    found = [crossed_difference(runs[a], runs[b], clusters, spread) for a, b in pairs]
+    return _compared(pairs, found, [smallest_shown(one, len(pairs)) for one in found])
+
+
+def borrowed(runs: Mapping[str, ArrayLike], clusters: Sequence[Hashable]) -> tuple[SeedSpread, list[str]] | None:
+    """The pooled spread of the settings with two runs or more, and their names; None where there are none."""
+    several = {name: seed_spread(scores, clusters) for name, scores in runs.items() if len(np.asarray(scores)) > 1}
+    return (pooled([*several.values()]), [*several]) if several else None
+
+
+def _pairs(names: Sequence[str], against: str | None) -> list[tuple[str, str]]:
+    return list(combinations(names, 2)) if against is None else [(against, name) for name in names if name != against]
+
+
+def _compared(
+    pairs: Sequence[tuple[str, str]], found: Sequence[Difference], shown: Sequence[float | None]
+) -> list[Comparison]:
     adjusted = holm([difference.p for difference in found])
     return [
-        Comparison(
-            first,
-            second,
-            difference,
-            p,
-            smallest_detectable(np.subtract(scores[second], scores[first]), clusters, comparisons=len(pairs)),
-        )
-        for (first, second), difference, p in zip(pairs, found, adjusted, strict=True)
+        Comparison(first, second, difference, p, size)
+        for (first, second), difference, p, size in zip(pairs, found, adjusted, shown, strict=True)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -87,12 +88,13 @@ def said_below(sweep: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_cells_that_differ_are_named_after_holm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, right in enumerate((0.5, 0.8, 0.52)):
         answered(cell(tmp_path, number, f"lora.r={2**number}"), right, seed=number)
-    best, second, rest = said_below(tmp_path, capsys)
+    best, second, rest, *about = said_below(tmp_path, capsys)
     assert {line.split(" by +0.")[0] for line in (best, second)} == {
-        "lora.r=2 above lora.r=1", "lora.r=2 above lora.r=4",
+        "the run of lora.r=2 above that of lora.r=1", "the run of lora.r=2 above that of lora.r=4",
     }  # fmt: skip
     assert best.endswith("p <0.001 (Holm over 3 comparisons)")
-    assert rest == "the other 1 of 3 do not differ beyond chance"
+    assert rest == "the other 1 of 3 do not differ beyond chance on such documents"
+    assert about == ["one seed a cell: this is about these weights, and cannot tell the settings apart"]
     with (tmp_path / "comparisons.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["first"], row["second"]) for row in rows] == [
@@ -105,15 +107,16 @@ def test_cells_that_differ_are_named_after_holm(tmp_path: Path, capsys: pytest.C
 def test_without_a_difference_the_power_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(3):
         answered(cell(tmp_path, number, f"lora.r={2**number}"), 0.5, seed=number)
-    (line,) = said_below(tmp_path, capsys)
+    line, _ = said_below(tmp_path, capsys)
     assert line.startswith(
-        "no two cells differ by more than their interval (Holm over 3 comparisons); 200 questions on"
+        "no two runs differ by more than their interval over documents (Holm over 3 comparisons); 200 questions on"
     )
     size = re.search(r"on 50 documents show a difference of (0\.\d+)(?: to 0\.\d+)? four times in five$", line)
     assert size is not None and 0.02 < float(size[1]) < 0.2
     for number in range(3):
         answered(tmp_path / str(number), 0.5)  # the very same answers: no spread to tell a power from
-    assert said_below(tmp_path, capsys) == ["no two cells differ by more than their interval (Holm over 3 comparisons)"]
+    line = "no two runs differ by more than their interval over documents (Holm over 3 comparisons)"
+    assert said_below(tmp_path, capsys)[0] == line
 
 
 def test_many_cells_are_compared_with_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +132,10 @@ def test_seeds_are_gathered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         folder = cell(tmp_path, number, f"lora.r={16 if number < 3 else 64}\n- seed={number % 3}")
         answered(folder, 0.5 if number < 3 else 0.9, seed=number)
     (apart,) = said_below(tmp_path, capsys)
-    assert apart.startswith("lora.r=64 above lora.r=16 by +0.") and "(the only comparison)" in apart
+    assert (
+        apart.startswith("lora.r=64 above lora.r=16 by +0.")
+        and "(the only comparison; over 50 documents and 3 seeds)" in apart
+    )
     with (tmp_path / "comparisons.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     rows = collect(tmp_path)
@@ -152,6 +158,43 @@ def test_seeds_are_gathered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (low["settings"], low["seeds"], high["settings"]) == ("lora.r=16", "3", "lora.r=64")
     found = [float(low[name]) for name in ("score", "score_sd", "score_min", "score_max")]
     assert found == pytest.approx([mean(scores), stdev(scores), min(scores), max(scores)])
+
+
+def seeded(sweep: Path, rights: dict[str, Sequence[float]]) -> None:
+    """A sweep of cells `settings` with one run for each chance to be right, its own seed and its own luck."""
+    runs = [(settings, right, seed) for settings, part in rights.items() for seed, right in enumerate(part)]
+    for number, (settings, right, seed) in enumerate(runs):
+        answered(cell(sweep, number, f"{settings}\n- seed={seed}"), right, seed=number)
+
+
+def test_seeds_that_overlap_tell_no_settings_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run of one seed lies far above the other setting's; the settings do not, and what would show it is said."""
+    seeded(tmp_path, {"lora.r=16": (0.4, 0.7, 0.8), "lora.r=32": (0.7, 0.8, 0.85)})
+    (line,) = said_below(tmp_path, capsys)
+    assert line.startswith("no two settings differ by more than their interval over 50 documents and 3 seeds (the only")
+    assert re.search(
+        r"these show a difference of 0\.\d+ four times in five; 0\.02 takes more than 10 seeds a cell$", line
+    )
+    (row,) = csv.DictReader((tmp_path / "comparisons.csv").open(newline=""))
+    assert row["about"] == "settings" and float(row["low"]) < 0 < float(row["high"]) and float(row["p"]) > 0.2
+
+
+def test_a_cell_with_one_seed_borrows_the_spread_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeded(tmp_path, {"lora.r=16": (0.5, 0.52, 0.48, 0.5), "lora.r=32": (0.9,)})
+    apart, borrowed = said_below(tmp_path, capsys)
+    assert apart.startswith("lora.r=32 above lora.r=16 by +0.") and "over 50 documents and 1 to 4 seeds" in apart
+    assert re.fullmatch(r"lora\.r=32: one seed; the spread of lora\.r=16 \(sd 0\.0\d\d\) stands in", borrowed)
+
+
+def test_one_seed_a_cell_names_the_command_that_would_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        answered(cell(tmp_path, number, f"lora.r={16 * (number + 1)}"), 0.5, seed=number)
+    text = "hydra:\n  overrides:\n    hydra: [hydra.mode=MULTIRUN]\n    task: [model=qwen2vl, 'lora.r=16,32', seed=7]\n"
+    (tmp_path / "multirun.yaml").write_text(text)
+    line = said_below(tmp_path, capsys)[-1]
+    assert line == "what would: python -m docvlm.train model=qwen2vl lora.r=16,32 seeds=3 -m"
 
 
 def test_seeds_alone_are_one_row_and_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

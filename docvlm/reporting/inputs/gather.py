@@ -20,7 +20,7 @@ from docvlm.metrics.registry import current_names
 from docvlm.reporting.inputs.answers import Answers, evaluated, given, scored, tables
 from docvlm.reporting.inputs.measured import Measured, benchmarks, results
 from docvlm.reporting.sweeps.comparisons import compare
-from docvlm.reporting.sweeps.sweep import Row, collect
+from docvlm.reporting.sweeps.sweep import Row, collect, command
 from docvlm.runs.finished import FINISHED, Run, best
 from docvlm.runs.folder import RunFolder
 from docvlm.runs.result import read as read_result
@@ -141,7 +141,7 @@ def _sweeps(roots: Iterable[Path]) -> tuple[list[Sweep], list[str]]:
         done = [row for row in rows if row["status"] == FINISHED]
         if len(done) < 2:
             continue
-        sweep = Sweep(folder, rows, *compare(done))
+        sweep = Sweep(folder, rows, *compare(done, command(folder)))
         if sweep.subject in latest:
             older.append(f"{shown(latest[sweep.subject].folder)}: an older sweep of the same kind")
         latest[sweep.subject] = sweep

@@ -1,10 +1,10 @@
-"""Which cells of a sweep differ beyond chance, and what its test split is too small to show.
+"""What a sweep shows: of its runs, or of its settings where they have seeds.
 
-Cells are compared question by question (their single intervals say little about their difference), with the paired
-bootstrap over documents and Holm's correction over the whole sweep: all pairs of up to eight cells, beyond that each
-cell with the first. Cells that differ only in `seed` are gathered first (`seeds.py`), and what is compared is the mean
-score of each question. The interval then speaks of documents; the spread, of seeds. Eight cells on
-5 000 questions take about 10 s.
+With one seed a cell, runs are compared: a paired bootstrap over documents says whether these weights answer better than
+those, and a line says that one seed cannot tell settings apart and which command can. With two seeds or more, settings
+are compared over documents and seeds (`scoring.crossed`); a cell with one seed borrows the spread of the others. Holm's
+correction is over the whole sweep: all pairs of up to eight cells, beyond that each cell with the first. Where nothing
+is shown, the lines say what would show a difference of 0.02. Eight cells on 5 000 questions take about 10 s.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from docvlm.metrics import metric_function
 from docvlm.reporting.sweeps.seeds import without_seed
 from docvlm.runs.folder import RunFolder
 from docvlm.runs.result import read as read_result
+from docvlm.scoring.crossed import MOST_SEEDS, SettingDifference, plan
 from docvlm.scoring.flips import p_value
 from docvlm.scoring.intervals import Difference
 from docvlm.scoring.predictions import Key, read
-from docvlm.scoring.significance import Comparison, compare_cells
+from docvlm.scoring.significance import Comparison, borrowed, compare_cells, compare_settings
 
 Row = Mapping[str, Any]
 ALL_PAIRS = 8  # cells: 28 pairs; beyond that Holm would ask of every pair more than a test split can give
+WANTED = 0.02  # a difference worth planning for
+ONE_SEED = "one seed a cell: this is about these weights, and cannot tell the settings apart"
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,25 @@ class _Cell:
         return self.benchmark, self.metric, frozenset(self.scores)
 
 
-def compare(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
-    """What to print below the table of the finished cells `rows`, and a line of numbers for each comparison."""
+@dataclass(frozen=True)
+class _Found:
+    """The comparisons among the cells of one exam; `borrowed` says whose spread the cells with one seed took."""
+
+    groups: Mapping[str, Sequence[_Cell]]
+    comparisons: Sequence[Comparison]
+    borrowed: str = ""
+
+    @property
+    def seeded(self) -> bool:
+        """Whether settings are compared, and not runs."""
+        return any(len(cells) > 1 for cells in self.groups.values())
+
+
+def compare(rows: Sequence[Row], command: str = "") -> tuple[list[str], list[dict[str, Any]]]:
+    """What to print below the table of the finished cells `rows`, and a line of numbers for each comparison.
+
+    `command` is the sweep's own, without its seeds; it is named, with `seeds=3`, where one seed is all there is.
+    """
     lines: list[str] = []
     numbers: list[dict[str, Any]] = []
     cells = []
@@ -59,13 +79,15 @@ def compare(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
     exams: dict[tuple[str, str, frozenset[Key]], dict[str, list[_Cell]]] = {}
     for cell in cells:
         exams.setdefault(cell.exam, {}).setdefault(cell.name, []).append(cell)
-    for (benchmark, metric, _), groups in exams.items():
-        if len(groups) > 1:
-            found = _compared(groups)
-            lines += _told(found, f"{benchmark}: " if len(exams) > 1 else "")
-            about = {"benchmark": benchmark, "metric": metric}
-            numbers += [about | _numbers(one, groups) for one in found]
-    if len(cells) > 1 and all(len(groups) == 1 for groups in exams.values()) and len(exams) > 1:
+    found = {exam: _compared(groups) for exam, groups in exams.items() if len(groups) > 1}
+    for (benchmark, metric, _), one in found.items():
+        prefix = f"{benchmark}: " if len(exams) > 1 else ""
+        lines += [prefix + line for line in (_of_settings(one) if one.seeded else _of_runs(one))]
+        about = {"benchmark": benchmark, "metric": metric, "about": "settings" if one.seeded else "runs"}
+        numbers += [about | _numbers(part, one.groups) for part in one.comparisons]
+    if found and not any(one.seeded for one in found.values()):
+        lines += [ONE_SEED, *([f"what would: {command} seeds=3 -m"] if command else [])]
+    if len(cells) > 1 and not found and len(exams) > 1:
         lines.append("the cells answered different questions, so none are compared")
     return lines, numbers
 
@@ -84,33 +106,80 @@ def _read(row: Row, path: Path) -> _Cell:
     )
 
 
-def _compared(groups: Mapping[str, Sequence[_Cell]]) -> list[Comparison]:
+def _compared(groups: Mapping[str, Sequence[_Cell]]) -> _Found:
     first = next(iter(groups.values()))[0]
     keys = list(first.scores)
-    scores = {
-        name: np.mean([[cell.scores[key] for key in keys] for cell in seeds], axis=0) for name, seeds in groups.items()
-    }
+    documents = [first.documents[key] for key in keys]
+    runs = {name: np.array([[cell.scores[key] for key in keys] for cell in cells]) for name, cells in groups.items()}
     against = None if len(groups) <= ALL_PAIRS else next(iter(groups))
-    return compare_cells(scores, [first.documents[key] for key in keys], against)
+    if (known := borrowed(runs, documents)) is None:
+        return _Found(groups, compare_cells({name: part[0] for name, part in runs.items()}, documents, against))
+    spread, lenders = known
+    alone = [name for name in groups if name not in lenders]
+    said = f"{', '.join(alone)}: one seed; the spread of {', '.join(lenders)} (sd {spread.sd:.3f}) stands in"
+    return _Found(groups, compare_settings(runs, documents, against, spread), said if alone else "")
 
 
-def _told(found: Sequence[Comparison], prefix: str) -> list[str]:
-    over = f"Holm over {len(found)} comparisons" if len(found) > 1 else "the only comparison"
-    apart = [one for one in found if one.significant]
+def _of_runs(found: _Found) -> list[str]:
+    """What these weights did on such documents."""
+    over, part = _over(found.comparisons), found.comparisons
+    if lines := _apart(part, f"({over})", "the run of "):
+        return lines + _rest(part, "differ beyond chance on such documents")
+    n, documents = part[0].difference.n, part[0].difference.clusters
+    line = f"no two runs differ by more than their interval over documents ({over})"
+    size = _sizes(part)
+    return [f"{line}; {n} questions on {documents} documents show a difference of {size}" if size else line]
+
+
+def _of_settings(found: _Found) -> list[str]:
+    """What holds for another seed, too."""
+    part, counts = found.comparisons, [len(cells) for cells in found.groups.values()]
+    seeds = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+    scope = f"{part[0].difference.clusters} documents and {seeds} seeds"
+    also = [found.borrowed] if found.borrowed else []
+    if lines := _apart(part, f"({_over(part)}; over {scope})"):
+        return lines + _rest(part, "differ beyond chance") + also
+    line = f"no two settings differ by more than their interval over {scope} ({_over(part)})"
+    size = _sizes(part)
+    return [f"{line}; these show a difference of {size}; {_needed(part)}" if size else line, *also]
+
+
+def _apart(found: Sequence[Comparison], scope: str, what: str = "") -> list[str]:
     lines = []
-    for one in sorted(apart, key=lambda one: -abs(one.difference.mean)):
-        more, less, difference = _upward(one)
-        lines.append(f"{prefix}{more} above {less} by {difference}, p {p_value(one.adjusted)} ({over})")
-    if apart:
-        rest = len(found) - len(apart)
-        return lines + ([f"{prefix}the other {rest} of {len(found)} do not differ beyond chance"] if rest else [])
-    n, documents = found[0].difference.n, found[0].difference.clusters
+    for one in sorted(found, key=lambda one: -abs(one.difference.mean)):
+        if one.significant:
+            more, less, difference = _upward(one)
+            p = p_value(one.adjusted)
+            lines.append(f"{what}{more} above {what and 'that of '}{less} by {difference}, p {p} {scope}")
+    return lines
+
+
+def _rest(found: Sequence[Comparison], do_not: str) -> list[str]:
+    rest = sum(not one.significant for one in found)
+    return [f"the other {rest} of {len(found)} do not {do_not}"] if rest else []
+
+
+def _over(found: Sequence[Comparison]) -> str:
+    return f"Holm over {len(found)} comparisons" if len(found) > 1 else "the only comparison"
+
+
+def _sizes(found: Sequence[Comparison]) -> str:
+    """The true differences that would be shown, "" where nothing varied."""
     sizes = sorted(one.detectable for one in found if one.detectable is not None)
-    line = f"{prefix}no two cells differ by more than their interval ({over})"
-    if sizes:
-        size = f"{sizes[0]:.3f}" if sizes[-1] - sizes[0] < 0.005 else f"{sizes[0]:.3f} to {sizes[-1]:.3f}"
-        line += f"; {n} questions on {documents} documents show a difference of {size} four times in five"
-    return [line]
+    if not sizes:
+        return ""
+    size = f"{sizes[0]:.3f}" if sizes[-1] - sizes[0] < 0.005 else f"{sizes[0]:.3f} to {sizes[-1]:.3f}"
+    return f"{size} four times in five"
+
+
+def _needed(found: Sequence[Comparison]) -> str:
+    """How many seeds and documents the widest comparison would take."""
+    known = [one.difference for one in found if isinstance(one.difference, SettingDifference)]
+    widest = max(known, key=lambda one: one.document_variance + one.seed_variance)
+    made = plan(widest, WANTED, len(found))
+    if made is None:
+        return f"{WANTED:g} takes more than {MOST_SEEDS} seeds a cell"
+    return f"{WANTED:g} takes {made.seeds} seeds a cell on {made.documents} documents"
 
 
 def _upward(one: Comparison) -> tuple[str, str, Difference]:

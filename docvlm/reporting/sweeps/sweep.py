@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,8 @@ def summarise_sweep(folder: Path) -> None:
     if not rows:
         return
     seeds = gather(rows)
-    lines, comparisons = compare([{**row, "settings": _name(row)} for row in rows if row["status"] == "finished"])
+    done = [{**row, "settings": _name(row)} for row in rows if row["status"] == "finished"]
+    lines, comparisons = compare(done, command(folder))
     over = to_text(over_seeds(seeds, _columns(rows))) if seeds else ""
     parts = [render(rows), over, _told(rows), "\n".join(lines)]
     text = "\n\n".join(filter(None, parts))
@@ -78,6 +80,19 @@ def summarise_sweep(folder: Path) -> None:
             write_csv(folder / name, table)
         else:
             (folder / name).unlink(missing_ok=True)  # of an earlier command in a folder that was named
+
+
+def command(folder: Path) -> str:
+    """The command that began the sweep in `folder`, without seeds and `-m`; "" where Hydra left no record of it."""
+    from omegaconf import OmegaConf
+
+    file = folder / "multirun.yaml"
+    if not file.exists():
+        return ""
+    given = OmegaConf.load(file).hydra.overrides
+    words = [*given.task, *(word for word in given.hydra if not word.startswith("hydra.mode="))]
+    kept = [word for word in map(str, words) if not word.startswith(("seed=", "hydra.sweep.dir="))]
+    return shlex.join(["python", "-m", "docvlm.train", *kept])
 
 
 def collect(folder: Path) -> list[Row]:

@@ -118,6 +118,7 @@ def differences(sweep: Sweep) -> Table | None:
     """Every comparison of two cells, largest difference first; None where fewer than two could be compared."""
     if not sweep.comparisons:
         return None
+    settings = sweep.comparisons[0]["about"] == "settings"
     columns = (
         Column("first", "from", kind="text"),
         Column("second", "to", kind="text"),
@@ -137,8 +138,9 @@ def differences(sweep: Sweep) -> Table | None:
         }
         for one in sorted(sweep.comparisons, key=lambda one: -abs(one["difference"]))
     ]  # fmt: skip
+    over = "documents and seeds: about settings" if settings else "documents: about these weights, not about settings"
     notes = [
-        "Paired, question by question; resampled over documents; Holm over all rows.",
-        "Detectable: the difference that a test split of this size shows four times in five.",
+        f"Paired, question by question; the interval is over {over}; Holm over all rows.",
+        "Detectable: the true difference that these documents and seeds show four times in five.",
     ]
     return Table(file_name("differences", *sweep.subject), f"{title(sweep)}: differences", columns, rows, notes, True)
