@@ -4,7 +4,7 @@ python -m docvlm.train model=qwen2vl                            one run
 python -m docvlm.train model=qwen2vl lora.r=16,32,64 -m         LoRA-rank ablation
 python -m docvlm.train model=florence2 freeze=0,33,66,100 -m    freezing ablation
 
-python -m docvlm.train model=qwen2vl seed=0,1,2 -m              mean and spread over seeds
+python -m docvlm.train model=qwen2vl lora.r=16,32,64 seeds=3 -m    the same with three seeds a cell: mean and spread
 
 The same command again continues a run that was stopped, and in a sweep trains only the cells that are missing, wherever
 under outputs/ and multirun/ the others lie. rerun=true trains anew what is there.

@@ -54,6 +54,11 @@ class VerbConfig(ReadOnly, ABC):
     def check(self, *, sweep: bool = False) -> None:
         """Raise `DocvlmError` for the first impossible value. `sweep`: the config is one cell of `-m`."""
 
+    @property
+    def seed_list(self) -> list[int]:
+        """The seeds that every cell of a sweep is trained with; [] where the command sweeps none, or says them."""
+        return []
+
     def scale_line(self, choices: Mapping[str, str]) -> str:
         """The line that says which scale was taken and why, "" for a verb without one. `choices`: of Hydra's groups."""
         return ""

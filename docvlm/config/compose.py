@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,8 +91,16 @@ def load(name: str, schema: type[C], overrides: list[str] | None = None) -> C:
         GlobalHydra.instance().hydra = running
 
 
-def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -> str:
-    """Compose and check before Hydra makes a folder. Returns the line that says the scale, "" for a verb without one.
+@dataclass(frozen=True)
+class Rehearsal:
+    """What to print before a command runs (which scale; "" for a verb without one), and the overrides it runs with."""
+
+    line: str
+    overrides: list[str]
+
+
+def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -> Rehearsal:
+    """Compose and check before Hydra makes a folder.
 
     In a sweep, what all cells share must be right, and the swept keys must exist with values of the right type in the
     first cell. An impossible value in one cell fails that cell only.
@@ -102,6 +110,9 @@ def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -
         parsed = OverridesParser.create(_loader()).parse_overrides(overrides)
         shared = [o.input_line for o in parsed if not o.is_sweep_override() and o.input_line is not None]
         swept = [f"{o.get_key_element()}={_first(o)}" for o in parsed if o.is_sweep_override()]
+        for o in parsed:
+            if o.key_or_group == "seeds" and o.is_sweep_override():
+                raise DocvlmError(f"{o.input_line}: one whole number, how many seeds every cell is trained with")
         full = compose(name, shared, return_hydra_config=True)
         sweep = sweep or full.hydra.mode == RunMode.MULTIRUN
         _maximises(full.hydra.sweeper)
@@ -109,7 +120,29 @@ def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -
         registry.load(config.extensions)
         config.check(sweep=sweep)
         typed(compose(name, shared + swept if sweep else overrides), schema)
-    return config.scale_line(full.hydra.runtime.choices)
+    seeded = _with_seeds(parsed, config.seed_list, full.hydra.sweeper) if config.seed_list else overrides
+    return Rehearsal(config.scale_line(full.hydra.runtime.choices), seeded)
+
+
+def _with_seeds(parsed: list[Override], seeds: list[int], sweeper: DictConfig) -> list[str]:
+    """The overrides with `seed=a,b,c` in place of `seeds=3`. Last, so that a setting's seeds are trained in a row."""
+    word = f"seeds={len(seeds)}"
+    if not basic(sweeper):
+        raise DocvlmError(
+            f"{word}: Optuna chooses a cell by the score of those before it, with one seed each;"
+            f" search without seeds, then train the settings it found with {word}"
+        )
+    swept = [o.input_line for o in parsed if o.key_or_group == "seed" and o.is_sweep_override()]
+    swept += [f"seed={sweeper.params['seed']}"] if "seed" in (sweeper.get("params") or {}) else []
+    if swept:
+        raise DocvlmError(f"{word}: {swept[0]} says already which seeds every cell gets; give one of the two")
+    others = [o.input_line for o in parsed if o.key_or_group not in ("seed", "seeds") and o.input_line is not None]
+    return [*others, f"seed={','.join(map(str, seeds))}"]
+
+
+def basic(sweeper: DictConfig) -> bool:
+    """Whether the cells of a sweep are all combinations of the values given, and no optimiser chooses them."""
+    return str(sweeper._target_).endswith(".BasicSweeper")
 
 
 def _first(swept: Override) -> str:
@@ -146,5 +179,5 @@ def job() -> Job:
     own = Job(folder, overrides, runs=runs.parent, sweeps=sweep.parent)
     if hydra.mode != RunMode.MULTIRUN:
         return own
-    optimises = not str(hydra.sweeper._target_).endswith(".BasicSweeper")  # it needs each score before the next cell
-    return replace(own, sweep=sweep, number=int(hydra.job.num), wait=optimises)
+    # an optimiser needs each score before the next cell
+    return replace(own, sweep=sweep, number=int(hydra.job.num), wait=not basic(hydra.sweeper))

@@ -76,12 +76,14 @@ def _as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
     """The arguments with overrides in quotes where Hydra's grammar would change or refuse their text; flags stay."""
     from docvlm.config import literal
 
-    overrides = list(_flags_and_overrides(arguments).overrides)
-    kept = []
-    for word in arguments:
-        override = bool(overrides) and word == overrides[0]
-        kept += literal.as_typed([overrides.pop(0)], schema) if override else [word]
-    return kept
+    return _with_overrides(arguments, literal.as_typed(_flags_and_overrides(arguments).overrides, schema))
+
+
+def _with_overrides(arguments: list[str], overrides: list[str]) -> list[str]:
+    """The arguments with these overrides in place of their own; argparse takes none after a flag."""
+    own = list(_flags_and_overrides(arguments).overrides)
+    flags = [word for word in arguments if not (own and word == own[0] and own.pop(0))]
+    return [*overrides, *flags]
 
 
 def _flags_and_overrides(arguments: list[str]) -> argparse.Namespace:
@@ -96,9 +98,10 @@ def _rehearse(name: str, schema: type[C]) -> None:
 
     args = _flags_and_overrides(sys.argv[1:])
     if not (args.cfg or args.info or args.hydra_help or args.shell_completion):
-        line = rehearse(name, schema, args.overrides, sweep=args.multirun)
-        if line and int(os.environ.get(_RANK, 0)) == 0:
-            print(line, flush=True)
+        found = rehearse(name, schema, args.overrides, sweep=args.multirun)
+        sys.argv[1:] = _with_overrides(sys.argv[1:], found.overrides)
+        if found.line and int(os.environ.get(_RANK, 0)) == 0:
+            print(found.line, flush=True)
 
 
 def _execute(

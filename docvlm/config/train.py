@@ -84,6 +84,7 @@ class TrainConfig(ModelVerbConfig):
     features_limit_gb: float
     rerun: bool
     quant: str
+    seeds: int | None = None
     name: str = ""
 
     @property
@@ -91,9 +92,18 @@ class TrainConfig(ModelVerbConfig):
         """See `ModelVerbConfig.pages_from`."""
         return self.data.source
 
+    @property
+    def seed_list(self) -> list[int]:
+        """See `VerbConfig.seed_list`. The configured seed is the first: what was trained with it before is reused."""
+        return [] if self.seeds is None else [*range(self.seed, self.seed + self.seeds)]
+
     def check(self, *, sweep: bool = False) -> None:
         """See `VerbConfig.check`."""
         super().check(sweep=sweep)
+        if self.seeds is not None:
+            need(self.seeds >= 1, "seeds", self.seeds, "how many seeds every cell is trained with: 1 or more")
+            advice = f"{self.seeds} seeds are {self.seeds} runs; add -m, or give seed=N for one run"
+            need(sweep, "seeds", self.seeds, advice)
         check_revision(self.model)
         check_budget(self.budget, FAMILIES[self.model.family])
         _train(self, sweep=sweep)

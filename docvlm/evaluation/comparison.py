@@ -48,7 +48,7 @@ class Pair:
 
 
 def chosen(cfg: EvaluateConfig, job: Job) -> list[Pair]:
-    """What the config asks for: one run, the best run of each family, a served model, or a checkpoint as it comes."""
+    """What the config asks for: one run, the best of each family, a served model, or a checkpoint as it comes."""
     output = None if cfg.output is None else Path(cfg.output).expanduser()
     if cfg.run is not None or cfg.best:
         subjects.keep_budget(job)
@@ -88,7 +88,7 @@ def same_scale(run: Run, scale: str, job: Job) -> None:
 
 
 def best_runs(scale: str, benchmarks: Sequence[str]) -> dict[str, Run]:
-    """The best finished run of each family at this scale, among those trained on one of the benchmarks."""
+    """Of each family the run that stands for its best setting at this scale, trained on one of the benchmarks."""
     wanted = (*benchmarks, MIXTURE)
     fitting = [
         run for run in finished.finished() if run.scale == scale and run.manifest["config"]["data"]["name"] in wanted
@@ -104,11 +104,10 @@ def best_runs(scale: str, benchmarks: Sequence[str]) -> dict[str, Run]:
         )
     for family in FAMILIES:
         if family in best:
-            run = best[family]
-            print(f"{family}: {run.folder.root}, best on val with {run.selection:.3f} on {run.trained_on}", flush=True)
+            print(best[family], flush=True)
         else:
             print(f"{family}: no finished run; python -m docvlm.train model={family} makes one", flush=True)
-    return best
+    return {family: chosen.run for family, chosen in best.items()}
 
 
 def _data(cfg: EvaluateConfig, name: str) -> DocumentDataModule:

@@ -1,20 +1,23 @@
-"""The runs that training left, and the best of each family.
+"""The runs that training left, and the best setting of each family.
 
 A run is a folder with `manifest.json` and `result.json` under `outputs/` or `multirun/`. Only finished runs compete, by
-the score on the split that selects; the split that reports plays no part in the choice.
+the score on the split that selects; the split that reports plays no part in the choice. What competes is a setting, by
+its mean over its seeds: the best of many single runs is mostly the luckiest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from docvlm import registry
 from docvlm.errors import DocvlmError
 from docvlm.files import read_json
 from docvlm.metrics.registry import goodness
+from docvlm.runs import identity
 from docvlm.runs.folder import RunFolder, follow
 from docvlm.runs.result import read as read_result
 from docvlm.vlms.families import FAMILIES
@@ -103,10 +106,71 @@ def finished(roots: Iterable[Path] = ROOTS) -> list[Run]:
     return runs
 
 
-def best(runs: Sequence[Run]) -> dict[str, Run]:
-    """Per family the run with the highest selection score; the later one on a tie."""
-    chosen: dict[str, Run] = {}
+@dataclass(frozen=True)
+class Chosen:
+    """A family's setting with the highest mean selection score. `name` is "" where it is the family's only one.
+
+    `runs` has one run a seed; `run`, the best of them on val, stands for the setting. A setting of one seed competes
+    with its one score.
+    """
+
+    name: str
+    runs: Sequence[Run]
+
+    @property
+    def run(self) -> Run:
+        """The run with the highest selection score; the later one on a tie."""
+        return max(reversed(self.runs), key=lambda run: run.selection)
+
+    @property
+    def mean(self) -> float:
+        """Mean selection score over the seeds."""
+        return mean(run.selection for run in self.runs)
+
+    def __str__(self) -> str:
+        """What was chosen by what, and which run is used for it, in a line."""
+        run, seeds = self.run, len(self.runs)
+        has = f"{self.name} has the highest" if self.name else "the only setting has a"
+        if seeds == 1:
+            score = f"val score ({self.mean:.3f} on {run.trained_on}, one seed only)"
+            return f"{run.family}: {has} {score}; its run {run.folder.root} is used"
+        spread = stdev(run.selection for run in self.runs)
+        score = f"mean val score over {seeds} seeds ({self.mean:.3f} ± {spread:.3f} on {run.trained_on})"
+        return f"{run.family}: {has} {score}; its run {run.folder.root}, the best of them, is used"
+
+
+def best(runs: Sequence[Run]) -> dict[str, Chosen]:
+    """Per family the setting with the highest mean selection score; the later one on a tie.
+
+    A run that was repeated with its seed counts once, as its later self.
+    """
+    families: dict[str, dict[str, dict[int, Run]]] = {}
     for run in runs:
-        if run.family not in chosen or run.selection >= chosen[run.family].selection:
-            chosen[run.family] = run
-    return dict(sorted(chosen.items()))
+        settings = families.setdefault(run.family, {})
+        seeds = settings.setdefault(identity.setting(run.manifest, run.result.get("code")), {})
+        seeds.pop(run.manifest["seed"], None)
+        seeds[run.manifest["seed"]] = run
+    return {family: _best(list(settings.values())) for family, settings in sorted(families.items())}
+
+
+def _best(settings: Sequence[Mapping[int, Run]]) -> Chosen:
+    candidates = [Chosen("", list(seeds.values())) for seeds in settings]
+    chosen = max(reversed(candidates), key=lambda one: one.mean)
+    return chosen if len(candidates) == 1 else replace(chosen, name=_name(chosen, candidates))
+
+
+def _name(chosen: Chosen, candidates: Sequence[Chosen]) -> str:
+    """What tells a setting from the others: `freeze=33`, every key of the config in which any two of them differ."""
+    flat = [dict(_flat(identity.decisions(one.run.manifest, None))) for one in candidates]
+    own = flat[candidates.index(chosen)]
+    words = [f"{key}={value}" for key, value in own.items() if any(other.get(key) != value for other in flat)]
+    shown = [word for word in words if " fingerprint=" not in word]
+    return " ".join(shown) or f"the setting of {chosen.run.folder.root}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", f"{value:g}" if isinstance(value, float) else value

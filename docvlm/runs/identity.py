@@ -34,6 +34,7 @@ _NO_EFFECT = {
     "logger",
     "offline",
     "rerun",
+    "seeds",  # how many other runs there are
     "scale",
     "packing",
     "audit",
@@ -87,6 +88,22 @@ def identify(cfg: TrainConfig, data: DocumentDataModule, checkpoint: str) -> Ide
     return Identity(run, found, checkpoint, code_version.versions(cfg.model.family), training, splits)
 
 
+def decisions(manifest: Mapping[str, Any], code: str | None) -> dict[str, Any]:
+    """All that makes a run's setting, from its manifest: everything of its identity but the seed.
+
+    Runs with equal decisions differ by chance alone, and stand for one setting together. `code` is what `result.json`
+    has under this word.
+    """
+    kept = {key: value for key, value in _deciding(manifest["config"]).items() if key != "seed"}
+    rows, checkpoint = manifest["data"]["fingerprint"], manifest["checkpoint"]["fingerprint"]
+    return {**kept, "data fingerprint": rows, "checkpoint fingerprint": checkpoint, "code": code}
+
+
+def setting(manifest: Mapping[str, Any], code: str | None) -> str:
+    """A fingerprint of `decisions`."""
+    return _hash(decisions(manifest, code))
+
+
 def _hash(decides: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:16]
 
@@ -98,7 +115,7 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     kept["trainer"] = {key: value for key, value in kept["trainer"].items() if not key.endswith("_every_n_steps")}
     for part in ("data", "model"):
         kept[part] = _without_places(kept[part])
-    if kept["budget"]["jpeg_quality"] is None:  # so that runs of before there was the key are found
+    if kept["budget"].get("jpeg_quality") is None:  # so that runs of before there was the key are found
         kept["budget"] = {key: value for key, value in kept["budget"].items() if key != "jpeg_quality"}
     return kept
 

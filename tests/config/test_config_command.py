@@ -145,6 +145,42 @@ def test_the_published_ablations_are_one_word(command: Command) -> None:
     ]
 
 
+def test_seeds_are_the_configured_one_and_those_after_it(command: Command) -> None:
+    """In a row for every cell, also where an experiment sweeps; the word itself stands in no cell."""
+    assert command("lora.r=1,2", "seeds=2", "freeze=0", "-m")[0] == 0
+    assert [(c.lora.r, c.seed, c.seeds) for c, _ in command.seen] == [
+        (r, seed, None) for r in (1, 2) for seed in (42, 43)
+    ]
+    assert {word for _, job in command.seen for word in job.overrides} == {
+        "lora.r=1", "lora.r=2", "freeze=0", "seed=42", "seed=43", "scale=tiny",
+    }  # fmt: skip
+    for words, seeds in ((("seeds=1", "-m"), [42]), (("seed=7", "seeds=3", "--multirun"), [7, 8, 9])):
+        command.seen.clear()
+        assert command(*words)[0] == 0
+        assert [config.seed for config, _ in command.seen] == seeds
+    command.seen.clear()
+    assert command("experiment=freeze", "seeds=2")[0] == 0
+    assert [(c.freeze, c.seed) for c, _ in command.seen] == [(f, s) for f in (0, 33, 66, 100) for s in (42, 43)]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("seeds=3", "seeds=3: 3 seeds are 3 runs; add -m, or give seed=N for one run"),
+        ("seeds=0 -m", "seeds=0: how many seeds every cell is trained with: 1 or more"),
+        ("seeds=2.5 -m", "seeds: Value '2.5' of type 'float' is not a whole number"),
+        ("seeds=2,3 -m", "seeds=2,3: one whole number, how many seeds every cell is trained with"),
+        ("seeds=2,3", "seeds=2,3: one whole number, how many seeds every cell is trained with"),
+        ("seeds=3 seed=1,2 -m", "seeds=3: seed=1,2 says already which seeds every cell gets; give one of the two"),
+        ("seeds=2 experiment=rank +hydra.sweeper.params.seed=7 -m", "seeds=2: seed=7 says already which"),
+    ],
+)
+def test_seeds_that_cannot_be_end_in_one_line(command: Command, words: str, error: str) -> None:
+    code, _, err = command(*words.split())
+    assert code == 1 and err.startswith(f"error: {error}") and err.count("\n") == 1
+    assert not command.seen and command.folders() == []
+
+
 def test_a_failed_cell_is_named_and_the_others_finish(command: Command) -> None:
     def work(config: TrainConfig) -> None:
         if config.seed == 2:

@@ -42,6 +42,12 @@ def test_a_search_for_the_worst_run_is_refused() -> None:
 
 
 @needs_optuna
+def test_seeds_of_a_search_are_refused() -> None:
+    with pytest.raises(DocvlmError, match=r"^seeds=2: Optuna chooses a cell by .*; search without seeds, then train"):
+        rehearse("train", TrainConfig, ["scale=tiny", "experiment=search", "seeds=2"], sweep=True)
+
+
+@needs_optuna
 def test_what_the_command_returns_is_the_objective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: dict[float, float] = {}
 

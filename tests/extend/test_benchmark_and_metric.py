@@ -125,7 +125,7 @@ def test_the_pages_as_they_stand(own: Path, capsys: pytest.CaptureFixture[str]) 
     cells = json.loads((sweep / "sweep.json").read_text())
     assert [cell["status"] for cell in cells] == ["finished", "finished"]
     assert all(cell["metric"] == "amount" and cell["amount"] == cell["score"] for cell in cells)
-    best = next(iter(finished.best(finished.finished([own / "multirun"])).values()))
+    best = next(iter(finished.best(finished.finished([own / "multirun"])).values())).run
     head = best.result["headline"]
     assert best.result["selection"]["metric"] == head["metric"] == "amount"
     assert best.result["secondary"]["amount"] == head["value"]

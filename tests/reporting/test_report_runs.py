@@ -39,6 +39,8 @@ def cell(sweep: Path, number: int, rank: int, selection: float) -> Path:
     for name in ("result.json", "manifest.json"):
         record = json.loads((folder / name).read_text())
         record["trainable"] |= {"lora_r": rank}
+        if name == "manifest.json":
+            record["config"]["lora"] |= {"r": rank}
         if name == "result.json":
             record["selection"]["value"] = selection
         (folder / name).write_text(json.dumps(record))

@@ -1,7 +1,7 @@
 """What there is to report: runs, sweeps, evaluations and files of answers under the given roots.
 
-Reads what commands left and decides what is shown: per family and scale the run with the best selection score, of
-sweeps of one kind the latest. What is passed over is listed, since a number that is left out without a word is a choice
+Reads what commands left and decides what is shown: per family and scale the run that `best=true` takes, of sweeps of
+one kind the latest. What is passed over is listed, since a number that is left out without a word is a choice
 nobody can check.
 """
 
@@ -128,9 +128,9 @@ def _runs(roots: Iterable[Path]) -> tuple[list[Run], list[str]]:
 
 
 def _best(found: Sequence[Run]) -> list[Run]:
-    """Per scale and family the run with the best selection score."""
+    """Per scale and family the run that stands for the setting with the best mean selection score."""
     scales = sorted({run.scale for run in found})
-    return [run for scale in scales for run in best([run for run in found if run.scale == scale]).values()]
+    return [one.run for scale in scales for one in best([run for run in found if run.scale == scale]).values()]
 
 
 def _sweeps(roots: Iterable[Path]) -> tuple[list[Sweep], list[str]]:
