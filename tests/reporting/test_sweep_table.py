@@ -194,7 +194,7 @@ def test_one_seed_a_cell_names_the_command_that_would_tell(tmp_path: Path, capsy
     text = "hydra:\n  overrides:\n    hydra: [hydra.mode=MULTIRUN]\n    task: [model=qwen2vl, 'lora.r=16,32', seed=7]\n"
     (tmp_path / "multirun.yaml").write_text(text)
     line = said_below(tmp_path, capsys)[-1]
-    assert line == "what would: python -m docvlm.train model=qwen2vl lora.r=16,32 seeds=3 -m"
+    assert line == "what would: python -m docvlm.train model=qwen2vl lora.r=16,32 seed=7 seeds=3 -m"
 
 
 def test_seeds_alone_are_one_row_and_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

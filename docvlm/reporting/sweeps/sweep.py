@@ -83,7 +83,7 @@ def summarise_sweep(folder: Path) -> None:
 
 
 def command(folder: Path) -> str:
-    """The command that began the sweep in `folder`, without seeds and `-m`; "" where Hydra left no record of it."""
+    """The command that began the sweep in `folder`, without several seeds and `-m`; "" where Hydra left no record."""
     from omegaconf import OmegaConf
 
     file = folder / "multirun.yaml"
@@ -91,7 +91,8 @@ def command(folder: Path) -> str:
         return ""
     given = OmegaConf.load(file).hydra.overrides
     words = [*given.task, *(word for word in given.hydra if not word.startswith("hydra.mode="))]
-    kept = [word for word in map(str, words) if not word.startswith(("seed=", "hydra.sweep.dir="))]
+    kept = [word for word in map(str, words) if not word.startswith("hydra.sweep.dir=")]
+    kept = [word for word in kept if not word.startswith("seed=") or word[5:].isdigit()]  # `seeds=3` begins with one
     return shlex.join(["python", "-m", "docvlm.train", *kept])
 
 
