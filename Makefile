@@ -67,7 +67,7 @@ format: $(STAMP) ## let ruff mend and format what it can
 
 base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
 	for family in qwen2vl florence2; do \
-		$(BIN)/python -m docvlm.vlms.embedded.training.recipe $$family --out outputs/base/$$family || exit 1; \
+		$(BIN)/python -m pretraining $$family --out outputs/base/$$family || exit 1; \
 		cp outputs/base/$$family/checkpoint/* docvlm/vlms/embedded/$$family/; \
 	done
 
@@ -82,4 +82,4 @@ bench-gpu: $(STAMP) ## time, MFU and memory at full size on one CUDA GPU, in at 
 
 clean: ## remove caches, stored features and builds; runs under outputs/ and multirun/ stay
 	rm -rf build dist site .features .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
-	find docvlm bench tests -name __pycache__ -prune -exec rm -rf {} +
+	find docvlm pretraining bench tests -name __pycache__ -prune -exec rm -rf {} +

@@ -24,7 +24,7 @@ def build(folder: Path) -> None:
     from transformers import Qwen2VLForConditionalGeneration
 
     from bench.dimensions import qwen2vl_2b
-    from docvlm.vlms.embedded.architecture import qwen2vl
+    from pretraining.architecture import qwen2vl
 
     small, processor = qwen2vl()
     processor.image_processor.size = {"shortest_edge": 256 * 28 * 28, "longest_edge": 1280 * 28 * 28}

@@ -19,11 +19,12 @@ from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_
 from tokenizers import AddedToken
 from transformers import Florence2ForConditionalGeneration, PreTrainedModel, Qwen2VLForConditionalGeneration
 
-from docvlm.vlms import embedded, load_family
+from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.trainable import Lora
+from pretraining.architecture import untrained
 
 RANK = 16
 CLASSES = {"qwen2vl": Qwen2VLForConditionalGeneration, "florence2": Florence2ForConditionalGeneration}
@@ -32,7 +33,7 @@ VOCABULARY = 6656  # 0.16 of the language body's parameters, as 151 936 x 1 536 
 
 def checkpoint(family: str, size: str, words: list[str], folder: Path) -> Path:
     """A randomly initialised checkpoint in `folder`; its tokenizer has a token for each of `words`."""
-    small, processor = embedded.untrained(family)
+    small, processor = untrained(family)
     if size == "mid":
         _learn_words(processor.tokenizer, words)
         _resize(family, small.config)

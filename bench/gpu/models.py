@@ -22,7 +22,6 @@ from bench.dimensions import florence2_base, qwen2vl_2b
 from docvlm.data.example import Example
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
-from docvlm.vlms.embedded.architecture import florence2, qwen2vl
 from docvlm.vlms.florence2.codec import Florence2Codec
 from docvlm.vlms.florence2.model import Florence2
 from docvlm.vlms.prepare import apply
@@ -31,6 +30,7 @@ from docvlm.vlms.qwen2vl.branches import use_branches
 from docvlm.vlms.qwen2vl.model import Qwen2VL, Qwen2VLCodec
 from docvlm.vlms.qwen2vl.recompute import use_recompute
 from docvlm.vlms.trainable import Lora
+from pretraining.architecture import florence2, qwen2vl
 
 CELL = 28  # pixels of a page token's side
 RANK = 16

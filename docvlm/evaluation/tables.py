@@ -48,7 +48,8 @@ class Row:
         """Both sides taken apart by type and by failure."""
         before = None if self.baseline is None else self.baseline.predictions
         ours = self.ours
-        return analyse(ours.subject.family, ours.label, ours.score.metric, ours.predictions, before)
+        siblings = () if ours.subject.described["run"] else None  # other seeds are gathered in the report
+        return analyse(ours.subject.family, ours.label, ours.score.metric, ours.predictions, before, siblings)
 
     @property
     def gain(self) -> Difference | None:

@@ -57,9 +57,13 @@ def analyse(
     metric: str,
     ours: Sequence[Prediction],
     baseline: Sequence[Prediction] | None = None,
+    siblings: Sequence[Sequence[Prediction]] | None = None,
 ) -> Analysis:
-    """Take one benchmark apart. Raises `DocvlmError` if `baseline` answers other questions."""
-    compared = () if baseline is None else tuple(gains(baseline, ours, metric, by) for by in KINDS)
+    """Take one benchmark apart. Raises `DocvlmError` if `baseline` or one of `siblings` answers other questions.
+
+    `siblings`: see `gains`; failures and flips are those of `ours`.
+    """
+    compared = () if baseline is None else tuple(gains(baseline, ours, metric, by, siblings) for by in KINDS)
     return Analysis(
         family,
         benchmark,

@@ -5,6 +5,9 @@ paired difference beyond chance after Holm over the types; "gains most" needs a 
 after Holm over all pairs of types, from resamples in which all types see the same documents. Types with fewer than 12
 documents get a row and no claim: simulated 95 % intervals of a paired difference cover 85 % at 8 documents, 88 % at 10
 and 91 to 95 % from 12 on. 5 000 questions of nine types take about 2 s.
+
+Which documents gain from a setting needs runs of several seeds: then every interval is over documents and seeds
+(`scoring.crossed`). Of a single run the sentence says that it is one.
 """
 
 from __future__ import annotations
@@ -13,7 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from docvlm.metrics import METRICS
+from docvlm.scoring.crossed import crossed_difference, crossed_interval
 from docvlm.scoring.intervals import (
     Difference,
     Interval,
@@ -22,11 +29,13 @@ from docvlm.scoring.intervals import (
     score_interval,
     two_sided_p,
 )
-from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.predictions import Key, Prediction
 from docvlm.scoring.score import UNTYPED, By, clusters, members, paired
 from docvlm.scoring.significance import LEVEL, holm
 
 FEWEST = 12  # documents of a type of which anything is claimed
+ONE_SEED = " One seed: another training with these settings may order them otherwise; seeds=3 would tell."
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +68,15 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Gains:
-    """All types, largest gain first. `apart` holds the pairs (more, less) of judged types whose gains differ."""
+    """All types, largest gain first. `apart` holds the pairs (more, less) of judged types whose gains differ.
+
+    `seeds` is how many runs of the setting they are of; None for answers that no training run stands behind.
+    """
 
     by: By
     rows: tuple[Gain, ...]
     apart: frozenset[tuple[str, str]]
+    seeds: int | None = None
 
     @property
     def judged(self) -> list[Gain]:
@@ -79,44 +92,57 @@ class Gains:
             (only,) = self.rows
             return f"All questions are of one {self.by} type, {only}: there is nothing to compare it with."
         small = ", ".join(f"{row.name} ({row.ours.clusters})" for row in self.rows if row.adjusted is None)
-        return self._claim() + (
-            f" Not judged, with fewer than {FEWEST} documents or no type: {small}." if small else ""
-        )
+        unjudged = f" Not judged, with fewer than {FEWEST} documents or no type: {small}." if small else ""
+        return self._claim() + unjudged + (ONE_SEED if self.seeds == 1 and self.judged else "")
 
     def _claim(self) -> str:
-        judged = self.judged
+        judged, where = self.judged, self._where
         if not judged:
             return f"Which {self.by} types gain most cannot be said: none has {FEWEST} documents."
         top = judged[0]
         if len(judged) == 1:
             verdict = "beyond chance" if top.moves else "not beyond chance"
-            return f"Only one {self.by} type has {FEWEST} documents, {top}, {verdict}: nothing to compare it with."
+            return (
+                f"Only one {self.by} type has {FEWEST} documents, {top}, {verdict}{where}: nothing to compare it with."
+            )
         gaining = [row for row in judged if row.moves and row.size > 0]
         losing = [row for row in judged if row.moves and row.size < 0]
         lost = f" Beyond chance {'higher' if top.error else 'lower'}: {_listed(losing)}." if losing else ""
         if not gaining:
-            return f"No {self.by} type gains beyond chance; the largest measured difference is {top}.{lost}"
+            return f"No {self.by} type gains beyond chance{where}; the largest measured difference is {top}.{lost}"
         if top not in gaining:
-            return f"{top} is the largest measured, and not beyond chance; {_listed(gaining)} gains beyond it.{lost}"
+            largest = f"{top} is the largest measured{where}, and not beyond chance"
+            return f"{largest}; {_listed(gaining)} gains beyond it.{lost}"
         rivals = [row for row in judged[1:] if (top.name, row.name) not in self.apart]
         if not rivals:
             others = judged[1].name if len(judged) == 2 else f"each of the other {len(judged) - 1} types"
             scope = "" if len(judged) == len(self.rows) else " of the types judged"
-            return f"{top.name} gains most{scope}: {top.difference}, beyond {others}.{lost}"
+            return f"{top.name} gains most{where}{scope}: {top.difference}, beyond {others}.{lost}"
         beaten = [row for row in judged[1:] if row not in rivals]
         more = f"; it gains beyond {', '.join(row.name for row in beaten)}" if beaten else ""
-        return f"{top} has the largest measured gain; {_listed(rivals)} cannot be told from it{more}.{lost}"
+        return f"{top} has the largest measured gain{where}; {_listed(rivals)} cannot be told from it{more}.{lost}"
+
+    @property
+    def _where(self) -> str:
+        return {None: "", 1: " in this run"}.get(self.seeds, f" over {self.seeds} seeds")
 
 
-def gains(before: Sequence[Prediction], after: Sequence[Prediction], metric: str, by: By) -> Gains:
+def gains(
+    before: Sequence[Prediction],
+    after: Sequence[Prediction],
+    metric: str,
+    by: By,
+    siblings: Sequence[Sequence[Prediction]] | None = None,
+) -> Gains:
     """The gain of each type from `before` to `after`. Raises `DocvlmError` unless they answer the same questions.
 
-    Types are those of `after`; a question with several types counts in each.
+    Types are those of `after`; a question with several types counts in each. `siblings` are the answers of the other
+    seeds of the setting that `after` is a run of, () for a run alone, None where no training run stands behind it.
     """
-    function, pairs = METRICS[metric], paired(before, after)
-    a = [function(p.prediction, p.answers) for p, _ in pairs]
-    b = [function(p.prediction, p.answers) for _, p in pairs]
-    records = [p for _, p in pairs]
+    function, sides = METRICS[metric], [paired(before, run) for run in (after, *(siblings or ()))]
+    a = np.array([function(p.prediction, p.answers) for p, _ in sides[0]])
+    b = np.array([[function(p.prediction, p.answers) for _, p in pairs] for pairs in sides])
+    records = [p for _, p in sides[0]]
     documents, types = clusters(records), members(records, by)
     found = {name: _row(name, indices, a, b, documents) for name, indices in types.items()}
     enough = [name for name, row in found.items() if row.ours.clusters >= FEWEST and name != UNTYPED]
@@ -125,29 +151,36 @@ def gains(before: Sequence[Prediction], after: Sequence[Prediction], metric: str
         replace(row, adjusted=adjusted[name] if name in adjusted else None, error=not function.higher_is_better)
         for name, row in found.items()
     ]
-    deltas = [function.goodness(after) - function.goodness(before) for before, after in zip(a, b, strict=True)]
-    apart = _apart({name: types[name] for name in enough}, deltas, documents)
-    return Gains(by, tuple(sorted(rows, key=lambda row: -row.size)), apart)
+    first, second = (np.vectorize(function.goodness, otypes=[float])(scores) for scores in (a, b))
+    apart = _apart({name: types[name] for name in enough}, first, second, documents)
+    seeds = None if siblings is None else len(sides)
+    return Gains(by, tuple(sorted(rows, key=lambda row: -row.size)), apart, seeds)
 
 
-def _row(name: str, indices: list[int], a: list[float], b: list[float], documents: Sequence[tuple[str, str]]) -> Gain:
-    first, second = [a[i] for i in indices], [b[i] for i in indices]
+def _row(name: str, indices: list[int], a: Array, b: Array, documents: Sequence[Key]) -> Gain:
+    """`a` has the baseline's N scores, `b` (S, N) those of the runs."""
+    first, second = a[indices], b[:, indices]
     labels = [documents[i] for i in indices]
-    difference = paired_difference(first, second, labels)
-    return Gain(name, score_interval(first, labels), score_interval(second, labels), difference, None)
+    if len(b) == 1:
+        difference = paired_difference(first, second[0], labels)
+        return Gain(name, score_interval(first, labels), score_interval(second[0], labels), difference, None)
+    ours, difference = crossed_interval(second, labels), crossed_difference(first, second, labels)
+    return Gain(name, score_interval(first, labels), ours, difference, None)
 
 
-def _apart(
-    types: dict[str, list[int]], deltas: list[float], documents: Sequence[tuple[str, str]]
-) -> frozenset[tuple[str, str]]:
+def _apart(types: dict[str, list[int]], a: Array, b: Array, documents: Sequence[Key]) -> frozenset[tuple[str, str]]:
     """Pairs of types (more, less) whose gains differ after Holm over all pairs."""
     if len(types) < 2:
         return frozenset()
-    means = resampled_group_means(deltas, documents, list(types.values()))
+    deltas, parts = b.mean(axis=0) - a, list(types.values())
     pairs = list(combinations(range(len(types)), 2))
-    adjusted = holm([two_sided_p(means[:, i] - means[:, j]) for i, j in pairs])
-    names, measured = list(types), [sum(deltas[i] for i in part) / len(part) for part in types.values()]
-    different = [pair for pair, p in zip(pairs, adjusted, strict=True) if p < LEVEL]
+    if len(b) == 1:
+        means = resampled_group_means(deltas, documents, parts)
+        found = [two_sided_p(means[:, i] - means[:, j]) for i, j in pairs]
+    else:
+        found = [crossed_difference(a, b, documents, groups=(parts[i], parts[j])).p for i, j in pairs]
+    names, measured = list(types), [float(deltas[part].mean()) for part in parts]
+    different = [pair for pair, p in zip(pairs, holm(found), strict=True) if p < LEVEL]
     return frozenset((names[i], names[j]) if measured[i] > measured[j] else (names[j], names[i]) for i, j in different)
 
 

@@ -30,16 +30,12 @@ class Weights:
 
 @dataclass(frozen=True)
 class Miniature:
-    """A family's embedded checkpoint: its folder, and for docvlm's own how it was made.
+    """A family's embedded checkpoint: its folder, and for docvlm's own every version of its weights there has been.
 
-    `build` makes the untrained model with its processor, `batch` is the class that trains it
-    (`docvlm.vlms.embedded.training.recipe`). `weights` has every version there has been, by the fingerprint that runs
-    record (`docvlm.vlms.checkpoint`).
+    `weights` has them by the fingerprint that runs record (`docvlm.vlms.checkpoint`).
     """
 
     folder: Path
-    build: str = ""
-    batch: str = ""
     weights: Mapping[str, Weights] = field(default_factory=dict)
 
 
@@ -124,8 +120,6 @@ FAMILIES: Registry[Family] = Registry(
             served=Served("docvlm.vlms.qwen2vl.codec:served"),
             embedded=Miniature(
                 _EMBEDDED / "qwen2vl",
-                "docvlm.vlms.embedded.architecture:qwen2vl",
-                "docvlm.vlms.embedded.training.batches:Qwen2VLBatcher",
                 {"22a164486430795e": Weights(1, "0.1.0"), "b40e5dde579be92a": Weights(2, "0.2.0")},
             ),
         ),
@@ -149,8 +143,6 @@ FAMILIES: Registry[Family] = Registry(
             pages=1,
             embedded=Miniature(
                 _EMBEDDED / "florence2",
-                "docvlm.vlms.embedded.architecture:florence2",
-                "docvlm.vlms.embedded.training.batches:Florence2Batcher",
                 {"036e7958fedea917": Weights(1, "0.2.0")},
             ),
         ),

@@ -142,6 +142,40 @@ def test_the_sentence_claims_what_the_numbers_bear(rates: dict[str, float], docu
     assert words in gains(before, after, "anls", "document").sentence
 
 
+def seeded(lifts: dict[str, Sequence[float]], documents: int) -> tuple[list[Prediction], list[list[Prediction]]]:
+    """A base with half of the answers right, and a run for each seed, which mends a type's answers at that rate."""
+    kinds, before = list(lifts), np.random.default_rng(8).random((documents, 4)) < 0.5
+    runs = []
+    for seed in range(len(next(iter(lifts.values())))):
+        rng = np.random.default_rng(seed)
+        rate = np.array([lifts[kinds[page % len(kinds)]][seed] for page in range(documents)])[:, None]
+        runs.append(answers(kinds, before | (rng.random(before.shape) < rate), documents, 4))
+    return answers(kinds, before, documents, 4), runs
+
+
+def test_which_documents_gain_is_said_of_a_run_or_over_seeds() -> None:
+    """In the first run forms gain most beyond chance; over three seeds, of which two say otherwise, nothing leads."""
+    before, runs = seeded({"form": (0.9, 0.7, 0.65), "letter": (0.6, 0.7, 0.65)}, 80)
+    alone = gains(before, runs[0], "anls", "document", siblings=())
+    assert alone.sentence.startswith("form gains most in this run: +")
+    assert alone.sentence.endswith("another training with these settings may order them otherwise; seeds=3 would tell.")
+    over = gains(before, runs[0], "anls", "document", siblings=runs[1:])
+    assert " has the largest measured gain over 3 seeds; " in over.sentence
+    assert "cannot be told from it" in over.sentence
+    assert "One seed" not in over.sentence and not over.apart
+    (wide,) = [row for row in over.rows if row.name == "form"]
+    (narrow,) = [row for row in alone.rows if row.name == "form"]
+    assert wide.difference.high - wide.difference.low > 1.5 * (narrow.difference.high - narrow.difference.low)
+    forms = [[record.prediction == "yes" for record in run if record.document_type == "form"] for run in runs]
+    assert wide.ours.mean == pytest.approx(np.mean(forms))
+
+
+def test_what_every_seed_shows_is_said_of_the_setting() -> None:
+    before, runs = seeded({"form": (0.9, 0.88, 0.92, 0.9), "letter": (0.2, 0.25, 0.2, 0.15)}, 80)
+    found = gains(before, runs[0], "anls", "document", siblings=runs[1:])
+    assert found.sentence.startswith("form gains most over 4 seeds: +") and ("form", "letter") in found.apart
+
+
 def test_gains_are_sorted_paired_and_judged() -> None:
     before, after = improved({"letter": 0.1, "form": 0.9, "memo": 0.5}, 90)
     found = gains(before, list(reversed(after)), "anls", "document")

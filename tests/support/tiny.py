@@ -13,9 +13,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from docvlm.data.example import Example
-from docvlm.vlms import embedded, load_family
+from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
+from pretraining.architecture import untrained
 
 INSTRUCTION = "\nAnswer the question using a single word or phrase."
 
@@ -42,7 +43,7 @@ def checkpoint(family: str) -> Path:
     """A folder with an untrained checkpoint of the embedded architecture."""
     folder = Path(tempfile.mkdtemp(prefix=f"docvlm-{family}-"))
     torch.manual_seed(0)
-    net, processor = embedded.untrained(family)
+    net, processor = untrained(family)
     widen(net)
     net.save_pretrained(folder)
     processor.save_pretrained(folder)

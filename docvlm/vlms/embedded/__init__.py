@@ -1,13 +1,15 @@
-"""The embedded checkpoints: families in miniature, trained to read by the recipe in this folder."""
+"""The embedded checkpoints: families in miniature, trained to read.
+
+The recipe is in `pretraining/` of the repository, beside the package.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from docvlm.errors import DocvlmError
 from docvlm.version import __version__
-from docvlm.vlms.families import FAMILIES, Miniature, imported
+from docvlm.vlms.families import FAMILIES, Miniature
 
 
 def checkpoint(family: str) -> Path:
@@ -46,17 +48,6 @@ def holds(checkpoint: str | Path) -> bool:
     """Whether a checkpoint's folder is one of these."""
     folders = [one.embedded.folder for one in FAMILIES.values() if one.embedded is not None]
     return any(Path(checkpoint).resolve() == folder.resolve() for folder in folders)
-
-
-def untrained(family: str) -> tuple[Any, Any]:
-    """A randomly initialised miniature, and its processor."""
-    return imported(_miniature(family).build)()
-
-
-def batcher(family: str) -> type[Any]:
-    """What makes the recipe's batches, of a model or its config and a processor."""
-    kind: type[Any] = imported(_miniature(family).batch)
-    return kind
 
 
 def _miniature(family: str) -> Miniature:

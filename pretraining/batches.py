@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from docvlm.vlms.embedded.training.pages import BasePage
+from pretraining.pages import BasePage
 
 READ = "Read the page."
 Sequence = tuple[list[int], list[int], Tensor, list[int], list[int]]
@@ -222,3 +222,7 @@ class Florence2Batcher:
         decoder = labels.new_full(labels.shape, text.decoder_start_token_id)
         decoder[:, 1:] = labels[:, :-1].masked_fill(labels[:, :-1] == -100, text.pad_token_id)
         return decoder
+
+
+BATCHERS: dict[str, type[Any]] = {"qwen2vl": Qwen2VLBatcher, "florence2": Florence2Batcher}
+"""What makes the recipe's batches, of a model or its config and a processor."""

@@ -13,8 +13,8 @@ from random import Random
 
 import numpy as np
 
-from docvlm.vlms.embedded.training import words
-from docvlm.vlms.embedded.training.pages import BasePage, lines
+from pretraining import words
+from pretraining.pages import BasePage, lines
 
 INSTRUCTIONS = (
     "",

@@ -14,8 +14,8 @@ from random import Random
 from PIL import Image
 
 from docvlm.data.generated.canvas import GridCanvas
-from docvlm.vlms.embedded.training import words
-from docvlm.vlms.embedded.training.placing import Placement
+from pretraining import words
+from pretraining.placing import Placement
 
 FACES = ("sans", "sans", "sans", "typewriter", "typewriter", "oblique", "bold")
 INKS = (0.0, 0.0, 0.1, 0.2, 0.3)

@@ -19,15 +19,15 @@ from docvlm.vlms import FAMILIES, embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded import checkpoint
-from docvlm.vlms.embedded.architecture import set_vision_theta
-from docvlm.vlms.embedded.training import recipe
-from docvlm.vlms.embedded.training.attention import fast_vision
-from docvlm.vlms.embedded.training.batches import READ, Answers, Qwen2VLBatcher, branches
-from docvlm.vlms.embedded.training.layouts import KINDS, draw
-from docvlm.vlms.embedded.training.muon import Muon
-from docvlm.vlms.embedded.training.placing import Placement
-from docvlm.vlms.embedded.training.positions import show_positions
-from docvlm.vlms.embedded.training.recipe import STAGES, Stage, Stream, correct, evaluate, rate
+from pretraining import recipe
+from pretraining.architecture import set_vision_theta, untrained
+from pretraining.attention import fast_vision
+from pretraining.batches import BATCHERS, READ, Answers, Qwen2VLBatcher, branches
+from pretraining.layouts import KINDS, draw
+from pretraining.muon import Muon
+from pretraining.placing import Placement
+from pretraining.positions import show_positions
+from pretraining.recipe import STAGES, Stage, Stream, correct, evaluate, rate
 
 BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": Budget(height=168, width=280)}
 
@@ -57,7 +57,7 @@ class Drawn:
 def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp(request.param)
-    for part in embedded.untrained(request.param):
+    for part in untrained(request.param):
         part.save_pretrained(folder)
     return load_family(request.param).load(folder, BUDGETS[request.param], offline=True).eval()
 
@@ -71,7 +71,7 @@ def answer_losses(answers: Answers) -> dict[int, float]:
 @torch.no_grad()
 def test_shared_pages_give_the_loss_of_plain_sequences(vlm: VLM) -> None:
     """Every branch of a shared page costs what the question alone costs through the public model."""
-    batcher = embedded.batcher(vlm.family)(vlm.net, vlm.codec.processor)
+    batcher = BATCHERS[vlm.family](vlm.net, vlm.codec.processor)
     pages = [draw(seed, 0, kind) for seed, kind in enumerate(KINDS)]
     for number, page in enumerate(pages):
         page.questions, page.transcribed = page.questions[:3], number != 1
@@ -91,7 +91,7 @@ def test_shared_pages_give_the_loss_of_plain_sequences(vlm: VLM) -> None:
 @torch.no_grad()
 def test_fast_vision_changes_no_number() -> None:
     torch.manual_seed(0)
-    net, processor = embedded.untrained("qwen2vl")
+    net, processor = untrained("qwen2vl")
     batcher = Qwen2VLBatcher(net, processor)
     batch = batcher([draw(1, 0, "form"), draw(2, 0, "table")])
     before = batcher.answers(batch).logits
@@ -110,7 +110,7 @@ def test_a_page_is_the_same_everywhere_and_answers_stand_on_it() -> None:
 
 
 def test_a_step_of_the_curriculum_is_a_function_of_its_number() -> None:
-    net, processor = embedded.untrained("qwen2vl")
+    net, processor = untrained("qwen2vl")
     stages = STAGES["qwen2vl"]
     stream = Stream(Qwen2VLBatcher(net, processor), stages, seed=5)
     assert torch.equal(stream[3]["input_ids"], stream[3]["input_ids"])
@@ -165,7 +165,7 @@ def test_the_recipe_goes_on_from_a_checkpoint_at_a_later_stage(
     """Only the last stage is trained, with its theta; the config that is saved says so."""
     torch.manual_seed(3)
     source, out = tmp_path / "source", tmp_path / "out"
-    for part in embedded.untrained("qwen2vl"):
+    for part in untrained("qwen2vl"):
         part.save_pretrained(source)
     stages = (Stage(8, 1, 7, 2, 1.0, theta=100.0), Stage(8, 1, 2, 2, 1.0, rate=0.01, theta=300.0))
     monkeypatch.setitem(recipe.STAGES, "qwen2vl", stages)
@@ -212,7 +212,7 @@ def test_the_shipped_vision_tower_turns_by_the_published_theta() -> None:
 @torch.no_grad()
 def test_another_theta_is_heard_and_stands_in_the_config() -> None:
     torch.manual_seed(0)
-    net, processor = embedded.untrained("qwen2vl")
+    net, processor = untrained("qwen2vl")
     batcher = Qwen2VLBatcher(net, processor)
     batch = batcher([draw(1, 0, "form")])
     published = batcher.answers(batch).logits
@@ -261,7 +261,7 @@ def test_an_answer_is_correct_only_when_all_its_tokens_are() -> None:
 def test_the_embedded_checkpoint_reads(family: str) -> None:
     """Exact match on pages no training step has drawn; the floors lie well under what `make base` logged."""
     vlm = load_family(family).load(checkpoint(family), BUDGETS[family], offline=True).eval()
-    batcher = embedded.batcher(family)(vlm.net, vlm.codec.processor)
+    batcher = BATCHERS[family](vlm.net, vlm.codec.processor)
     found = evaluate(batcher, pages=16, seed=77)
     assert {kind: found[kind] for kind in FLOORS[family] if found[kind] < FLOORS[family][kind]} == {}
 
@@ -270,7 +270,7 @@ def test_the_embedded_checkpoint_reads(family: str) -> None:
 def test_the_embedded_qwen2vl_reads_off_the_grid() -> None:
     """A page that is smaller, turned by up to two degrees and anywhere in its frame is harder, and not lost."""
     vlm = load_family("qwen2vl").load(checkpoint("qwen2vl"), BUDGETS["qwen2vl"], offline=True).eval()
-    found = evaluate(embedded.batcher("qwen2vl")(vlm.net, vlm.codec.processor), pages=16, moved=1.0, seed=77)
+    found = evaluate(BATCHERS["qwen2vl"](vlm.net, vlm.codec.processor), pages=16, moved=1.0, seed=77)
     floors = {"form": 0.42, "invoice": 0.58, "table": 0.6, "chart": 0.52}
     assert {kind: found[kind] for kind in floors if found[kind] < floors[kind]} == {}
 
@@ -279,7 +279,7 @@ def test_the_embedded_qwen2vl_reads_off_the_grid() -> None:
 def test_the_embedded_checkpoint_is_what_the_recipe_builds(family: str) -> None:
     """Same architecture, processor files, and small enough to ship."""
     folder = checkpoint(family)
-    model, _ = embedded.untrained(family)
+    model, _ = untrained(family)
     vlm = load_family(family).load(folder, BUDGETS[family], offline=True)
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     assert {name: parameter.shape for name, parameter in vlm.bare.named_parameters()} == shapes
@@ -290,9 +290,9 @@ def test_the_embedded_checkpoint_is_what_the_recipe_builds(family: str) -> None:
 def test_positions_are_heard_through_a_loud_tower() -> None:
     """Before, moving a feature to another row changes next to nothing after the projector; afterwards it does."""
     torch.manual_seed(0)
-    net, processor = embedded.untrained("florence2")
+    net, processor = untrained("florence2")
     net.eval()
-    pixels = embedded.batcher("florence2")(net, processor)([draw(1, 0, "form")])["pixel_values"]
+    pixels = BATCHERS["florence2"](net, processor)([draw(1, 0, "form")])["pixel_values"]
     projector, loud = net.model.multi_modal_projector, 1000 * torch.randn(1, 128, 1, 1).expand(1, 128, 6, 10)
 
     def between_rows() -> float:

@@ -22,7 +22,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from docvlm.vlms.embedded.tokenizer import VOCAB_SIZE, florence2_tokenizer, qwen2vl_tokenizer
+from pretraining.tokenizer import VOCAB_SIZE, florence2_tokenizer, qwen2vl_tokenizer
 
 PAGE_HEIGHT, PAGE_WIDTH = 168, 280
 WHITE_IS_ZERO = {"image_mean": [1.0, 1.0, 1.0], "image_std": [0.4, 0.4, 0.4]}
@@ -146,3 +146,8 @@ def florence2() -> tuple[Florence2ForConditionalGeneration, Florence2Processor]:
     )
     images.image_seq_length = (PAGE_HEIGHT // 28) * (PAGE_WIDTH // 28) + 1
     return model, Florence2Processor(images, tokenizer)
+
+
+def untrained(family: str) -> tuple[Any, Any]:
+    """A randomly initialised miniature of a family, and its processor."""
+    return {"qwen2vl": qwen2vl, "florence2": florence2}[family]()

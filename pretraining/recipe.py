@@ -1,4 +1,4 @@
-"""Train an embedded checkpoint from scratch to reading: `python -m docvlm.vlms.embedded.training.recipe qwen2vl`.
+"""Train an embedded checkpoint from scratch to reading: `python -m pretraining qwen2vl`.
 
 A curriculum from one line to two to whole pages; each page carries its full transcription and up to four questions,
 which is dense supervision for the price of one page. Muon for matrices, AdamW for the rest; every stage
@@ -21,15 +21,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from docvlm.vlms import embedded
-from docvlm.vlms.embedded.architecture import set_vision_theta
-from docvlm.vlms.embedded.training.attention import compile_blocks, fast_vision, mixed
-from docvlm.vlms.embedded.training.batches import Answers
-from docvlm.vlms.embedded.training.layouts import draw
-from docvlm.vlms.embedded.training.muon import Muon
-from docvlm.vlms.embedded.training.pages import BasePage
-from docvlm.vlms.embedded.training.placing import Placement
-from docvlm.vlms.embedded.training.positions import show_positions
+from pretraining.architecture import set_vision_theta, untrained
+from pretraining.attention import compile_blocks, fast_vision, mixed
+from pretraining.batches import BATCHERS, Answers
+from pretraining.layouts import draw
+from pretraining.muon import Muon
+from pretraining.pages import BasePage
+from pretraining.placing import Placement
+from pretraining.positions import show_positions
 
 MIXTURE = {"form": 0.2, "invoice": 0.14, "table": 0.32, "chart": 0.14, "board": 0.1, "note": 0.1}
 PUBLISHED = 10_000.0  # theta of Qwen2-VL's vision tower
@@ -208,11 +207,11 @@ def train(
     With `source`, the folder of a checkpoint, it begins from those weights at number `stage` of the stages, from 0.
     """
     torch.manual_seed(seed)
-    net, processor = embedded.untrained(family)
+    net, processor = untrained(family)
     if source is not None:
         net = type(net).from_pretrained(source, dtype=torch.float32, local_files_only=True)
     fast_vision(net)
-    kind = embedded.batcher(family)
+    kind = BATCHERS[family]
     batcher, stream = kind(net, processor), Stream(kind(_ConfigOnly(net.config), processor), stages, seed)
     groups = optimizers(net, muon, adamw)
     out.mkdir(parents=True, exist_ok=True)
@@ -319,7 +318,9 @@ def save(net: Any, processor: Any, folder: Path) -> None:
 
 def main() -> None:
     """Command line of `make base`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m pretraining", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("family", choices=sorted(STAGES))
     parser.add_argument("--out", type=Path, required=True, help="folder for log, state and checkpoint")
     parser.add_argument("--seed", type=int, default=42)
@@ -354,7 +355,3 @@ def main() -> None:
         source=options.continue_from,
         stage=begin,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,1 +1,0 @@
-"""How the embedded checkpoints were trained: drawn pages, curriculum, recipe."""
