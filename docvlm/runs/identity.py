@@ -89,12 +89,12 @@ def identify(cfg: TrainConfig, data: DocumentDataModule, checkpoint: str) -> Ide
 
 
 def decisions(manifest: Mapping[str, Any], code: str | None) -> dict[str, Any]:
-    """All that makes a run's setting, from its manifest: everything of its identity but the seed.
+    """All that makes a run's setting, from its manifest: everything of its identity but the seed, and what follows it.
 
     Runs with equal decisions differ by chance alone, and stand for one setting together. `code` is what `result.json`
     has under this word.
     """
-    kept = {key: value for key, value in _deciding(manifest["config"]).items() if key != "seed"}
+    kept = _without_seed(_deciding(manifest["config"]), manifest["config"]["seed"])
     rows, checkpoint = manifest["data"]["fingerprint"], manifest["checkpoint"]["fingerprint"]
     return {**kept, "data fingerprint": rows, "checkpoint fingerprint": checkpoint, "code": code}
 
@@ -118,6 +118,13 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     if kept["budget"].get("jpeg_quality") is None:  # so that runs of before there was the key are found
         kept["budget"] = {key: value for key, value in kept["budget"].items() if key != "jpeg_quality"}
     return kept
+
+
+def _without_seed(value: Any, seed: int) -> Any:
+    """Without `seed`, also where the config repeats it (`data.seed`, the order of training); one set apart stays."""
+    if isinstance(value, dict):
+        return {k: _without_seed(inner, seed) for k, inner in value.items() if k != "seed" or inner != seed}
+    return value
 
 
 def _without_places(value: Any) -> Any:

@@ -131,7 +131,7 @@ def test_the_best_run_of_each_family(run: Path, capsys: pytest.CaptureFixture[st
         shutil.copytree(run, place)
         result, manifest = (json.loads((place / file).read_text()) for file in ("result.json", "manifest.json"))
         result["selection"]["value"], result["status"] = value, "running" if name == "killed" else "finished"
-        manifest["seed"] = manifest["config"]["seed"] = seed
+        manifest["seed"] = manifest["config"]["seed"] = manifest["config"]["data"]["seed"] = seed
         manifest["config"]["lora"]["r"] = rank
         (place / "result.json").write_text(json.dumps(result))
         (place / "manifest.json").write_text(json.dumps(manifest))

@@ -36,7 +36,13 @@ def cell(sweep: Path, number: int, override: str, **learned: Any) -> Path:
         "trainable": {**trainable, **learned}, "cost": {"seconds": 90.0, "peak_memory_mb": 812.4},
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
-    (folder / "manifest.json").write_text(json.dumps({"checkpoint": {"name": "embedded"}}))
+    seed = int(found[1]) if (found := re.search(r"(?m)^(?:- )?seed=(\d+)", override)) else 42
+    config = {"seed": seed, "scale": {"name": "tiny"}, **{part: {} for part in ("data", "trainer", "model", "budget")}}
+    manifest = {
+        "seed": seed, "checkpoint": {"name": "embedded", "fingerprint": "c"}, "data": {"fingerprint": "d"},
+        "config": config | {"trained": learned},
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
 
@@ -146,16 +152,16 @@ def test_seeds_are_gathered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     text = (tmp_path / "sweep.txt").read_text()
     lines = [line.split() for line in text.splitlines() if line.startswith("lora.r=")]
     assert [line[:2] for line in lines[:8]] == [
-        *(["lora.r=16", f"seed={seed}"] for seed in range(3)), *(["lora.r=64", f"seed={seed}"] for seed in range(3)),
         ["lora.r=16", "3"], ["lora.r=64", "3"],
-    ]  # fmt: skip
-    assert lines[6][2:] == [
-        "0.100", "±", "0.000", "0.550", "±", "0.000", f"{mean(scores):.3f}", "±", f"{stdev(scores):.3f}",
-        "0.250", "12.50", "1.5", "812",
+        *(["lora.r=16", f"seed={seed}"] for seed in range(3)), *(["lora.r=64", f"seed={seed}"] for seed in range(3)),
     ]  # fmt: skip
     with (tmp_path / "seeds.csv").open(newline="") as file:
         low, high = csv.DictReader(file)
-    assert (low["settings"], low["seeds"], high["settings"]) == ("lora.r=16", "3", "lora.r=64")
+    assert lines[0][2:] == [
+        "0.100", "0.550", "±", "0.000", f"{mean(scores):.3f}", "±", f"{stdev(scores):.3f}",
+        f"[{float(low['low']):.3f},", f"{float(low['high']):.3f}]", "0.250", "12.50", "1.5", "812",
+    ]  # fmt: skip
+    assert (low["settings"], low["seeds"], low["cells"], high["settings"]) == ("lora.r=16", "3", "0 1 2", "lora.r=64")
     found = [float(low[name]) for name in ("score", "score_sd", "score_min", "score_max")]
     assert found == pytest.approx([mean(scores), stdev(scores), min(scores), max(scores)])
 
@@ -194,7 +200,29 @@ def test_one_seed_a_cell_names_the_command_that_would_tell(tmp_path: Path, capsy
     text = "hydra:\n  overrides:\n    hydra: [hydra.mode=MULTIRUN]\n    task: [model=qwen2vl, 'lora.r=16,32', seed=7]\n"
     (tmp_path / "multirun.yaml").write_text(text)
     line = said_below(tmp_path, capsys)[-1]
-    assert line == "what would: python -m docvlm.train model=qwen2vl lora.r=16,32 seeds=3 -m"
+    assert line == "what would: python -m docvlm.train model=qwen2vl lora.r=16,32 seed=7 seeds=3 -m"
+
+
+def test_the_interval_of_a_setting_is_over_documents_and_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Equal answers from every seed leave the documents' part; seeds that lie apart widen it; one seed borrows."""
+    for number in range(6):
+        word = f"lora.r={8 if number < 2 else 16 if number < 5 else 32}\n- seed={number}"
+        answered(cell(tmp_path, number, word), (0.5, 0.5, 0.3, 0.5, 0.7, 0.5)[number], seed=0)
+    (tmp_path / "5" / "predictions.jsonl").unlink()
+    said_below(tmp_path, capsys)
+    same, apart, gone = csv.DictReader((tmp_path / "seeds.csv").open(newline=""))
+    widths = [float(row["high"]) - float(row["low"]) for row in (same, apart)]
+    assert float(same["score_sd"]) == 0 and 0.1 < widths[0] < 0.3 and widths[1] > 1.8 * widths[0]
+    assert (gone["seeds"], gone["score_sd"], gone["low"]) == ("1", "", "")
+    answered(tmp_path / "5", 0.5)
+    said_below(tmp_path, capsys)
+    *_, one = csv.DictReader((tmp_path / "seeds.csv").open(newline=""))
+    assert one["score_sd"] == "" and float(one["high"]) - float(one["low"]) > widths[1], "the spread of the others"
+    lines = (tmp_path / "sweep.txt").read_text().splitlines()
+    (row,) = (line.split() for line in lines if line.startswith("lora.r=32 ") and "seed" not in line)
+    assert row[1] == "1" and "±" not in row and row[5].startswith("[0.")
 
 
 def test_seeds_alone_are_one_row_and_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +231,9 @@ def test_seeds_alone_are_one_row_and_no_comparison(tmp_path: Path, capsys: pytes
     (tmp_path / "2" / "result.json").write_text(json.dumps({"status": "failed", "reason": "stopped"}))
     summarise_sweep(tmp_path)
     out = capsys.readouterr().out
-    assert [line.split()[:3] for line in out.splitlines() if line.startswith("these")] == [["these", "settings", "2"]]
+    lines = [line.split()[:3] for line in out.splitlines()]
+    assert [line for line in lines if line[:1] == ["these"]] == [["these", "settings", "2"]]
+    assert lines.index(["these", "settings", "2"]) < lines.index(["single", "runs", "epoch"])
     assert "differ" not in out and not (tmp_path / "comparisons.csv").exists()
 
 

@@ -13,13 +13,14 @@ from docvlm.runs.folder import RunFolder
 from tests.support import runs
 
 
-def made(name: str, score: float, *, seed: int = 42, code: str = "now", **config: Any) -> Run:
+def made(folder: str, score: float, *, seed: int = 42, code: str = "now", **config: Any) -> Run:
     """A real run's record with a score, a seed and settings of its own."""
     manifest = json.loads((runs.finished() / "manifest.json").read_text())
     result = runs.result(runs.finished()) | {"code": code}
-    manifest["seed"], manifest["config"] = seed, manifest["config"] | {"seed": seed} | config
+    data = manifest["config"]["data"] | {"seed": seed}  # as `${seed}` has it
+    manifest["seed"], manifest["config"] = seed, manifest["config"] | {"seed": seed, "data": data} | config
     result["selection"] = result["selection"] | {"value": score}
-    return Run(RunFolder(Path(name)), manifest, result)
+    return Run(RunFolder(Path(folder)), manifest, result)
 
 
 def chosen(*found: Run) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from docvlm.runs import finished
 from docvlm.train import main
 from docvlm.training.module import AnswerModule
 from tests.support import runs
@@ -63,6 +65,24 @@ def test_the_same_sweep_again_does_only_what_is_missing(
         with pytest.raises(Killed):
             main([*command, "rerun=true"])
     assert f"start: {sweeps()[3].relative_to(tmp_path) / '0'}" in capsys.readouterr().out
+
+
+def test_seeds_take_the_run_that_is_there_and_are_one_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A single run of before is the first of two seeds; real runs of two seeds are of one setting."""
+    monkeypatch.chdir(tmp_path)
+    main([*WORDS, "lora.r=2"])
+    (single,) = Path("outputs").iterdir()
+    main([*WORDS, "lora.r=2", "seeds=2", "-m"])
+    out, (sweep,) = capsys.readouterr().out, sweeps()
+    assert f"reused: {single} is this very run" in out and "of 2 cells: 1 reused (seed=42), 1 trained" in out
+    assert [runs.result(folder)["status"] for folder in (single, sweep / "1")] == ["finished", "finished"]
+    with (sweep / "seeds.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["seeds"], row["cells"]) == ("2", "0 1") and float(row["low"]) <= float(row["score"])
+    (chosen,) = finished.best(finished.finished()).values()
+    assert [run.folder.root for run in chosen.runs] == [sweep.relative_to(tmp_path) / "1", single]
 
 
 @pytest.mark.slow

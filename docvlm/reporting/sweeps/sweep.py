@@ -3,8 +3,9 @@
 A freezing ablation (cells differ in `freeze`) shows the secondary metrics and validation loss against the frozen and
 trainable share of the vision tower, by blocks and by parameters, since published ablations label the same runs either
 way. Every other sweep shows score, trainable parameters, minutes and peak memory. The CSV and JSON hold all columns.
-Below the table stand the cells gathered over seeds (`seeds.py`), which cells an earlier command had done, and which
-differ beyond chance (`comparisons.py`). Where an optimiser chose the cells the best one comes first.
+Cells that differ only in their seed stand first, gathered (`seeds.py`), and the single runs below. Then come which
+cells an earlier command had done, and which differ beyond chance (`comparisons.py`). Where an optimiser chose the cells
+the best one comes first.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from docvlm.reporting.naming import adapter
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.seeds import gather
 from docvlm.runs.folder import Action, RunFolder, done_in, follow
+from docvlm.runs.identity import setting
 from docvlm.runs.result import read as read_result
 from docvlm.scoring.intervals import Interval
 from docvlm.tables import Column, Table, to_text
@@ -66,8 +68,7 @@ def summarise_sweep(folder: Path) -> None:
     seeds = gather(rows)
     done = [{**row, "settings": _name(row)} for row in rows if row["status"] == "finished"]
     lines, comparisons = compare(done, command(folder))
-    over = to_text(over_seeds(seeds, _columns(rows))) if seeds else ""
-    parts = [render(rows), over, _told(rows), "\n".join(lines)]
+    parts = [render(rows, seeds), _told(rows), "\n".join(lines)]
     text = "\n\n".join(filter(None, parts))
     also = {"seeds.csv": seeds, "comparisons.csv": comparisons}
     files = ["sweep.txt", "sweep.csv", "sweep.json", *(name for name, table in also.items() if table)]
@@ -83,7 +84,7 @@ def summarise_sweep(folder: Path) -> None:
 
 
 def command(folder: Path) -> str:
-    """The command that began the sweep in `folder`, without seeds and `-m`; "" where Hydra left no record of it."""
+    """The command that began the sweep in `folder`, without several seeds and `-m`; "" where Hydra left no record."""
     from omegaconf import OmegaConf
 
     file = folder / "multirun.yaml"
@@ -91,7 +92,8 @@ def command(folder: Path) -> str:
         return ""
     given = OmegaConf.load(file).hydra.overrides
     words = [*given.task, *(word for word in given.hydra if not word.startswith("hydra.mode="))]
-    kept = [word for word in map(str, words) if not word.startswith(("seed=", "hydra.sweep.dir="))]
+    kept = [word for word in map(str, words) if not word.startswith("hydra.sweep.dir=")]
+    kept = [word for word in kept if not word.startswith("seed=") or word[5:].isdigit()]  # `seeds=3` begins with one
     return shlex.join(["python", "-m", "docvlm.train", *kept])
 
 
@@ -107,13 +109,19 @@ def collect(folder: Path) -> list[Row]:
     return rows
 
 
-def render(rows: Sequence[Row]) -> str:
-    """The table as text: what was measured on what, a row a finished cell, then why the others are not finished."""
+def render(rows: Sequence[Row], seeds: Sequence[Row] = ()) -> str:
+    """The table as text: what was measured on what, a row a finished cell, then why the others are not finished.
+
+    `seeds`, what `gather` makes of the rows, come before the single cells.
+    """
     done = [row for row in rows if row["status"] == "finished"]
     parts = ["\n".join(dict.fromkeys(_caption(row) for row in done))]
+    if seeds:
+        parts.append(to_text(over_seeds(seeds, _columns(rows))))
     if done:
         cells = [{**row, "settings": _name(row), "score": Interval(*(row[key] for key in _INTERVAL))} for row in done]
-        parts.append(to_text(Table("sweep", "", [_SETTINGS, *_columns(rows)], cells)))
+        settings = replace(_SETTINGS, head="single runs") if seeds else _SETTINGS
+        parts.append(to_text(Table("sweep", "", [settings, *_columns(rows)], cells)))
     parts += ["\n".join(f"{_name(row)}: {row['status']}: {row['reason']}" for row in rows if row not in done)]
     return "\n\n".join(filter(None, parts))
 
@@ -122,9 +130,10 @@ _INTERVAL = ("score", "low", "high", "questions", "documents")
 
 
 def over_seeds(seeds: Sequence[Row], columns: Sequence[Column]) -> Table:
-    """Mean ± standard deviation over the seeds of each group, in the columns of the sweep's table."""
+    """Mean ± standard deviation over the seeds of each setting, in the columns of the sweep's table."""
     heads = [replace(_SETTINGS, head="over seeds:\nmean ± sd"), Column("seeds", "\nseeds")]
-    heads += [replace(column, head="test\nscore") if column.key == "score" else column for column in columns]
+    test = "test score\n[95 %, documents and seeds]"
+    heads += [replace(column, head=test) if column.key == "score" else column for column in columns]
     rows = [
         {**row, "settings": row["settings"] or "these settings"}
         | {column.key: _over(row, column) for column in columns}
@@ -174,15 +183,19 @@ _DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "r
 def _number_names() -> tuple[str, ...]:
     """The columns of `sweep.csv` beside those that every cell has, finished or not."""
     return (
-        "benchmark", "family", "metric", "score", "low", "high", "questions", "documents", "selection", "best_epoch",
-        "zero_shot", *METRICS, "val_loss", "zero_shot_val_loss", "freeze", "lora_r", "adapter", "trainable_millions",
-        "trainable_percent", *sorted(column.key for column in _SHARES), "minutes", "peak_memory_mb", "base",
+        "seed", "setting", "benchmark", "family", "metric", "score", "low", "high", "questions", "documents",
+        "selection", "best_epoch", "zero_shot", *METRICS, "val_loss", "zero_shot_val_loss", "freeze", "lora_r",
+        "adapter", "trainable_millions", "trainable_percent", *sorted(column.key for column in _SHARES), "minutes",
+        "peak_memory_mb", "base",
     )  # fmt: skip
 
 
 def _numbers(run: RunFolder, result: Row) -> Row:
     head, learned = result["headline"], result["trainable"]
+    manifest = read_json(run.manifest)
     numbers = {
+        "seed": manifest["seed"],
+        "setting": setting(manifest, result.get("code")),
         "benchmark": result["benchmark"],
         "family": result["family"],
         "metric": head["metric"],
@@ -206,7 +219,7 @@ def _numbers(run: RunFolder, result: Row) -> Row:
         **{column.key: learned[column.key] for column in _SHARES},
         "minutes": result["cost"]["seconds"] / 60,
         "peak_memory_mb": result["cost"]["peak_memory_mb"],
-        "base": read_json(run.manifest)["checkpoint"]["name"],
+        "base": manifest["checkpoint"]["name"],
     }
     return {name: numbers[name] for name in _number_names()}
 
@@ -238,11 +251,13 @@ def _name(row: Row) -> str:
 
 
 def _over(row: Row, column: Column) -> Any:
-    """A mean with its standard deviation; where chance is not what moves a number, the mean alone."""
-    value, deviation = row[column.key], f"{column.key}_sd"
-    if value is None or deviation not in row or column.key in {"minutes", "peak_memory_mb"}:
+    """A mean with its standard deviation and interval; where chance is not what moves a number, the mean alone."""
+    value, deviation = row[column.key], row.get(f"{column.key}_sd")
+    if value is None or column.key in {"zero_shot", "minutes", "peak_memory_mb"}:
         return value
-    return f"{value:.3f} ± {row[deviation]:.3f}"
+    spread = "" if deviation is None else f" ± {deviation:.3f}"
+    ends = f" [{row['low']:.3f}, {row['high']:.3f}]" if column.key == "score" and row["low"] is not None else ""
+    return f"{value:.3f}{spread}{ends}" if spread or ends else value
 
 
 def _optimised(cell: Path) -> bool:
