@@ -21,34 +21,20 @@ THEMES = (
     ("Unemployment rate", "%", "In percent of the labor force"),
 )
 GROUPS = (
-    ("Men", "Women"),
-    ("Urban", "Rural"),
-    ("Under 30", "30 to 60", "Over 60"),
-    ("Online", "In store"),
+    ("Men", "Women"), ("Urban", "Rural"), ("Under 30", "30 to 60", "Over 60"), ("Online", "In store"),
     ("Public", "Private"),
-)
+)  # fmt: skip
 SHARES = (
-    (
-        "Household spending",
-        "What share of household spending goes to {}?",
-        ("Rent", "Food", "Transport", "Leisure", "Savings", "Other"),
-    ),
-    (
-        "Sources of electricity",
-        "What share of electricity comes from {}?",
-        ("Wind", "Solar", "Gas", "Coal", "Hydro", "Nuclear"),
-    ),
-    (
-        "How people get to work",
-        "What share of people get to work by {}?",
-        ("Car", "Train", "Bus", "Bicycle", "Ferry", "Tram"),
-    ),
-    (
-        "Favorite kinds of music",
-        "What share of people like {} best?",
-        ("Rock", "Pop", "Jazz", "Classical", "Folk", "Hip hop"),
-    ),
-)
+    # title, how a share is asked for, what can be labelled
+    ("Household spending", "What share of household spending goes to {}?",
+     ("Rent", "Food", "Transport", "Leisure", "Savings", "Other")),
+    ("Sources of electricity", "What share of electricity comes from {}?",
+     ("Wind", "Solar", "Gas", "Coal", "Hydro", "Nuclear")),
+    ("How people get to work", "What share of people get to work by {}?",
+     ("Car", "Train", "Bus", "Bicycle", "Ferry", "Tram")),
+    ("Favorite kinds of music", "What share of people like {} best?",
+     ("Rock", "Pop", "Jazz", "Classical", "Folk", "Hip hop")),
+)  # fmt: skip
 
 
 def _years(values: Values, count: int) -> tuple[str, ...]:

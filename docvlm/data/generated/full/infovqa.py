@@ -35,30 +35,16 @@ EVENTS = (
     ("New head office", "built by {}"),
 )
 RIVALS = (
-    ("Tea", "Coffee"),
-    ("Cats", "Dogs"),
-    ("Bus", "Train"),
-    ("Solar", "Wind"),
-    ("Books", "Films"),
-    ("City", "Village"),
-)
+    ("Tea", "Coffee"), ("Cats", "Dogs"), ("Bus", "Train"), ("Solar", "Wind"), ("Books", "Films"), ("City", "Village"),
+)  # fmt: skip
 MEASURES = (
-    "Average cost",
-    "Daily users",
-    "Noise level",
-    "Happiness",
-    "Hours a week",
-    "Energy used",
-    "Age of fans",
+    "Average cost", "Daily users", "Noise level", "Happiness", "Hours a week", "Energy used", "Age of fans",
     "Space needed",
-)
+)  # fmt: skip
 CONTESTS = (
-    "Greenest towns",
-    "Friendliest towns",
-    "Best towns for cyclists",
-    "Towns with the cleanest air",
+    "Greenest towns", "Friendliest towns", "Best towns for cyclists", "Towns with the cleanest air",
     "Most visited towns",
-)
+)  # fmt: skip
 FAMILIES = ("sans", "serif", "times", "grotesque")
 
 

@@ -17,31 +17,13 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 1204, 896
 PALETTES: tuple[tuple[tuple[str, str], ...], ...] = (
-    (
-        ("blue", "#2f6db5"),
-        ("orange", "#e8812a"),
-        ("green", "#4a9d5b"),
-        ("red", "#c8413b"),
-        ("purple", "#8464a8"),
-        ("gray", "#8a8d91"),
-    ),
-    (
-        ("green", "#1b7f6b"),
-        ("yellow", "#e3b023"),
-        ("red", "#b5323c"),
-        ("blue", "#27548a"),
-        ("brown", "#8a5a34"),
-        ("pink", "#d68aa8"),
-    ),
-    (
-        ("purple", "#5b3a8c"),
-        ("green", "#7bb342"),
-        ("orange", "#ef6c1f"),
-        ("blue", "#3c9dd0"),
-        ("gray", "#6e6e73"),
-        ("red", "#d0393e"),
-    ),
-)
+    (("blue", "#2f6db5"), ("orange", "#e8812a"), ("green", "#4a9d5b"),
+     ("red", "#c8413b"), ("purple", "#8464a8"), ("gray", "#8a8d91")),
+    (("green", "#1b7f6b"), ("yellow", "#e3b023"), ("red", "#b5323c"),
+     ("blue", "#27548a"), ("brown", "#8a5a34"), ("pink", "#d68aa8")),
+    (("purple", "#5b3a8c"), ("green", "#7bb342"), ("orange", "#ef6c1f"),
+     ("blue", "#3c9dd0"), ("gray", "#6e6e73"), ("red", "#d0393e")),
+)  # fmt: skip
 FONTS = (
     ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
     ("DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf"),

@@ -14,19 +14,8 @@ from docvlm.data.generated.tiny.layout import Grid
 from docvlm.data.generated.values import Values, money, short_date
 
 JOBS = (
-    "Baker",
-    "Clerk",
-    "Cook",
-    "Driver",
-    "Editor",
-    "Farmer",
-    "Lawyer",
-    "Nurse",
-    "Pilot",
-    "Porter",
-    "Teacher",
-    "Tailor",
-)
+    "Baker", "Clerk", "Cook", "Driver", "Editor", "Farmer", "Lawyer", "Nurse", "Pilot", "Porter", "Teacher", "Tailor",
+)  # fmt: skip
 FORMS = ("VISITOR PASS", "CLUB FORM", "CLINIC CARD", "LOAN FORM", "STAFF RECORD", "SCHOOL FORM")
 TICKS = ("Member", "Smoker", "Driver", "Owner", "Tenant", "Parent")
 FIELDS: dict[str, tuple[Callable[[Values], str], str]] = {
