@@ -17,16 +17,13 @@ class AuditConfig(ModelVerbConfig):
 
     @property
     def pages_from(self) -> str | None:
-        """See `ModelVerbConfig.pages_from`."""
         return self.data.source
 
     @property
     def loads_checkpoint(self) -> bool:
-        """See `ModelVerbConfig.loads_checkpoint`."""
         return False
 
     def check(self, *, sweep: bool = False) -> None:
-        """See `VerbConfig.check`."""
         super().check(sweep=sweep)
         check_revision(self.model)
         check_data(self.data, "data")

@@ -40,39 +40,32 @@ class BenchmarkConfig(ModelVerbConfig):
 
     @property
     def loads_checkpoint(self) -> bool:
-        """See `ModelVerbConfig.loads_checkpoint`."""
         return not (self.run or self.best)
 
     def check(self, *, sweep: bool = False) -> None:
-        """See `VerbConfig.check`."""
         super().check(sweep=sweep)
         check_revision(self.model, self.checkpoint, run=self.run, best=self.best)
         check_budget(self.budget, FAMILIES[self.model.family])
-        _benchmark(self)
-
-
-def _benchmark(cfg: BenchmarkConfig) -> None:
-    given = [key for key in ("run", "checkpoint") if getattr(cfg, key) is not None] + ["best"] * cfg.best
-    need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
-    for key, paths in (("run", [cfg.run]), ("prices", [cfg.prices]), ("measured", cfg.measured)):
-        for path in paths:
-            need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
-    need(
-        cfg.benchmark is None or cfg.benchmark in cfg.data, "benchmark", cfg.benchmark, f"one of {', '.join(cfg.data)}"
-    )
-    if cfg.benchmark is not None:
-        check_data(cfg.data[cfg.benchmark], f"data.{cfg.benchmark}")
-    for budget in cfg.budgets or []:
-        advice = "give pixels as in budgets=[1003520,501760], or height x width as in budgets=[768x768,384x384]"
-        need(re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", budget) is not None, "budgets", budget, advice)
-    need(cfg.budgets != [], "budgets", "[]", "name one or more, or null for the model's own, a half and a quarter")
-    repeated = len(set(cfg.budgets or [])) < len(cfg.budgets or [])
-    need(not repeated, "budgets", cfg.budgets, "name each only once")
-    batch = cfg.batch == "auto" or re.fullmatch(r"[1-9]\d*", cfg.batch) is not None
-    need(batch, "batch", cfg.batch, "a number of questions of 1 or more, or auto for the largest that fits")
-    for key in ("pages", "warmup", "max_batch"):
-        need(getattr(cfg, key) >= 1, key, getattr(cfg, key), "1 or more")
-    limit = cfg.memory_limit_gb
-    need(limit is None or limit > 0, "memory_limit_gb", limit, "above 0, or null for the machine's own")
-    need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
-    need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
+        given = [key for key in ("run", "checkpoint") if getattr(self, key) is not None] + ["best"] * self.best
+        need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
+        for key, paths in (("run", [self.run]), ("prices", [self.prices]), ("measured", self.measured)):
+            for path in paths:
+                need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
+        advice = f"one of {', '.join(self.data)}"
+        need(self.benchmark is None or self.benchmark in self.data, "benchmark", self.benchmark, advice)
+        if self.benchmark is not None:
+            check_data(self.data[self.benchmark], f"data.{self.benchmark}")
+        for budget in self.budgets or []:
+            advice = "give pixels as in budgets=[1003520,501760], or height x width as in budgets=[768x768,384x384]"
+            need(re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", budget) is not None, "budgets", budget, advice)
+        need(self.budgets != [], "budgets", "[]", "name one or more, or null for the model's own, a half and a quarter")
+        repeated = len(set(self.budgets or [])) < len(self.budgets or [])
+        need(not repeated, "budgets", self.budgets, "name each only once")
+        batch = self.batch == "auto" or re.fullmatch(r"[1-9]\d*", self.batch) is not None
+        need(batch, "batch", self.batch, "a number of questions of 1 or more, or auto for the largest that fits")
+        for key in ("pages", "warmup", "max_batch"):
+            need(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+        limit = self.memory_limit_gb
+        need(limit is None or limit > 0, "memory_limit_gb", limit, "above 0, or null for the machine's own")
+        need(self.split in SPLITS, "split", self.split, "test reports a score, val selects an epoch")
+        need(self.limit is None or self.limit >= 1, "limit", self.limit, "1 or more questions, or null for all")

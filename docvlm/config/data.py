@@ -42,22 +42,14 @@ class DataConf(ReadOnly):
 def check_data(data: DataConf, key: str) -> None:
     """Raise `DocvlmError` for the first impossible value of the benchmark's data that stands at `key`."""
     own = data.name in BENCHMARKS and not BENCHMARKS[data.name].hub
-    need(
-        bool(data.source),
-        f"{key}.source",
-        data.source,
-        "say where the pages are: hub, generated, or a folder"
-        if not own
-        else "give your own folder, which holds qa.jsonl or qa.csv and the images",
-    )
+    advice = "say where the pages are: hub, generated, or a folder"
+    if own:
+        advice = "give your own folder, which holds qa.jsonl or qa.csv and the images"
+    need(bool(data.source), f"{key}.source", data.source, advice)
     repository = not own and re.fullmatch(r"[\w.-]+/[\w.-]+", str(data.source))
     if data.source not in ("hub", "generated") and not repository:  # the benchmark knows its repositories
-        need(
-            Path(str(data.source)).expanduser().exists(),
-            f"{key}.source",
-            data.source,
-            "there is no such file or folder; give hub, generated, or a path that exists",
-        )
+        advice = "there is no such file or folder; give hub, generated, or a path that exists"
+        need(Path(str(data.source)).expanduser().exists(), f"{key}.source", data.source, advice)
     if data.revision is not None:
         need(bool(data.revision.strip()), f"{key}.revision", "''", "a commit, branch or tag of the data set, or null")
         remote = data.source == "hub" or (repository and not Path(str(data.source)).exists())

@@ -48,44 +48,36 @@ class EvaluateConfig(ModelVerbConfig):
 
     @property
     def loads_checkpoint(self) -> bool:
-        """See `ModelVerbConfig.loads_checkpoint`."""
         return not (self.run or self.best or self.predictions or self.endpoint)
 
     def check(self, *, sweep: bool = False) -> None:
-        """See `VerbConfig.check`."""
         super().check(sweep=sweep)
         brought = {"run": self.run, "best": self.best, "endpoint": self.endpoint, "predictions": self.predictions}
         check_revision(self.model, self.checkpoint, **brought)
         if self.endpoint is None or self.budget != BudgetConf():
             check_budget(self.budget, FAMILIES[self.model.family])
-        _evaluate(self)
-
-
-def _evaluate(cfg: EvaluateConfig) -> None:
-    given = [key for key in ("run", "checkpoint", "endpoint", "predictions") if getattr(cfg, key) is not None]
-    given += ["best"] * cfg.best
-    need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
-    lone = cfg.against is not None and cfg.predictions is None
-    need(
-        not lone, "against", cfg.against, "it is the baseline of predictions=FILE; with a run the baseline is its base"
-    )
-    _endpoint(cfg)
-    for key in ("run", "predictions", "against"):
-        path = getattr(cfg, key)
-        need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
-    need(bool(cfg.benchmarks), "benchmarks", "[]", f"name at least one of {', '.join(cfg.data)}")
-    for benchmark in cfg.benchmarks:
-        need(benchmark in cfg.data, "benchmarks", benchmark, f"choose from {', '.join(cfg.data)}")
-        check_data(cfg.data[benchmark], f"data.{benchmark}")
-    repeated = len(set(cfg.benchmarks)) < len(cfg.benchmarks)
-    need(not repeated, "benchmarks", cfg.benchmarks, "name each only once")
-    need(cfg.metric is None or cfg.metric in METRICS, "metric", cfg.metric, f"choose from {', '.join(METRICS)}")
-    need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
-    need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
-    for key in ("robustness", "controls"):
-        asks = getattr(cfg, key) and cfg.predictions is not None
-        need(not asks, key, "true", "it shows a model other pages; predictions=FILE holds answers and no model")
-    _corruptions(cfg)
+        given = [key for key in ("run", "checkpoint", "endpoint", "predictions") if getattr(self, key) is not None]
+        given += ["best"] * self.best
+        need(len(given) <= 1, given[-1] if given else "", "…", f"give one of {' and '.join(given)}, not both")
+        advice = "it is the baseline of predictions=FILE; with a run the baseline is its base"
+        need(self.against is None or self.predictions is not None, "against", self.against, advice)
+        _endpoint(self)
+        for key in ("run", "predictions", "against"):
+            path = getattr(self, key)
+            need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
+        need(bool(self.benchmarks), "benchmarks", "[]", f"name at least one of {', '.join(self.data)}")
+        for benchmark in self.benchmarks:
+            need(benchmark in self.data, "benchmarks", benchmark, f"choose from {', '.join(self.data)}")
+            check_data(self.data[benchmark], f"data.{benchmark}")
+        repeated = len(set(self.benchmarks)) < len(self.benchmarks)
+        need(not repeated, "benchmarks", self.benchmarks, "name each only once")
+        need(self.metric is None or self.metric in METRICS, "metric", self.metric, f"choose from {', '.join(METRICS)}")
+        need(self.split in SPLITS, "split", self.split, "test reports a score, val selects an epoch")
+        need(self.limit is None or self.limit >= 1, "limit", self.limit, "1 or more questions, or null for all")
+        for key in ("robustness", "controls"):
+            asks = getattr(self, key) and self.predictions is not None
+            need(not asks, key, "true", "it shows a model other pages; predictions=FILE holds answers and no model")
+        _corruptions(self)
 
 
 def _corruptions(cfg: EvaluateConfig) -> None:

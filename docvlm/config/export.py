@@ -51,39 +51,34 @@ class ExportConfig(ModelVerbConfig):
 
     @property
     def loads_checkpoint(self) -> bool:
-        """See `ModelVerbConfig.loads_checkpoint`."""
         return not (self.run or self.best)
 
     def check(self, *, sweep: bool = False) -> None:
-        """See `VerbConfig.check`."""
         super().check(sweep=sweep)
         revision, brought = self.model.revision, self.run is not None or self.best
         need(brought or revision is None, "model.revision", revision, "a run brings its own; drop it")
         check_revision(self.model, run=self.run, best=self.best)
-        _export(self)
-
-
-def _export(cfg: ExportConfig) -> None:
-    """Raise `DocvlmError` for the first impossible value."""
-    need(cfg.run is None or not cfg.best, "best", "true", "give one of run and best, not both")
-    need(cfg.run is None or Path(cfg.run).expanduser().exists(), "run", cfg.run, "there is no such file or folder")
-    for key, given, known in (("formats", cfg.formats, FORMATS), ("benchmarks", cfg.benchmarks, tuple(cfg.data))):
-        need(given != [], key, "[]", f"name at least one of {', '.join(known)}, or null for the default")
-        for value in given or []:
-            need(value in known, key, value, f"choose from {', '.join(known)}")
-        need(len(set(given or [])) == len(given or []), key, given, "name each only once")
-    for name in cfg.benchmarks or []:
-        check_data(cfg.data[name], f"data.{name}")
-    need(cfg.split in SPLITS, "split", cfg.split, "test reports a score, val selects an epoch")
-    need(cfg.limit is None or cfg.limit >= 1, "limit", cfg.limit, "1 or more questions, or null for all")
-    for key in ("canary", "pages", "warmup"):
-        need(getattr(cfg, key) >= 1, key, getattr(cfg, key), "1 or more")
-    _push(cfg)
-    for word in TOLERANCES:
-        need(word in cfg.tolerance, f"tolerance.{word}", "", "a format needs one, as in conf/export.yaml")
-    for word, tolerance in cfg.tolerance.items():
-        need(word in TOLERANCES, f"tolerance.{word}", "…", f"there are {', '.join(TOLERANCES)}")
-        _tolerance(tolerance, f"tolerance.{word}")
+        need(self.run is None or not self.best, "best", "true", "give one of run and best, not both")
+        advice = "there is no such file or folder"
+        need(self.run is None or Path(self.run).expanduser().exists(), "run", self.run, advice)
+        named = {"formats": (self.formats, FORMATS), "benchmarks": (self.benchmarks, tuple(self.data))}
+        for key, (given, known) in named.items():
+            need(given != [], key, "[]", f"name at least one of {', '.join(known)}, or null for the default")
+            for value in given or []:
+                need(value in known, key, value, f"choose from {', '.join(known)}")
+            need(len(set(given or [])) == len(given or []), key, given, "name each only once")
+        for name in self.benchmarks or []:
+            check_data(self.data[name], f"data.{name}")
+        need(self.split in SPLITS, "split", self.split, "test reports a score, val selects an epoch")
+        need(self.limit is None or self.limit >= 1, "limit", self.limit, "1 or more questions, or null for all")
+        for key in ("canary", "pages", "warmup"):
+            need(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+        _push(self)
+        for word in TOLERANCES:
+            need(word in self.tolerance, f"tolerance.{word}", "", "a format needs one, as in conf/export.yaml")
+        for word, tolerance in self.tolerance.items():
+            need(word in TOLERANCES, f"tolerance.{word}", "…", f"there are {', '.join(TOLERANCES)}")
+            _tolerance(tolerance, f"tolerance.{word}")
 
 
 def _push(cfg: ExportConfig) -> None:

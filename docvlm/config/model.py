@@ -104,14 +104,12 @@ class ModelVerbConfig(VerbConfig):
         return True
 
     def check(self, *, sweep: bool = False) -> None:
-        """See `VerbConfig.check`."""
         targets(dataclasses.asdict(self))
         check_model(self.model)
         need(self.packing in SWITCH, "packing", self.packing, "choose on or off")
         need(0 <= self.seed < 2**32, "seed", self.seed, "choose one from 0 to 4294967295")
 
     def scale_line(self, choices: Mapping[str, str]) -> str:
-        """See `VerbConfig.scale_line`."""
         name = self.scale.name
         other = "full" if name == "tiny" else "tiny"
         why = "as you said"

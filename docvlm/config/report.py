@@ -30,25 +30,20 @@ class ReportConfig(VerbConfig):
     gallery: GalleryConf
 
     def check(self, *, sweep: bool = False) -> None:
-        """See `VerbConfig.check`."""
-        _report(self, sweep=sweep)
-
-
-def _report(cfg: ReportConfig, *, sweep: bool) -> None:
-    """Raise `DocvlmError` for the first impossible value."""
-    need(not sweep, "-m", "", "a report is made once, of all there is; leave -m out")
-    need(bool(cfg.roots) or bool(cfg.predictions), "roots", "[]", "name folders with results, or predictions=[FILE]")
-    for path in cfg.predictions:
-        need(Path(path).expanduser().is_file(), "predictions", path, "there is no such file")
-    repeated = len(set(cfg.predictions)) < len(cfg.predictions)
-    need(not repeated, "predictions", cfg.predictions, "name each file only once")
-    pages = cfg.pages
-    need(pages is None or Path(pages).expanduser().is_dir(), "pages", pages, "there is no such folder")
-    need(bool(cfg.output), "output", "''", "name the folder that the report is written to")
-    need(cfg.target is None or 0 < cfg.target <= 1, "target", cfg.target, "a score above 0, at most 1")
-    gallery = cfg.gallery
-    for name in ("failures", "flips"):
-        value = getattr(gallery, name)
-        need(0 <= value <= 1000, f"gallery.{name}", value, "0 to 1000 cards")
-    need(120 <= gallery.width <= 2000, "gallery.width", gallery.width, "120 to 2000 pixels")
-    need(0 <= gallery.megabytes <= 200, "gallery.megabytes", gallery.megabytes, "0 to 200")
+        need(not sweep, "-m", "", "a report is made once, of all there is; leave -m out")
+        advice = "name folders with results, or predictions=[FILE]"
+        need(bool(self.roots or self.predictions), "roots", "[]", advice)
+        for path in self.predictions:
+            need(Path(path).expanduser().is_file(), "predictions", path, "there is no such file")
+        repeated = len(set(self.predictions)) < len(self.predictions)
+        need(not repeated, "predictions", self.predictions, "name each file only once")
+        pages = self.pages
+        need(pages is None or Path(pages).expanduser().is_dir(), "pages", pages, "there is no such folder")
+        need(bool(self.output), "output", "''", "name the folder that the report is written to")
+        need(self.target is None or 0 < self.target <= 1, "target", self.target, "a score above 0, at most 1")
+        gallery = self.gallery
+        for name in ("failures", "flips"):
+            value = getattr(gallery, name)
+            need(0 <= value <= 1000, f"gallery.{name}", value, "0 to 1000 cards")
+        need(120 <= gallery.width <= 2000, "gallery.width", gallery.width, "120 to 2000 pixels")
+        need(0 <= gallery.megabytes <= 200, "gallery.megabytes", gallery.megabytes, "0 to 200")

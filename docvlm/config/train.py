@@ -18,18 +18,17 @@ AUDITS = ("auto", "stop", "drop", "off")
 
 @dataclass
 class LoraConf(ReadOnly):
-    """Adapter on the language side. `r=0`: none, the language side learns in full. `alpha=None` means `2 * r`."""
+    """Adapter on the language side. `r=0`: none, the language side learns in full.
+
+    `alpha=None` means `2 * r` (`docvlm.vlms.trainable.Lora`), so that alpha / r, the real scale of an update, is 2 at
+    every rank.
+    """
 
     r: int
     alpha: float | None = None
     dropout: float = 0.0
     target_modules: list[str] | None = None
     use_dora: bool = False
-
-    @property
-    def effective_alpha(self) -> float:
-        """`alpha`, or the policy: `2 * r`, so that alpha / r, the real scale of an update, is 2 at every rank."""
-        return 2.0 * self.r if self.alpha is None else self.alpha
 
 
 @dataclass
@@ -89,7 +88,6 @@ class TrainConfig(ModelVerbConfig):
 
     @property
     def pages_from(self) -> str | None:
-        """See `ModelVerbConfig.pages_from`."""
         return self.data.source
 
     @property
@@ -98,7 +96,6 @@ class TrainConfig(ModelVerbConfig):
         return [] if self.seeds is None else [*range(self.seed, self.seed + self.seeds)]
 
     def check(self, *, sweep: bool = False) -> None:
-        """See `VerbConfig.check`."""
         super().check(sweep=sweep)
         if self.seeds is not None:
             need(self.seeds >= 1, "seeds", self.seeds, "how many seeds every cell is trained with: 1 or more")

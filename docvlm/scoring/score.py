@@ -10,8 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from docvlm.errors import DocvlmError
 from docvlm.metrics import DEFAULT, METRICS, metric_function
+from docvlm.scoring.crossed import SettingDifference, crossed_difference, crossed_interval
 from docvlm.scoring.intervals import Difference, Interval, paired_difference, score_interval
 from docvlm.scoring.predictions import Key, Prediction
 
@@ -96,6 +100,33 @@ def compare(before: Sequence[Prediction], after: Sequence[Prediction], metric: s
     a = [function(p.prediction, p.answers) for p, _ in pairs]
     b = [function(p.prediction, p.answers) for _, p in pairs]
     return paired_difference(a, b, clusters([p for p, _ in pairs]))
+
+
+def over_seeds(runs: Sequence[Sequence[Prediction]], metric: str = DEFAULT) -> Interval:
+    """The score of a setting from two or more of its runs, with an interval over documents and seeds.
+
+    Raises `DocvlmError` unless all answer the same questions.
+    """
+    records, scores = _by_run(runs, metric)
+    return crossed_interval(scores, clusters(records))
+
+
+def compare_over_seeds(
+    before: Sequence[Prediction], runs: Sequence[Sequence[Prediction]], metric: str = DEFAULT
+) -> SettingDifference:
+    """What a setting adds to the model `before`, which has no seed, over documents and seeds of two or more `runs`.
+
+    Raises `DocvlmError` unless all answer the same questions.
+    """
+    records, scores = _by_run([before, *runs], metric)
+    return crossed_difference(scores[0], scores[1:], clusters(records))
+
+
+def _by_run(runs: Sequence[Sequence[Prediction]], metric: str) -> tuple[Sequence[Prediction], NDArray[np.float64]]:
+    """The questions in the order of the first run, and the scores (S, N) of all."""
+    function, first = metric_function(metric), runs[0]
+    sides = [[after for _, after in paired(first, run)] for run in runs]
+    return first, np.array([[function(p.prediction, p.answers) for p in side] for side in sides])
 
 
 def members(records: Sequence[Prediction], by: By) -> dict[str, list[int]]:

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from docvlm.data.loading.packing import IGNORED
-from docvlm.vlms.checkpoint import check_model_type
+from docvlm.vlms.checkpoint import check_model_type, load_config, load_weights
 from docvlm.vlms.codec import Budget, Codec
 from docvlm.vlms.families import FAMILIES, Family, imported
 from docvlm.vlms.losses import answer_cross_entropy
-from docvlm.vlms.quant import NONE, of
+from docvlm.vlms.quant import NONE, of, options
 from docvlm.vlms.trainable import Block, Trainable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -71,6 +71,7 @@ class VLM(nn.Module, ABC):
     """
 
     family: ClassVar[str]  # the name of its record (`docvlm.vlms.families`)
+    classes: ClassVar[Mapping[str, type[PreTrainedModel]]]  # the Transformers class of each `model_type`
     codec: Codec
     trainable: Trainable | None = None  # set by `prepare.apply`
 
@@ -92,7 +93,6 @@ class VLM(nn.Module, ABC):
         self.frozen_modules: tuple[str, ...] = ()
 
     @classmethod
-    @abstractmethod
     def load(
         cls,
         checkpoint: str | Path,
@@ -110,6 +110,16 @@ class VLM(nn.Module, ABC):
 
         Raises `DocvlmError` if they are another family's, or cannot be packed here (`docvlm.vlms.quant`).
         """
+        codec = cls.codec_of(checkpoint, budget, offline=offline, revision=revision)
+        kind = cls.classes[load_config(checkpoint, offline=offline, revision=revision).model_type]
+        how = options(quant, dtype, FAMILIES[cls.family].kept)
+        net = load_weights(kind, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how, revision=revision)
+        cls.adjust(net)
+        return cls(net, codec, checkpoint, dtype, revision)
+
+    @classmethod
+    def adjust(cls, net: PreTrainedModel) -> None:
+        """Put faster forms of its parts into a model that has just been loaded, in place; by default none."""
 
     @classmethod
     def codec_of(

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from docvlm import build
 from docvlm.config import GalleryConf, ReportConfig, TrainConfig
 from docvlm.config.compose import load
+from docvlm.metrics import METRICS
 from docvlm.reporting.card import card
 from docvlm.reporting.inputs.answers import Answers
 from docvlm.reporting.inputs.gather import gather
@@ -25,7 +27,7 @@ from docvlm.reporting.page.pictures import Pictures
 from docvlm.reporting.tables.setup import audited
 from docvlm.runs.finished import Run
 from docvlm.runs.folder import RunFolder
-from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.predictions import Prediction, read
 from tests.reporting.test_report import Text, reported
 from tests.support.runs import finished, result
 
@@ -98,6 +100,48 @@ def test_a_sweep_with_seeds_shows_its_settings_first(tmp_path: Path, monkeypatch
     assert float(rows[0]["score_sd"]) == pytest.approx(0.8 / 2**0.5) and float(rows[0]["test_low"]) < 0.5
     html = (tmp_path / "outputs/report/index.html").read_text()
     assert html.index("<details", html.index(", over seeds")) < html.index(", single runs")
+
+
+def of_seed(folder: Path, seed: int, wrong: int) -> None:
+    """Make a cell the run of another seed, whose first `wrong` answers are wrong."""
+    (folder / ".hydra" / "overrides.yaml").write_text(f"- model=qwen2vl\n- scale=tiny\n- seed={seed}\n")
+    record = json.loads((folder / "manifest.json").read_text())
+    record["seed"] = record["config"]["seed"] = seed
+    (folder / "manifest.json").write_text(json.dumps(record))
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    rows = [row | ({"prediction": "??"} if number < wrong else {}) for number, row in enumerate(lines)]
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_seeds_of_a_setting_stand_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three runs that differ by their seed: sentences and main table are over all, the card's scores of its run."""
+    sweep = tmp_path / "multirun" / "2026-11-29"
+    for seed, (selection, wrong) in enumerate([(0.5, 0), (0.9, 2), (0.6, 4)]):
+        of_seed(cell(sweep, seed, 8, selection), seed, wrong)
+    monkeypatch.chdir(tmp_path)
+    (answers,) = gather(load("report", ReportConfig)).answers
+    exam = examine(answers)
+    runs = [
+        [METRICS["anls"](r.prediction, r.answers) for r in read(sweep / str(n) / "predictions.jsonl")] for n in range(3)
+    ]
+    assert exam.seeds == 3 and exam.setting is not None
+    assert exam.setting.mean == pytest.approx(mean(map(mean, runs))) and exam.score.headline == pytest.approx(
+        mean(runs[1])
+    )
+    seen = Text(reported(tmp_path, monkeypatch)).text
+    assert ", 3 seeds)" in seen and "This run of" not in seen and "One seed each" not in seen
+    with (tmp_path / "outputs/report/tables/main-generated.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["seeds"] == "3" and float(row["ours"]) == pytest.approx(exam.setting.mean)
+    text = next((tmp_path / "outputs/report").glob("**/README.md")).read_text(encoding="utf-8")
+    assert f"Over 3 seeds its settings reach {exam.setting} on docvqa-generated." in text
+    assert f"{exam.score.interval}" in text and f"| {exam.setting} |" not in text
+
+
+def test_one_seed_is_said_to_be_one(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Text(reported(swept.parents[1], monkeypatch)).text
+    assert "This run of Qwen2-VL embedded LoRA r=8 reaches" in seen
+    assert "One seed each (Qwen2-VL embedded LoRA r=8): these sentences are about the runs." in seen
 
 
 def test_a_run_that_is_not_finished_is_named_and_not_shown(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from docvlm.data.benchmark import Benchmark, Download, HubSplit, Public
 from docvlm.data.benchmarks.lazy import data_module
@@ -20,9 +19,6 @@ from docvlm.data.rows import BadRow, Row, answers, present, require, text
 from docvlm.data.sources import originals
 from docvlm.data.sources.listing import folders
 from docvlm.data.sources.ownership import OtherRows
-
-if TYPE_CHECKING:
-    from docvlm.data.loading.datamodule import BenchmarkDataModule
 
 HALVES = ("human", "augmented")
 
@@ -126,8 +122,4 @@ BENCHMARK = Benchmark(
     licence="GPL-3.0 (hub card)",
     citation="Masry et al., Findings of ACL 2022, arXiv 2203.10244",
 )
-
-
-def __getattr__(name: str) -> type[BenchmarkDataModule]:
-    """`ChartQA`, the splits and loaders, made when they are asked for: Lightning takes seconds to import."""
-    return data_module(__name__, name, {"ChartQA": BENCHMARK})
+__getattr__ = data_module(__name__, "ChartQA", BENCHMARK)

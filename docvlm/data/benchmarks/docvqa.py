@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark, HubSplit
 from docvlm.data.benchmarks.lazy import data_module
@@ -16,9 +15,6 @@ from docvlm.data.example import Example
 from docvlm.data.page_ids import renamed
 from docvlm.data.rows import Row, answers, present, strings, text
 from docvlm.data.sources import originals
-
-if TYPE_CHECKING:
-    from docvlm.data.loading.datamodule import BenchmarkDataModule
 
 REVISION = "59fed3cdc38662abeef8f363171b2ec7c95c165c"
 
@@ -74,8 +70,4 @@ BENCHMARK = Benchmark(
     licence="RRC portal (registration)",
     citation="Mathew et al., WACV 2021, arXiv 2007.00398",
 )
-
-
-def __getattr__(name: str) -> type[BenchmarkDataModule]:
-    """`DocVQA`, the splits and loaders, made when they are asked for: Lightning takes seconds to import."""
-    return data_module(__name__, name, {"DocVQA": BENCHMARK})
+__getattr__ = data_module(__name__, "DocVQA", BENCHMARK)

@@ -8,14 +8,9 @@ of the folder>`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark
 from docvlm.data.benchmarks.lazy import data_module
 from docvlm.data.sources import own_folder
-
-if TYPE_CHECKING:
-    from docvlm.data.loading.datamodule import BenchmarkDataModule
 
 BENCHMARK = Benchmark(
     name="folder",
@@ -28,8 +23,4 @@ BENCHMARK = Benchmark(
     example=own_folder.example,
     public={"train": "train", "val": "validation", "test": "test"},
 )
-
-
-def __getattr__(name: str) -> type[BenchmarkDataModule]:
-    """`Folder`, the splits and loaders, made when they are asked for: Lightning takes seconds to import."""
-    return data_module(__name__, name, {"Folder": BENCHMARK})
+__getattr__ = data_module(__name__, "Folder", BENCHMARK)

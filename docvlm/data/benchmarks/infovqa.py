@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark, HubSplit
 from docvlm.data.benchmarks.lazy import data_module
@@ -17,9 +16,6 @@ from docvlm.data.example import Example
 from docvlm.data.page_ids import identified
 from docvlm.data.rows import Row, answers, strings, text
 from docvlm.data.sources import originals
-
-if TYPE_CHECKING:
-    from docvlm.data.loading.datamodule import BenchmarkDataModule
 
 
 def example(row: Row) -> Example:
@@ -77,8 +73,4 @@ BENCHMARK = Benchmark(
     licence="RRC portal (registration)",
     citation="Mathew et al., WACV 2022, arXiv 2104.12756",
 )
-
-
-def __getattr__(name: str) -> type[BenchmarkDataModule]:
-    """`InfoVQA`, the splits and loaders, made when they are asked for: Lightning takes seconds to import."""
-    return data_module(__name__, name, {"InfoVQA": BENCHMARK})
+__getattr__ = data_module(__name__, "InfoVQA", BENCHMARK)

@@ -61,51 +61,29 @@ class GridCanvas:
         self.columns, self.rows = columns, rows
         self.level = np.full((rows * ROW, columns * ADVANCE), paper, dtype=np.float32)
 
-    def text(
-        self,
-        row: int,
-        column: int,
-        words: str,
-        face: str = "sans",
-        ink: float = 0.0,
-        dy: int = 0,
-    ) -> None:
-        """Write `words` from one cell on. `ink` is the text's grey level, `dy` moves it by pixels (up to 3)."""
+    def text(self, row: int, column: int, words: str, face: str = "sans", ink: float = 0.0) -> None:
+        """Write `words` from one cell on. `ink` is the text's grey level."""
         if column < 0 or row < 0 or row >= self.rows or column + len(words) > self.columns:
             raise ValueError(f"{words!r} at row {row}, column {column} leaves a page of {self.columns} x {self.rows}")
         top = row * ROW
         for offset, character in enumerate(words):
             left = (column + offset) * ADVANCE
             cell = self.level[top : top + ROW, left : left + ADVANCE]
-            mask = np.roll(glyph(character, face), dy, axis=0) if dy else glyph(character, face)
-            cell += mask * (ink - cell)
+            cell += glyph(character, face) * (ink - cell)
 
-    def fill(self, row: int, column: int, width: int, level: float, height: int = 1) -> None:
-        """Shade `width` x `height` cells with one grey level, for headers, bars and panels."""
-        self.level[
-            row * ROW : (row + height) * ROW,
-            column * ADVANCE : (column + width) * ADVANCE,
-        ] = level
+    def fill(self, row: int, column: int, width: int, level: float) -> None:
+        """Shade `width` cells of a row with one grey level, for headers, bars and panels."""
+        self.level[row * ROW : (row + 1) * ROW, column * ADVANCE : (column + width) * ADVANCE] = level
 
     def bar(self, row: int, column: int, length: float, level: float = 0.45) -> None:
         """A horizontal bar of `length` cells (fractions allowed), inset by 6 pixels above and below."""
         top, left = row * ROW, column * ADVANCE
         self.level[top + 6 : top + ROW - 6, left : left + round(length * ADVANCE)] = level
 
-    def rule(self, row: int, column: int = 0, width: int | None = None, level: float = 0.3) -> None:
+    def rule(self, row: int, level: float = 0.3) -> None:
         """A horizontal line, two pixels thick, along the bottom edge of a row."""
-        end = self.columns if width is None else column + width
         bottom = (row + 1) * ROW
-        self.level[bottom - 2 : bottom, column * ADVANCE : end * ADVANCE] = level
-
-    def box(self, row: int, column: int, width: int, height: int = 1, level: float = 0.3) -> None:
-        """A frame of two pixels around `width` x `height` cells."""
-        top, left = row * ROW, column * ADVANCE
-        bottom, right = top + height * ROW, left + width * ADVANCE
-        self.level[top : top + 2, left:right] = level
-        self.level[bottom - 2 : bottom, left:right] = level
-        self.level[top:bottom, left : left + 2] = level
-        self.level[top:bottom, right - 2 : right] = level
+        self.level[bottom - 2 : bottom] = level
 
     def polygon(self, corners: tuple[tuple[float, float], ...], level: float) -> None:
         """Fill a polygon, corners (x, y) in pixels from the page's upper left: slices of a pie, pieces of a line."""

@@ -91,6 +91,13 @@ class Values:
         """`count` different options in random order."""
         return self.rng.sample(options, count)
 
+    def distinct(self, count: int, draw: Callable[[], T]) -> list[T]:
+        """`count` different things, each drawn by `draw`."""
+        found: dict[T, None] = {}
+        while len(found) < count:
+            found[draw()] = None
+        return list(found)
+
     def chance(self, probability: float) -> bool:
         """True with this probability."""
         return self.rng.random() < probability
@@ -119,6 +126,18 @@ class Values:
             numbers = draw()
             if TENTHS[stable_hash(*numbers) % 10] == self.split:
                 return numbers
+
+    def shares(self, count: int, total: int, cuts: range, least: int) -> tuple[int, ...]:
+        """`count` different parts of `total`, none below `least`, for pies: what lies between some of the `cuts`."""
+
+        def draw() -> tuple[int, ...]:
+            while True:
+                ends = sorted(self.several(cuts, count - 1))
+                parts = tuple(after - before for before, after in zip((0, *ends), (*ends, total), strict=True))
+                if min(parts) >= least and len(set(parts)) == count:
+                    return parts
+
+        return self.unlike(draw)
 
     def person(self, longest: int = 99, first: int = 99) -> str:
         """First and last name, at most `longest` characters together."""

@@ -6,9 +6,11 @@ or a checkpoint that docvlm does not know.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from docvlm.data.benchmark import GENERATED, Benchmark, of_label
+from docvlm.reporting.inputs.scored import Exam
 from docvlm.runs.finished import Run
 from docvlm.vlms.families import APACHE, FAMILIES
 
@@ -94,13 +96,20 @@ def languages(run: Run) -> list[str]:
     return list(dict.fromkeys(code for one in _learned(run) if one for code in one.languages)) or ["en"]
 
 
-def limits(run: Run) -> list[str]:
-    """What the reader of a score has to know, a sentence each."""
+def limits(run: Run, exams: Sequence[Exam] = ()) -> list[str]:
+    """What the reader of a score has to know, a sentence each; `exams` are its scores."""
     head: dict[str, Any] = run.result["headline"]
     budget = ", ".join(f"{key} {value}" for key, value in run.manifest["budget"].items() if value is not None)
+    seeds = [
+        f"Over {exam.seeds} seeds its settings reach {exam.setting} on {exam.answers.benchmark}."
+        for exam in exams
+        if exam.setting is not None
+    ]
+    another = seeds or ["One seed does not say how much another training would differ."]
     lines = [
         f"Its run was scored with {head['questions']} questions; documents: {head['documents']}. The interval says how"
-        " far to trust that; one seed does not say how much another training would differ.",
+        " far to trust that.",
+        *another,
         f"A page is read at the resolution it was trained with ({budget}); smaller print than that shows is lost.",
         "The confidence of an answer is the mean probability of its tokens, and is not calibrated.",
         "What the base has learned, biases included, was not examined.",

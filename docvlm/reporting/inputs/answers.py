@@ -6,14 +6,14 @@ Answers are read where a command left them, and found again where `outputs/` and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from docvlm.data.benchmarks import default_metric
 from docvlm.files import read_json, shown
 from docvlm.reporting.naming import name
-from docvlm.runs.finished import Run
+from docvlm.runs.finished import Chosen, Run
 from docvlm.scoring.predictions import Prediction, read
 from docvlm.scoring.predictions import given as given_file
 
@@ -25,7 +25,7 @@ class Answers:
     """Answers of one model to one benchmark's questions, with a baseline's where there are any.
 
     `source` and `base` are the run folders or files they came from. `run` is None for a checkpoint as it comes,
-    a served model, and answers from a file.
+    a served model, and answers from a file. `siblings` are the answers of the setting's other seeds to these questions.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Answers:
     base: str = ""
     before: Sequence[Prediction] | None = None
     pages: str = ""
+    siblings: Sequence[Sequence[Prediction]] = ()
     served: bool = False  # asked over HTTP: latency is that of requests, many at once
 
     @property
@@ -47,21 +48,47 @@ class Answers:
         return f"{self.name} on {self.benchmark}"
 
 
-def evaluated(roots: Sequence[Path], own: Path, chosen: Sequence[Run]) -> tuple[list[Answers], list[str]]:
-    """The evaluations of the chosen runs; for one that was not evaluated, its own answers without a baseline."""
+def evaluated(roots: Sequence[Path], own: Path, chosen: Sequence[Chosen]) -> tuple[list[Answers], list[str]]:
+    """The evaluations of the chosen runs; for one that was not evaluated, its own answers without a baseline.
+
+    Beside them the answers of the other seeds of its setting, from their evaluations or from their own test.
+    """
     rows = _rows(roots, own)
-    wanted = {run.folder.root.resolve(): run for run in chosen}
+    wanted = {one.run.folder.root.resolve(): one.run for one in chosen}
+    others_of = {one.run.folder.root.resolve(): [run for run in one.runs if run is not one.run] for one in chosen}
     answers, others, seen = [], [], set()
     for key, row in rows.items():
         folder = None if row["ours"]["run"] is None else _located(row["ours"]["run"], roots).resolve()
         run = wanted[folder] if folder in wanted else None
-        if run is None and (folder is not None or any(one.family == row["family"] for one in chosen)):
+        if run is None and (folder is not None or any(one.run.family == row["family"] for one in chosen)):
             others.append(f"{shown(key[0])}: evaluated on {key[1]}, and not the best run of its family")
             continue
         answers.append(_of_row(row, run, roots))
         seen.add(folder)
-    alone = [run for run in chosen if run.folder.root.resolve() not in seen and run.folder.predictions.exists()]
-    return answers + [one for run in alone for one in _of_run(run)], list(dict.fromkeys(others))
+    alone = [run for folder, run in wanted.items() if folder not in seen and run.folder.predictions.exists()]
+    answers += [one for run in alone for one in _of_run(run)]
+    with_seeds = [_with_siblings(one, rows, others_of, roots) for one in answers]
+    return with_seeds, list(dict.fromkeys(others))
+
+
+def _with_siblings(
+    one: Answers,
+    rows: Mapping[tuple[Path, str, str], dict[str, Any]],
+    others: Mapping[Path, Sequence[Run]],
+    roots: Sequence[Path],
+) -> Answers:
+    """With what the setting's other seeds answered to the same questions; one that was asked others is no sibling."""
+    if one.run is None:
+        return one
+    asked, found = {record.key for record in one.records}, []
+    evaluations = {(where.resolve(), *rest): row for (where, *rest), row in rows.items()}
+    for run in others[one.run.folder.root.resolve()]:
+        row = evaluations.get((run.folder.root.resolve(), one.benchmark, one.split))
+        if row is not None:
+            found.append(read(_located(row["ours"]["folder"], roots) / "predictions.jsonl"))
+        elif one.split == "test" and run.folder.predictions.exists():
+            found.append([record for record in read(run.folder.predictions) if record.benchmark == one.benchmark])
+    return replace(one, siblings=[part for part in found if {record.key for record in part} == asked])
 
 
 def _rows(roots: Sequence[Path], own: Path) -> dict[tuple[Path, str, str], dict[str, Any]]:
@@ -98,7 +125,7 @@ def _of_row(row: dict[str, Any], run: Run | None, roots: Sequence[Path]) -> Answ
         "" if base is None else shown(base),
         None if base is None else read(base / "predictions.jsonl"),
         _pages_of(ours),
-        "endpoint" in row["ours"],
+        served="endpoint" in row["ours"],
     )
 
 

@@ -22,7 +22,7 @@ from docvlm.reporting.inputs.measured import Measured, benchmarks, results
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.seeds import gather as over_seeds
 from docvlm.reporting.sweeps.sweep import Row, collect, command
-from docvlm.runs.finished import FINISHED, Run, best
+from docvlm.runs.finished import FINISHED, Chosen, Run, best
 from docvlm.runs.folder import RunFolder
 from docvlm.runs.result import read as read_result
 
@@ -92,15 +92,15 @@ def gather(cfg: ReportConfig) -> Inputs:
     """Read everything `cfg` names. Raises `DocvlmError` for a file that cannot be read."""
     roots, own = [Path(root).expanduser() for root in cfg.roots], Path(cfg.output).expanduser()
     found, passed_over = _runs(roots)
-    chosen = _best(found)
+    settings = _best(found)
     sweeps, older = _sweeps(roots)
-    answers, others = evaluated(roots, own, chosen)
+    answers, others = evaluated(roots, own, settings)
     answers += given([Path(name).expanduser() for name in cfg.predictions])
     answers += scored(roots, own, {Path(name).expanduser().resolve() for name in cfg.predictions})
     evaluations = sorted({file.parent for file in tables(roots, own)})
     return Inputs(
         found,
-        chosen,
+        [one.run for one in settings],
         sweeps,
         answers,
         evaluations,
@@ -140,10 +140,10 @@ def _runs(roots: Iterable[Path]) -> tuple[list[Run], list[str]]:
     return done, others
 
 
-def _best(found: Sequence[Run]) -> list[Run]:
-    """Per scale and family the run that stands for the setting with the best mean selection score."""
+def _best(found: Sequence[Run]) -> list[Chosen]:
+    """Per scale and family the setting with the best mean selection score."""
     scales = sorted({run.scale for run in found})
-    return [one.run for scale in scales for one in best([run for run in found if run.scale == scale]).values()]
+    return [one for scale in scales for one in best([run for run in found if run.scale == scale]).values()]
 
 
 def _sweeps(roots: Iterable[Path]) -> tuple[list[Sweep], list[str]]:

@@ -13,8 +13,8 @@ from docvlm.data import benchmark as benchmarks
 from docvlm.reporting.inputs.answers import Answers
 from docvlm.scoring.analysis import Analysis, analyse
 from docvlm.scoring.gains import Gains
-from docvlm.scoring.intervals import Difference
-from docvlm.scoring.score import Score, compare, score
+from docvlm.scoring.intervals import Difference, Interval
+from docvlm.scoring.score import Score, compare, compare_over_seeds, over_seeds, score
 
 GENERATED, OWN, PUBLIC, UNNAMED = "generated", "own", "public", "unnamed"
 KINDS = {
@@ -28,13 +28,24 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Exam:
-    """One model on one benchmark: its score, the baseline's, their paired difference, and both taken apart."""
+    """One model on one benchmark: its score, the baseline's, their paired difference, and both taken apart.
+
+    `setting` and `setting_difference` are those of the run's setting over documents and seeds, None where the run is
+    its only one, or where there is no run or baseline.
+    """
 
     answers: Answers
     score: Score
     before: Score | None
     difference: Difference | None
     analysis: Analysis
+    setting: Interval | None = None
+    setting_difference: Difference | None = None
+
+    @property
+    def seeds(self) -> int | None:
+        """Runs of the setting that answered these questions; None where no training run stands behind the answers."""
+        return None if self.answers.run is None else 1 + len(self.answers.siblings)
 
     @property
     def kind(self) -> str:
@@ -50,12 +61,15 @@ class Exam:
 
 def examine(answers: Answers) -> Exam:
     """Score and take apart. Raises `DocvlmError` if the baseline answered other questions."""
-    found = score(answers.records, answers.metric)
-    analysis = analyse(answers.name, answers.benchmark, answers.metric, answers.records, answers.before)
-    if answers.before is None:
-        return Exam(answers, found, None, None, analysis)
-    difference = compare(answers.before, answers.records, answers.metric)
-    return Exam(answers, found, score(answers.before, answers.metric), difference, analysis)
+    metric, before, runs = answers.metric, answers.before, [answers.records, *answers.siblings]
+    found, setting = score(answers.records, metric), over_seeds(runs, metric) if len(runs) > 1 else None
+    siblings = None if answers.run is None else answers.siblings
+    analysis = analyse(answers.name, answers.benchmark, metric, answers.records, before, siblings)
+    if before is None:
+        return Exam(answers, found, None, None, analysis, setting)
+    change = compare_over_seeds(before, runs, metric) if len(runs) > 1 else None
+    difference = compare(before, answers.records, metric)
+    return Exam(answers, found, score(before, metric), difference, analysis, setting, change)
 
 
 def kind(benchmark: str) -> str:

@@ -1,8 +1,10 @@
 """The three questions, each answered in a sentence that claims no more than the numbers bear.
 
-"Better" needs a paired difference beyond chance; "reached" an interval that lies above the target as a whole; "gains
-most" what `evaluation.groups` asks for; "fails most often" an interval above that of the next class. Where that is not
-so, the sentence says what cannot be told apart. Scores on drawn pages are never offered as an answer about documents.
+Sentences are about a setting, over documents and seeds, where runs of two seeds or more answered; else they are about
+the run, and say so. "Better" needs a paired difference beyond chance; "reached" an interval that lies above the target
+as a whole; "gains most" what `scoring.gains` asks for; "fails most often" an interval above that of the next class.
+Where that is not so, the sentence says what cannot be told apart. Scores on drawn pages are never offered as an answer
+about documents.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def answer(exams: Sequence[Exam], target: float | None) -> list[Answer]:
     main = leading(exams)
     first = main[0]
     others = main[1:]
-    enough = [_score(one) for one in others] + _targets(first, target)
+    enough = [_score(one) for one in others] + _targets(first, target) + _one_seed(main)
     gains = [f"{one.answers.title}: {one.gains.sentence}" for one in others if one.gains is not None]
     fails = [_failing(one) for one in others]
     help_ = _remedy(first)
@@ -70,12 +72,14 @@ def answer(exams: Sequence[Exam], target: float | None) -> list[Answer]:
 
 
 def _score(exam: Exam) -> str:
-    found, change = exam.score, exam.difference
-    metric = metric_name(found.metric)
-    text = (
-        f"{exam.answers.name} reaches {metric} {found.interval} on {exam.answers.benchmark}"
-        f" ({found.n_questions} questions on {found.n_documents} documents)"
-    )
+    found, change = exam.score, exam.setting_difference or exam.difference
+    who, size = exam.answers.name, f"{found.n_questions} questions on {found.n_documents} documents"
+    if exam.setting is not None:
+        size += f", {exam.seeds} seeds"
+    elif exam.seeds == 1:
+        who = f"This run of {who}"
+    interval = exam.setting or found.interval
+    text = f"{who} reaches {metric_name(found.metric)} {interval} on {exam.answers.benchmark} ({size})"
     if change is None:
         return f"{text}; there is no baseline beside it, so what training brought cannot be said."
     base = "its zero-shot base" if exam.answers.run else exam.answers.base
@@ -85,10 +89,21 @@ def _score(exam: Exam) -> str:
     return f"{text}, {change} {word} {base} (p {p_value(change.p)})."
 
 
+def _one_seed(exams: Sequence[Exam]) -> list[str]:
+    """What a single run cannot say, and what would."""
+    alone = [exam.answers.name for exam in exams if exam.seeds == 1]
+    if not alone:
+        return []
+    return [
+        f"One seed each ({'; '.join(alone)}): these sentences are about the runs. Another training with the same"
+        " settings may score otherwise; `seeds=3` and `-m` beside its command say by how much."
+    ]
+
+
 def _targets(exam: Exam, target: float | None) -> list[str]:
     if target is None:
         return ["Good enough for what? Give `target=0.9`, say, and this page tells whether the interval reaches it."]
-    found, count = exam.score.interval, exam.score.n_documents
+    found, count = exam.setting or exam.score.interval, exam.score.n_documents
     error = not METRICS[exam.score.metric].higher_is_better
     reached, missed = (
         (found.high <= target, found.low > target) if error else (found.low >= target, found.high < target)

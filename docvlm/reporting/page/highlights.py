@@ -33,13 +33,16 @@ def highlights(exams: Sequence[Exam], timed: Measured) -> list[Highlight]:
 
 
 def _gain(exam: Exam) -> Highlight:
-    found, change, source = exam.score, exam.difference, exam.answers.source
+    found, source = exam.score, exam.answers.source
+    change, score = exam.setting_difference or exam.difference, (exam.setting or exam.score.interval).mean
     label = f"{metric_name(found.metric)} on {exam.answers.benchmark}"
     if change is None or exam.before is None:
-        return Highlight(label, f"{found.headline:.3f}", "no baseline", source)
+        return Highlight(label, f"{score:.3f}", "no baseline", source)
     span = f"[{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
     base = "zero-shot" if exam.answers.run else exam.answers.base
-    detail = f"points {span} over {base} ({exam.before.headline:.3f} → {found.headline:.3f})"
+    detail = f"points {span} over {base} ({exam.before.headline:.3f} → {score:.3f})"
+    if exam.seeds is not None:
+        detail += f"; {exam.seeds} seeds" if exam.seeds > 1 else "; one seed"
     return Highlight(label, f"{100 * change.mean:+.1f}", detail, source)
 
 

@@ -12,18 +12,24 @@ from docvlm.tables import Column, Table
 
 RUN = Column("run", "run", kind="run")
 INTERVALS = "Brackets: 95 % interval over documents."
+OVER_SEEDS = "Brackets: 95 % interval over documents, and over seeds in rows with more than one."
 
 
-def main(exams: Sequence[Exam]) -> list[Table]:
-    """Baseline, ours and Δ: a table for each kind of pages, so that drawn pages never stand beside public scores."""
+def main(exams: Sequence[Exam], *, settings: bool = True) -> list[Table]:
+    """Baseline, ours and Δ: a table for each kind of pages, so that drawn pages never stand beside public scores.
+
+    With `settings`, rows of a setting with several seeds are over documents and seeds; without, all are of the run.
+    """
     tables = []
     for kind, title in KINDS.items():
         part = [exam for exam in exams if exam.kind == kind]
         if part:
-            notes = [INTERVALS, "p: paired bootstrap over documents, for each row alone."]
+            seeded = settings and any(exam.setting for exam in part)
+            notes = [OVER_SEEDS if seeded else INTERVALS, "p: of no difference, for each row alone."]
             if kind == GENERATED:
                 notes.append("Drawn pages are easier and smaller than real ones: not comparable with public scores.")
-            tables.append(Table(f"main-{kind}", f"Test scores on {title}", _MAIN, list(map(_main, part)), notes))
+            rows = [_main(exam, settings=settings) for exam in part]
+            tables.append(Table(f"main-{kind}", f"Test scores on {title}", _MAIN, rows, notes))
     return tables
 
 
@@ -37,19 +43,22 @@ _MAIN = (
     Column("metric", "metric", kind="text"),
     Column("questions", "questions"),
     Column("documents", "documents"),
+    Column("seeds", "seeds"),
     RUN,
 )
 
 
-def _main(exam: Exam) -> dict[str, object]:
-    found, before, change = exam.score, exam.before, exam.difference
+def _main(exam: Exam, *, settings: bool) -> dict[str, object]:
+    over = exam.setting if settings else None
+    found, before, change = exam.score, exam.before, exam.setting_difference if over else exam.difference
     return {
         **_head(exam),
         "metric": metric_name(found.metric),
         "questions": found.n_questions,
         "documents": found.n_documents,
         "baseline": None if before is None else before.interval,
-        "ours": found.interval,
+        "seeds": exam.seeds if over else None if exam.seeds is None else 1,
+        "ours": over or found.interval,
         "difference": change,
         "p": None if change is None else change.p,
     }
@@ -108,7 +117,7 @@ def _gains(exam: Exam, part: Gains, *, folded: bool) -> Table:
     few = any(row.adjusted is None for row in part.rows)
     notes = [
         part.sentence,
-        INTERVALS,
+        OVER_SEEDS if part.seeds is not None and part.seeds > 1 else INTERVALS,
         *([f"few: fewer than {FEWEST} documents, or no type; not judged."] if few else []),
     ]
     title = f"{exam.answers.title}: gain by {part.by} type"

@@ -5,20 +5,15 @@ Source: Xiao et al. 2023, arXiv:2311.06242.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from torch import Tensor
 from transformers import Florence2ForConditionalGeneration
 
 from docvlm.vlms.base import VLM, Block
-from docvlm.vlms.checkpoint import load_weights
 from docvlm.vlms.decoding import Probabilities
-from docvlm.vlms.families import FAMILIES
 from docvlm.vlms.florence2.codec import Florence2Codec
 from docvlm.vlms.prefix import entered, observed
-from docvlm.vlms.quant import NONE, options
 
 if TYPE_CHECKING:
     from docvlm.vlms.codec import Budget
@@ -28,26 +23,8 @@ class Florence2(VLM):
     """Florence-2. Adapter targets are BART's attention projections in encoder, decoder and cross-attention."""
 
     family = "florence2"
+    classes: ClassVar = {"florence2": Florence2ForConditionalGeneration}
     codec: Florence2Codec
-
-    @classmethod
-    def load(
-        cls,
-        checkpoint: str | Path,
-        budget: Budget,
-        *,
-        dtype: torch.dtype = torch.float32,
-        attn: str = "sdpa",
-        offline: bool = False,
-        quant: str = NONE,
-        revision: str | None = None,
-    ) -> Florence2:
-        """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
-        codec = cls.codec_of(checkpoint, budget, offline=offline, revision=revision)
-        how = options(quant, dtype, FAMILIES[cls.family].kept)
-        kind = Florence2ForConditionalGeneration
-        net = load_weights(kind, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how, revision=revision)
-        return cls(net, codec, checkpoint, dtype, revision)
 
     def set_budget(self, budget: Budget) -> None:
         """Pixels of a page, `height` x `width`."""

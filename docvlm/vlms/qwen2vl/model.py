@@ -6,8 +6,7 @@ as rows on an expanded cache (`docvlm.vlms.decoding`). Source: Wang et al. 2024,
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,11 +14,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLForCondition
 
 from docvlm.data.loading.packing import positions, split_of
 from docvlm.vlms.base import VLM, Block
-from docvlm.vlms.checkpoint import load_config, load_weights
 from docvlm.vlms.decoding import Probabilities, greedy_on_pages
-from docvlm.vlms.families import FAMILIES
 from docvlm.vlms.prefix import entered, observed
-from docvlm.vlms.quant import NONE, options
 from docvlm.vlms.qwen2vl.attention import use_fast_paths
 from docvlm.vlms.qwen2vl.branches import branch_mask, use_branches
 from docvlm.vlms.qwen2vl.codec import Qwen2VLCodec
@@ -30,39 +26,23 @@ if TYPE_CHECKING:
 
     from docvlm.vlms.codec import Budget
 
-_CLASSES: dict[str, type[PreTrainedModel]] = {
-    "qwen2_vl": Qwen2VLForConditionalGeneration,
-    "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
-}
-
 
 class Qwen2VL(VLM):
     """Qwen2-VL or Qwen2.5-VL. Adapter targets are the language side's attention projections."""
 
     family = "qwen2vl"
+    classes: ClassVar = {
+        "qwen2_vl": Qwen2VLForConditionalGeneration,
+        "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
+    }
     codec: Qwen2VLCodec
 
     @classmethod
-    def load(
-        cls,
-        checkpoint: str | Path,
-        budget: Budget,
-        *,
-        dtype: torch.dtype = torch.float32,
-        attn: str = "sdpa",
-        offline: bool = False,
-        quant: str = NONE,
-        revision: str | None = None,
-    ) -> Qwen2VL:
-        """Load weights and processor from a folder or a hub id. Raises `DocvlmError` if they are another family's."""
-        codec = cls.codec_of(checkpoint, budget, offline=offline, revision=revision)
-        kind = _CLASSES[load_config(checkpoint, offline=offline, revision=revision).model_type]
-        how = options(quant, dtype, FAMILIES[cls.family].kept)
-        net = load_weights(kind, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how, revision=revision)
+    def adjust(cls, net: PreTrainedModel) -> None:
+        """Fast vision, packed questions, and less kept for the backward pass."""
         use_fast_paths(net)
         use_branches(net)
         use_recompute(net)
-        return cls(net, codec, checkpoint, dtype, revision)
 
     def set_budget(self, budget: Budget) -> None:
         """Pixels of a page, `min_pixels` to `max_pixels`."""

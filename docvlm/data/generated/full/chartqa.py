@@ -21,46 +21,25 @@ THEMES = (
     ("Unemployment rate", "%", "In percent of the labor force"),
 )
 GROUPS = (
-    ("Men", "Women"),
-    ("Urban", "Rural"),
-    ("Under 30", "30 to 60", "Over 60"),
-    ("Online", "In store"),
+    ("Men", "Women"), ("Urban", "Rural"), ("Under 30", "30 to 60", "Over 60"), ("Online", "In store"),
     ("Public", "Private"),
-)
+)  # fmt: skip
 SHARES = (
-    (
-        "Household spending",
-        "What share of household spending goes to {}?",
-        ("Rent", "Food", "Transport", "Leisure", "Savings", "Other"),
-    ),
-    (
-        "Sources of electricity",
-        "What share of electricity comes from {}?",
-        ("Wind", "Solar", "Gas", "Coal", "Hydro", "Nuclear"),
-    ),
-    (
-        "How people get to work",
-        "What share of people get to work by {}?",
-        ("Car", "Train", "Bus", "Bicycle", "Ferry", "Tram"),
-    ),
-    (
-        "Favorite kinds of music",
-        "What share of people like {} best?",
-        ("Rock", "Pop", "Jazz", "Classical", "Folk", "Hip hop"),
-    ),
-)
+    # title, how a share is asked for, what can be labelled
+    ("Household spending", "What share of household spending goes to {}?",
+     ("Rent", "Food", "Transport", "Leisure", "Savings", "Other")),
+    ("Sources of electricity", "What share of electricity comes from {}?",
+     ("Wind", "Solar", "Gas", "Coal", "Hydro", "Nuclear")),
+    ("How people get to work", "What share of people get to work by {}?",
+     ("Car", "Train", "Bus", "Bicycle", "Ferry", "Tram")),
+    ("Favorite kinds of music", "What share of people like {} best?",
+     ("Rock", "Pop", "Jazz", "Classical", "Folk", "Hip hop")),
+)  # fmt: skip
 
 
 def _years(values: Values, count: int) -> tuple[str, ...]:
     first = values.count(1995, 2024 - count)
     return tuple(str(first + step) for step in range(count))
-
-
-def _places(values: Values, count: int) -> tuple[str, ...]:
-    places: dict[str, None] = {}
-    while len(places) < count:
-        places[values.word("place", 11)] = None
-    return tuple(places)
 
 
 def _chart(values: Values, form: str, title: str, subtitle: str, labels: tuple[str, ...],
@@ -73,18 +52,15 @@ def _chart(values: Values, form: str, title: str, subtitle: str, labels: tuple[s
 def _numbers(values: Values, count: int, unit: str) -> tuple[int, ...]:
     """Different tenths, whole numbers for half of the charts."""
     whole, top = values.chance(0.5), 940 if unit == "%" else 9000
-    numbers: dict[int, None] = {}
-    while len(numbers) < count:
-        number = values.number(30, top)
-        numbers[number // 10 * 10 if whole and top > 2000 else number] = None
-    return tuple(numbers)
+    step = 10 if whole and top > 2000 else 1
+    return tuple(values.distinct(count, lambda: values.number(30, top) // step * step))
 
 
 def bar(values: Values) -> Drawing:
     """Upright bars over years (one to three groups) or bars from left to right for places."""
     topic, unit, subtitle = values.pick(THEMES)
     if values.chance(0.45):
-        labels = _places(values, values.count(5, 9))
+        labels = tuple(values.distinct(values.count(5, 9), lambda: values.word("place", 11)))
         numbers = _numbers(values, len(labels), unit)
         if values.chance(0.6):
             numbers = tuple(sorted(numbers, reverse=True))
@@ -127,18 +103,9 @@ def pie(values: Values) -> Drawing:
     topic, wording, options = values.pick(SHARES)
     count = values.count(3, 6)
     labels = tuple(values.several(options, count))
-
-    def shares() -> tuple[int, ...]:
-        while True:
-            cuts = sorted(values.several(range(50, 950), count - 1))
-            parts = [after - before for before, after in zip((0, *cuts), (*cuts, 1000), strict=True)]
-            if min(parts) >= 50 and len(set(parts)) == count:
-                return tuple(parts)
-
     title = f"{topic} in {values.word('place', 12)}, {values.count(1995, 2024)}"
-    chart = _chart(
-        values, values.pick(("pie", "ring")), title, "Share in percent", labels, (("", values.unlike(shares)),), "%"
-    )
+    form, parts = values.pick(("pie", "ring")), values.shares(count, 1000, range(50, 950), 50)
+    chart = _chart(values, form, title, "Share in percent", labels, (("", parts),), "%")
     return _drawing(values, "pie", chart, "slice", wording)
 
 

@@ -50,12 +50,9 @@ SECTIONS: dict[str, tuple[Field, ...]] = {
     ),
 }  # fmt: skip
 TITLES = (
-    "Application for Membership",
-    "Patient Registration",
-    "Employee Data Sheet",
-    "Insurance Application",
+    "Application for Membership", "Patient Registration", "Employee Data Sheet", "Insurance Application",
     "Request for Benefits",
-)
+)  # fmt: skip
 TICKS = ("Smoker", "Married", "Own vehicle", "Full-time", "First application", "Newsletter")
 
 

@@ -5,6 +5,7 @@ Question types are the benchmark's answer types, as at the `tiny` preset.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,30 +35,16 @@ EVENTS = (
     ("New head office", "built by {}"),
 )
 RIVALS = (
-    ("Tea", "Coffee"),
-    ("Cats", "Dogs"),
-    ("Bus", "Train"),
-    ("Solar", "Wind"),
-    ("Books", "Films"),
-    ("City", "Village"),
-)
+    ("Tea", "Coffee"), ("Cats", "Dogs"), ("Bus", "Train"), ("Solar", "Wind"), ("Books", "Films"), ("City", "Village"),
+)  # fmt: skip
 MEASURES = (
-    "Average cost",
-    "Daily users",
-    "Noise level",
-    "Happiness",
-    "Hours a week",
-    "Energy used",
-    "Age of fans",
+    "Average cost", "Daily users", "Noise level", "Happiness", "Hours a week", "Energy used", "Age of fans",
     "Space needed",
-)
+)  # fmt: skip
 CONTESTS = (
-    "Greenest towns",
-    "Friendliest towns",
-    "Best towns for cyclists",
-    "Towns with the cleanest air",
+    "Greenest towns", "Friendliest towns", "Best towns for cyclists", "Towns with the cleanest air",
     "Most visited towns",
-)
+)  # fmt: skip
 FAMILIES = ("sans", "serif", "times", "grotesque")
 
 
@@ -76,6 +63,25 @@ class Graphic:
 def _graphic(values: Values, title: str, subtitle: str, rows: list[tuple[str, int, str]]) -> Graphic:
     source = f"{values.company(20)}, {values.count(2000, 2024)}"
     return Graphic(look(values, FAMILIES, 2), theme(values), title, subtitle, source, tuple(rows))
+
+
+def _drawing(
+    values: Values,
+    kind: str,
+    candidates: list[Question],
+    arrange: Callable[[Poster, Graphic], None],
+    graphic: Graphic,
+) -> Drawing:
+    return Drawing(kind, tuple(values.several(candidates, values.count(4, 6))), partial(paint, arrange, graphic))
+
+
+def paint(arrange: Callable[[Poster, Graphic], None], graphic: Graphic) -> Image:
+    """Draw the infographic: its headline, its rows as its kind arranges them, and the source."""
+    poster = Poster(graphic.look, graphic.theme)
+    poster.head(graphic.title, graphic.subtitle)
+    arrange(poster, graphic)
+    poster.foot(graphic.source)
+    return poster.finished()
 
 
 def facts(values: Values) -> Drawing:
@@ -98,13 +104,11 @@ def facts(values: Values) -> Drawing:
         Question("Which place is the infographic about?", (place,), ONE),
         Question(f"How many percent of people do not {one}?", (f"{100 - first}%", str(100 - first)), NONE),
     ]
-    return Drawing("facts", tuple(values.several(candidates, values.count(4, 6))), partial(paint_facts, graphic))
+    return _drawing(values, "facts", candidates, arrange_facts, graphic)
 
 
-def paint_facts(graphic: Graphic) -> Image:
+def arrange_facts(poster: Poster, graphic: Graphic) -> None:
     """A row of people, then three panels with an icon, a number and its caption, side by side or stacked."""
-    poster = Poster(graphic.look, graphic.theme)
-    poster.head(graphic.title, graphic.subtitle)
     (habit, share, _), *others = graphic.rows
     for person in range(10):
         colour = poster.warm if person < share // 10 else (200, 200, 200)
@@ -119,15 +123,13 @@ def paint_facts(graphic: Graphic) -> Image:
             poster.icon(icon, x - 80, 680, 160, colour)
             poster.disc(x, 1030, 135, colour)
             poster.text(x, 1056, f"{number}%", 76, "bold", fill=WHITE, align="m")
-            poster.caption(x, 1250, words, 290, 32)
+            poster.paragraph(x, 1250, 290, words, 32, 1.3, "m")
         else:
             y = 620 + place * 280
             poster.box(80, y, poster.width - 80, y + 240, fill=WHITE, edge=None, radius=24)
             poster.icon(icon, 130, y + 50, 140, colour)
             poster.text(470, y + 150, f"{number}%", 96, "bold", fill=colour, align="m")
-            poster.caption(840, y + 128, words, 480, 34)
-    poster.foot(graphic.source)
-    return poster.finished()
+            poster.paragraph(840, y + 128, 480, words, 34, 1.3, "m")
 
 
 def timeline(values: Values) -> Drawing:
@@ -155,13 +157,11 @@ def timeline(values: Values) -> Drawing:
         Question("What are the first two milestones?", any_order((rows[0][0], rows[1][0])), ALL),
         Question("Whose history is shown?", (company,), ONE),
     ]
-    return Drawing("timeline", tuple(values.several(candidates, values.count(4, 6))), partial(paint_timeline, graphic))
+    return _drawing(values, "timeline", candidates, arrange_timeline, graphic)
 
 
-def paint_timeline(graphic: Graphic) -> Image:
+def arrange_timeline(poster: Poster, graphic: Graphic) -> None:
     """A line down the page with a disc a year; events on alternating sides, or all on the right."""
-    poster = Poster(graphic.look, graphic.theme)
-    poster.head(graphic.title, graphic.subtitle)
     x = poster.width / 2 if graphic.look.layout == 0 else 210
     step = (poster.height - 380) / len(graphic.rows)
     poster.box(x - 5, 260, x + 5, poster.height - 120, fill=poster.headline, edge=None)
@@ -175,8 +175,6 @@ def paint_timeline(graphic: Graphic) -> Image:
         poster.text(x, y + 14, str(year), 40, "bold", fill=WHITE, align="m")
         poster.fitted((x0 + x1) / 2, y - 4, event, x1 - x0 - 30, 32, "bold", fill=poster.headline, align="m")
         poster.fitted((x0 + x1) / 2, y + 42, note, x1 - x0 - 30, 27, fill=GREY, align="m")
-    poster.foot(graphic.source)
-    return poster.finished()
 
 
 def versus(values: Values) -> Drawing:
@@ -201,13 +199,11 @@ def versus(values: Values) -> Drawing:
         Question("Which two things are compared?", any_order(rivals), ALL),
         Question("Where does the comparison come from?", (place,), ONE),
     ]
-    return Drawing("versus", tuple(values.several(candidates, values.count(4, 6))), partial(paint_versus, graphic))
+    return _drawing(values, "versus", candidates, arrange_versus, graphic)
 
 
-def paint_versus(graphic: Graphic) -> Image:
+def arrange_versus(poster: Poster, graphic: Graphic) -> None:
     """Two coloured halves with a disc each; bars between, or icons repeated in a row."""
-    poster = Poster(graphic.look, graphic.theme)
-    poster.head(graphic.title, graphic.subtitle)
     middle = poster.width / 2
     names = graphic.title.rstrip("?").split(" or ")
     for x, name, colour in zip((300, poster.width - 300), names, (poster.warm, poster.cool), strict=True):
@@ -221,17 +217,13 @@ def paint_versus(graphic: Graphic) -> Image:
             start, end = middle + way * 10, middle + way * (10 + 4.2 * value)
             poster.box(min(start, end), y + 26, max(start, end), y + 92, fill=colour, edge=None, radius=10)
             poster.text(end + way * 14, y + 74, str(value), 40, "bold", fill=colour, align="r" if way < 0 else "l")
-    poster.foot(graphic.source)
-    return poster.finished()
 
 
 def ranking(values: Values) -> Drawing:
     """Six to eight towns with points, best first, and who won last year."""
     title, count = values.pick(CONTESTS), values.count(6, 8)
-    names: dict[str, None] = {}
-    while len(names) < count:
-        names[values.word("place", 13)] = None
-    towns, last = tuple(names), values.word("place", 13)
+    towns = tuple(values.distinct(count, lambda: values.word("place", 13)))
+    last = values.word("place", 13)
     points = sorted(values.several(range(120, 999), count), reverse=True)
     rows = [(town, score, "") for town, score in zip(towns, points, strict=True)]
     graphic = _graphic(values, title, f"Last year's winner: {last}", rows)
@@ -245,13 +237,11 @@ def ranking(values: Values) -> Drawing:
         Question("How many towns are ranked?", (str(count),), NONE),
         Question(f"By how many points does {towns[0]} lead over {towns[1]}?", (str(points[0] - points[1]),), NONE),
     ]
-    return Drawing("ranking", tuple(values.several(candidates, values.count(4, 6))), partial(paint_ranking, graphic))
+    return _drawing(values, "ranking", candidates, arrange_ranking, graphic)
 
 
-def paint_ranking(graphic: Graphic) -> Image:
+def arrange_ranking(poster: Poster, graphic: Graphic) -> None:
     """A row a town: rank in a disc, name, and a bar with its points; stars for the first three."""
-    poster = Poster(graphic.look, graphic.theme)
-    poster.head(graphic.title, graphic.subtitle)
     step = (poster.height - 360) / len(graphic.rows)
     for number, (town, score, _) in enumerate(graphic.rows):
         y = 320 + step * number
@@ -263,8 +253,6 @@ def paint_ranking(graphic: Graphic) -> Image:
         poster.text(560 + 0.46 * score, y + 14, str(score), 38, "bold", fill=colour)
         if number < 3 and graphic.look.layout == 0:
             poster.icon("star", poster.width - 120, y - 34, 68, poster.warm)
-    poster.foot(graphic.source)
-    return poster.finished()
 
 
 KINDS = (facts, timeline, versus, ranking)

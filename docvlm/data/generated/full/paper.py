@@ -21,6 +21,7 @@ from docvlm.data.generated.values import Values
 WIDTH, HEIGHT = 1204, 1596  # A4-like, multiples of 28
 MARGIN = 96
 Colour = tuple[int, int, int]
+Align = Literal["l", "m", "r"]
 Weight = Literal["regular", "bold", "italic"]
 FAMILIES: dict[str, tuple[str, str, str]] = {
     "sans": ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique"),
@@ -89,7 +90,7 @@ class Paper:
         *,
         family: str | None = None,
         fill: Colour = INK,
-        align: Literal["l", "m", "r"] = "l",
+        align: Align = "l",
     ) -> float:
         """Write one line: x is its left, middle or right by `align`, y its baseline. Returns its width."""
         self.pen.text((x, y), words, font=self.face(size, weight, family), fill=fill, anchor=align + "s")
@@ -103,15 +104,17 @@ class Paper:
             size -= 1
         self.text(x, y, words, size, weight, **more)  # type: ignore[arg-type]  # passed on as they came
 
-    def paragraph(self, x: float, y: float, width: float, words: str, size: float = 26, leading: float = 1.45) -> float:
+    def paragraph(
+        self, x: float, y: float, width: float, words: str, size: float = 26, leading: float = 1.45, align: Align = "l"
+    ) -> float:
         """Write words broken into lines of at most `width`. Returns the baseline after the last line."""
         line = ""
         for word in words.split():
             if line and self.length(f"{line} {word}", size) > width:
-                self.text(x, y, line, size)
+                self.text(x, y, line, size, align=align)
                 y, line = y + size * leading, ""
             line = f"{line} {word}".strip()
-        self.text(x, y, line, size)
+        self.text(x, y, line, size, align=align)
         return y + size * leading
 
     def rule(self, x0: float, y: float, x1: float, width: int = 2, fill: Colour = INK) -> None:

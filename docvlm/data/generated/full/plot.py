@@ -17,31 +17,13 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 1204, 896
 PALETTES: tuple[tuple[tuple[str, str], ...], ...] = (
-    (
-        ("blue", "#2f6db5"),
-        ("orange", "#e8812a"),
-        ("green", "#4a9d5b"),
-        ("red", "#c8413b"),
-        ("purple", "#8464a8"),
-        ("gray", "#8a8d91"),
-    ),
-    (
-        ("green", "#1b7f6b"),
-        ("yellow", "#e3b023"),
-        ("red", "#b5323c"),
-        ("blue", "#27548a"),
-        ("brown", "#8a5a34"),
-        ("pink", "#d68aa8"),
-    ),
-    (
-        ("purple", "#5b3a8c"),
-        ("green", "#7bb342"),
-        ("orange", "#ef6c1f"),
-        ("blue", "#3c9dd0"),
-        ("gray", "#6e6e73"),
-        ("red", "#d0393e"),
-    ),
-)
+    (("blue", "#2f6db5"), ("orange", "#e8812a"), ("green", "#4a9d5b"),
+     ("red", "#c8413b"), ("purple", "#8464a8"), ("gray", "#8a8d91")),
+    (("green", "#1b7f6b"), ("yellow", "#e3b023"), ("red", "#b5323c"),
+     ("blue", "#27548a"), ("brown", "#8a5a34"), ("pink", "#d68aa8")),
+    (("purple", "#5b3a8c"), ("green", "#7bb342"), ("orange", "#ef6c1f"),
+     ("blue", "#3c9dd0"), ("gray", "#6e6e73"), ("red", "#d0393e")),
+)  # fmt: skip
 FONTS = (
     ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"),
     ("DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf"),
@@ -89,17 +71,16 @@ def plot(chart: Chart) -> Image:
         figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100)
         canvas = FigureCanvasAgg(figure)
         axes = figure.add_axes((0.08, 0.13, 0.86, 0.66))
-        figure.text(0.05, 0.93, chart.title, fontproperties=FontProperties(fname=bold, size=19 * scale))
-        figure.text(
-            0.05, 0.885, chart.subtitle, fontproperties=FontProperties(fname=regular, size=14 * scale), color="#55585c"
-        )
-        figure.text(
-            0.05, 0.025, chart.source, fontproperties=FontProperties(fname=regular, size=11 * scale), color="#77797d"
-        )
+        for y, words, file, size, colour in (
+            (0.93, chart.title, bold, 19, "black"),
+            (0.885, chart.subtitle, regular, 14, "#55585c"),
+            (0.025, chart.source, regular, 11, "#77797d"),
+        ):
+            face = FontProperties(fname=file, size=size * scale)
+            figure.text(0.05, y, words, fontproperties=face, color=colour)
         face = FontProperties(fname=regular, size=14 * scale)
-        {"upright": _upright, "sideways": _sideways, "line": _line, "pie": _pie, "ring": _pie}[chart.form](
-            axes, chart, face
-        )
+        form = {"upright": _upright, "sideways": _sideways, "line": _line, "pie": _pie, "ring": _pie}[chart.form]
+        form(axes, chart, face)
         canvas.draw()
         picture = Image.frombytes("RGBA", canvas.get_width_height(), bytes(canvas.buffer_rgba())).convert("RGB")
     return scan(picture, chart.scan)

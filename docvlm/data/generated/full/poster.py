@@ -92,13 +92,3 @@ class Poster(Paper):
         """The source on a band along the bottom."""
         self.box(0, self.height - 70, self.width, self.height, fill=self.headline, edge=None)
         self.text(self.width / 2, self.height - 27, f"Source: {source}", 22, fill=WHITE, align="m")
-
-    def caption(self, x: float, y: float, words: str, width: float, size: float = 26) -> None:
-        """Words broken into centred lines of at most `width` around x."""
-        line = ""
-        for word in words.split():
-            if line and self.length(f"{line} {word}", size) > width:
-                self.text(x, y, line, size, align="m")
-                y, line = y + size * 1.3, ""
-            line = f"{line} {word}".strip()
-        self.text(x, y, line, size, align="m")

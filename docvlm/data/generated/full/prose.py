@@ -6,51 +6,31 @@ from docvlm.data.generated.values import Values, money
 
 # sentence with one slot, how the slot is filled, a question for it
 FACTS = (
-    (
-        "Our offices in {} will be closed during the last week of the year.",
-        "place",
-        "Where are the offices that will be closed?",
-    ),
-    (
-        "Please direct all further enquiries to {}, who will be glad to assist you.",
-        "person",
-        "To whom should enquiries be directed?",
-    ),
-    (
-        "The outstanding balance of {} should reach our account within ten working days.",
-        "money",
-        "What is the outstanding balance?",
-    ),
-    (
-        "The next meeting of the committee has been arranged for {}.",
-        "day",
-        "For which day is the next meeting arranged?",
-    ),
-    (
-        "As agreed on the telephone, the delivery comprises {} units in total.",
-        "number",
-        "How many units does the delivery comprise?",
-    ),
-    ("The audit was carried out by {} and gave no cause for complaint.", "company", "Who carried out the audit?"),
-    (
-        "The revised contract comes into force on {} and replaces all earlier versions.",
-        "day",
-        "When does the revised contract come into force?",
-    ),
-    ("A deposit of {} has been received with thanks.", "money", "How large is the deposit that was received?"),
-    ("The survey was answered by {} households.", "number", "How many households answered the survey?"),
-    (
-        "Responsibility for the project passes to {} with immediate effect.",
-        "person",
-        "To whom does responsibility for the project pass?",
-    ),
-    ("The goods will be collected by {} on our behalf.", "company", "Who will collect the goods?"),
-    (
-        "The training course takes place in {} and lasts three days.",
-        "place",
-        "Where does the training course take place?",
-    ),
-)
+    ("Our offices in {} will be closed during the last week of the year.", "place",
+     "Where are the offices that will be closed?"),
+    ("Please direct all further enquiries to {}, who will be glad to assist you.", "person",
+     "To whom should enquiries be directed?"),
+    ("The outstanding balance of {} should reach our account within ten working days.", "money",
+     "What is the outstanding balance?"),
+    ("The next meeting of the committee has been arranged for {}.", "day",
+     "For which day is the next meeting arranged?"),
+    ("As agreed on the telephone, the delivery comprises {} units in total.", "number",
+     "How many units does the delivery comprise?"),
+    ("The audit was carried out by {} and gave no cause for complaint.", "company",
+     "Who carried out the audit?"),
+    ("The revised contract comes into force on {} and replaces all earlier versions.", "day",
+     "When does the revised contract come into force?"),
+    ("A deposit of {} has been received with thanks.", "money",
+     "How large is the deposit that was received?"),
+    ("The survey was answered by {} households.", "number",
+     "How many households answered the survey?"),
+    ("Responsibility for the project passes to {} with immediate effect.", "person",
+     "To whom does responsibility for the project pass?"),
+    ("The goods will be collected by {} on our behalf.", "company",
+     "Who will collect the goods?"),
+    ("The training course takes place in {} and lasts three days.", "place",
+     "Where does the training course take place?"),
+)  # fmt: skip
 FILLERS = (
     "We would like to thank you for the good cooperation over the past months.",
     "All figures have been reviewed and are correct to the best of our knowledge.",

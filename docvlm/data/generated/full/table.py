@@ -48,9 +48,7 @@ def table(values: Values) -> Drawing:
     """A heading, a paragraph, a table of eight to fifteen rows with totals, a paragraph, a page number."""
     title, noun, pool, heads, unit = values.pick(SUBJECTS)
     told, count = prose.facts(values, 4), values.count(8, 15)
-    names: dict[str, None] = {}
-    while len(names) < count:
-        names[prose.slot(values, pool)] = None
+    names = values.distinct(count, lambda: prose.slot(values, pool))
     rows = tuple((name, tuple(values.number(10, 4999) for _ in heads)) for name in names)
     content = Table(
         look(values, ("sans", "serif", "times", "roman"), 3),
@@ -117,26 +115,15 @@ def _grid(paper: Paper, table: Table, top: float) -> float:
         paper.box(MARGIN, top + height * number, right, top + height * (number + 1), fill=PALE, edge=None)
     paper.box(MARGIN, top, right, top + height, fill=accent if layout == 2 else None, edge=None)
     ink = (255, 255, 255) if layout == 2 else accent
+    edges = [MARGIN + first + step * column for column in range(len(table.heads))]
+    stops = [MARGIN + 12, *(edge - 14 for edge in edges[1:])]
     for column, head in enumerate(table.heads):
-        if column:
-            paper.text(MARGIN + first + step * column - 14, top + 34, head, 23, "bold", fill=ink, align="r")
-        else:
-            paper.text(MARGIN + 12, top + 34, head, 23, "bold", fill=ink)
+        paper.text(stops[column], top + 34, head, 23, "bold", fill=ink, align="r" if column else "l")
     for number, (name, numbers) in enumerate(body, start=1):
         weight: Weight = "bold" if number == len(body) else "regular"
-        paper.text(MARGIN + 12, top + height * number + 34, name, 23, weight)
-        for column, value in enumerate(numbers, start=1):
-            paper.text(
-                MARGIN + first + step * column - 14,
-                top + height * number + 34,
-                table.cell(value),
-                23,
-                weight,
-                align="r",
-            )
-    _ruled(
-        paper, layout, top, bottom, height, [MARGIN + first + step * column for column in range(len(table.heads) - 1)]
-    )
+        for column, words in enumerate((name, *map(table.cell, numbers))):
+            paper.text(stops[column], top + height * number + 34, words, 23, weight, align="r" if column else "l")
+    _ruled(paper, layout, top, bottom, height, edges[:-1])
     return bottom
 
 

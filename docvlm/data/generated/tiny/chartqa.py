@@ -124,13 +124,7 @@ def pie(values: Values) -> Drawing:
     count = values.count(3, 4)
     noun, options = values.pick((*LABELS[3:], *GROUPS))
     labels = values.several(options, count)
-
-    def shares() -> tuple[int, ...]:
-        cuts = sorted(values.several(range(8, 93), count - 1))
-        parts = [after - before for before, after in zip((0, *cuts), (*cuts, 100), strict=True)]
-        return tuple(parts) if min(parts) >= 6 and len(set(parts)) == count else shares()
-
-    parts = values.unlike(shares)
+    parts = values.shares(count, 100, range(8, 93), 6)
     title = values.pick(SHARED)
     grid.right(0, title, face="bold")
     turned, levels = 0.0, (0.3, 0.5, 0.68, 0.82)

@@ -14,19 +14,8 @@ from docvlm.data.generated.tiny.layout import Grid
 from docvlm.data.generated.values import Values, money, short_date
 
 JOBS = (
-    "Baker",
-    "Clerk",
-    "Cook",
-    "Driver",
-    "Editor",
-    "Farmer",
-    "Lawyer",
-    "Nurse",
-    "Pilot",
-    "Porter",
-    "Teacher",
-    "Tailor",
-)
+    "Baker", "Clerk", "Cook", "Driver", "Editor", "Farmer", "Lawyer", "Nurse", "Pilot", "Porter", "Teacher", "Tailor",
+)  # fmt: skip
 FORMS = ("VISITOR PASS", "CLUB FORM", "CLINIC CARD", "LOAN FORM", "STAFF RECORD", "SCHOOL FORM")
 TICKS = ("Member", "Smoker", "Driver", "Owner", "Tenant", "Parent")
 FIELDS: dict[str, tuple[Callable[[Values], str], str]] = {
@@ -77,11 +66,8 @@ def form(values: Values) -> Drawing:
 def table(values: Values) -> Drawing:
     """People across the top, what was counted down the side, numbers right-aligned, ruled."""
     grid = Grid(values)
-    people = values.several(("first", "last"), 1)
-    names: list[str] = []
-    while len(names) < 2:
-        name = values.word(people[0], 5)
-        names += [name] if name not in names else []
+    (people,) = values.several(("first", "last"), 1)
+    names = values.distinct(2, lambda: values.word(people, 5))
     rows = values.several(SCORES, values.count(3, 4))
     numbers = {(row, name): values.count(1, 999 if values.chance(0.3) else 99) for row in rows for name in names}
     ends = (grid.columns - 7, grid.columns)

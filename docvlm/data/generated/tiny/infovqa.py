@@ -115,10 +115,7 @@ def ranking(values: Values) -> Drawing:
     """Places first to fourth: rank, name, and points in a shaded box at the right edge."""
     grid = Grid(values)
     count = values.count(3, 4)
-    names: list[str] = []
-    while len(names) < count:
-        name = values.word("place", 9)
-        names += [name] if name not in names else []
+    names = values.distinct(count, lambda: values.word("place", 9))
     points = sorted(values.several(range(20, 999), count), reverse=True)
     title = values.pick(("Best Towns", "Clean Air", "Green Parks", "Fast Trains", "Good Schools", "Safe Roads"))
     grid.banner(0, title)

@@ -64,17 +64,13 @@ class Grid:
         self.marks.append(("fill", (row, 0, self.columns, 0.25)))
         self.text(row, (self.columns - len(words)) // 2, words, "bold", 1.0)
 
-    def rule(self, row: int, column: int = 0, width: int | None = None) -> None:
+    def rule(self, row: int) -> None:
         """A thin line under a row."""
-        self.marks.append(("rule", (row, column, width)))
+        self.marks.append(("rule", (row,)))
 
-    def fill(self, row: int, column: int, width: int, level: float, height: int = 1) -> None:
+    def fill(self, row: int, column: int, width: int, level: float) -> None:
         """A shaded panel; write on it afterwards."""
-        self.marks.append(("fill", (row, column, width, level, height)))
-
-    def bar(self, row: int, column: int, length: float, level: float = 0.45) -> None:
-        """A horizontal bar of `length` cells."""
-        self.marks.append(("bar", (row, column, length, level)))
+        self.marks.append(("fill", (row, column, width, level)))
 
     def polygon(self, corners: tuple[tuple[float, float], ...], level: float) -> None:
         """A filled polygon, corners in pixels, for pies and lines."""
