@@ -32,19 +32,22 @@ from tests.reporting.test_report import Text, reported
 from tests.support.runs import finished, result
 
 
-def cell(sweep: Path, number: int, rank: int, selection: float) -> Path:
-    """A cell of a rank sweep with the files of a real run, told apart by rank and selection score."""
+def cell(sweep: Path, number: int, rank: int, selection: float, seed: int | None = None) -> Path:
+    """A cell of a rank sweep with the files of a real run, told apart by rank, selection score and seed."""
     folder = sweep / str(number)
     shutil.copytree(finished(), folder, ignore=shutil.ignore_patterns("checkpoints", "logs"))
     (folder / ".hydra").mkdir()
-    (folder / ".hydra" / "overrides.yaml").write_text(f"- model=qwen2vl\n- lora.r={rank}\n- scale=tiny\n")
+    word = "" if seed is None else f"- seed={seed}\n"
+    (folder / ".hydra" / "overrides.yaml").write_text(f"- model=qwen2vl\n- lora.r={rank}\n- scale=tiny\n{word}")
     for name in ("result.json", "manifest.json"):
         record = json.loads((folder / name).read_text())
         record["trainable"] |= {"lora_r": rank}
         if name == "manifest.json":
             record["config"]["lora"] |= {"r": rank}
+            record["seed"] = record["config"]["seed"] = record["config"]["data"]["seed"] = seed or 42
         if name == "result.json":
             record["selection"]["value"] = selection
+            record["headline"] |= {} if seed is None else {"value": selection}
         (folder / name).write_text(json.dumps(record))
     return folder
 
@@ -73,6 +76,30 @@ def test_the_run_that_val_chose_is_shown_with_its_sweep(swept: Path, monkeypatch
     assert rows[1]["run"] == "multirun/2026-11-22/1"
     with next(tables.glob("epochs-*.csv")).open(newline="", encoding="utf-8") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"] * 3
+
+
+def test_a_sweep_with_seeds_shows_its_settings_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the tables, the claims and the figures; the luckiest run is not the one that is shown."""
+    sweep = tmp_path / "multirun" / "2026-11-22"
+    for number, (rank, selection) in enumerate([(4, 0.1), (4, 0.9), (8, 0.6), (8, 0.7)]):
+        cell(sweep, number, rank, selection, seed=1 + number % 2)
+    monkeypatch.chdir(tmp_path)
+    seen = Text(reported(tmp_path, monkeypatch)).text
+    assert "LoRA r=8 reaches" in seen and "LoRA r=4 reaches" not in seen
+    page = (tmp_path / "outputs/report/report.md").read_text()
+    order = [", over seeds\n", "No two settings differ", "![LoRA rank", "![Epoch progress", ", single runs\n"]
+    assert [page.index(part) for part in order] == sorted(page.index(part) for part in order)
+    alt = next(line for line in page.splitlines() if line.startswith("![LoRA rank"))
+    assert "Mean test score over seeds by rank: r=4 0.500 [" in alt and "(single runs 0.600, 0.700)" in alt
+    assert "Val ANLS, mean over seeds, by epoch" in page and "lora.r=4 from" in page
+    with next((tmp_path / "outputs/report/tables").glob("seeds-*.csv")).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["settings"], row["seeds"], float(row["test"])) for row in rows] == [
+        ("lora.r=4", "2", 0.5), ("lora.r=8", "2", pytest.approx(0.65)),
+    ]  # fmt: skip
+    assert float(rows[0]["score_sd"]) == pytest.approx(0.8 / 2**0.5) and float(rows[0]["test_low"]) < 0.5
+    html = (tmp_path / "outputs/report/index.html").read_text()
+    assert html.index("<details", html.index(", over seeds")) < html.index(", single runs")
 
 
 def of_seed(folder: Path, seed: int, wrong: int) -> None:

@@ -60,6 +60,12 @@ class Panels:
         self.axes = axes
 
 
+def from_zero(axes: Axes) -> None:
+    """Let the y axis begin at 0, with room above the highest point: markers are not cut."""
+    top = axes.dataLim.ymax  # -inf where nothing is drawn
+    axes.set_ylim(0, 1.06 * top if 0 < top < float("inf") else 1.0)
+
+
 def finish(panels: Panels, folder: Path, name: str, title: str, alt: str) -> Figure:
     """Write `<name>.svg` and `<name>.pdf` in `folder`, and return the figure for the page."""
     text = io.StringIO()

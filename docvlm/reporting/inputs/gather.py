@@ -20,6 +20,7 @@ from docvlm.metrics.registry import current_names
 from docvlm.reporting.inputs.answers import Answers, evaluated, given, scored, tables
 from docvlm.reporting.inputs.measured import Measured, benchmarks, results
 from docvlm.reporting.sweeps.comparisons import compare
+from docvlm.reporting.sweeps.seeds import gather as over_seeds
 from docvlm.reporting.sweeps.sweep import Row, collect, command
 from docvlm.runs.finished import FINISHED, Chosen, Run, best
 from docvlm.runs.folder import RunFolder
@@ -30,10 +31,14 @@ AXES = ("freeze", "lora_r")
 
 @dataclass(frozen=True)
 class Sweep:
-    """A folder under multirun/: a row a cell, what may be said of their differences, and what was varied."""
+    """A folder under multirun/: a row a cell, what may be said of their differences, and what was varied.
+
+    `settings` has a row for all cells that differ only in their seed; [] where every cell has one.
+    """
 
     folder: Path
     rows: list[Row]
+    settings: list[Row]
     lines: list[str]
     comparisons: list[Row]
 
@@ -41,6 +46,14 @@ class Sweep:
     def done(self) -> list[Row]:
         """Rows of finished cells."""
         return [row for row in self.rows if row["status"] == FINISHED]
+
+    @property
+    def points(self) -> list[tuple[Row, list[Row]]]:
+        """What a figure shows: each setting with its single runs, or each finished cell with none."""
+        if not self.settings:
+            return [(row, []) for row in self.done]
+        cells = {str(row["cell"]): row for row in self.done}
+        return [(row, [cells[number] for number in row["cells"].split()]) for row in self.settings]
 
     @property
     def axis(self) -> str:
@@ -141,7 +154,7 @@ def _sweeps(roots: Iterable[Path]) -> tuple[list[Sweep], list[str]]:
         done = [row for row in rows if row["status"] == FINISHED]
         if len(done) < 2:
             continue
-        sweep = Sweep(folder, rows, *compare(done, command(folder)))
+        sweep = Sweep(folder, rows, over_seeds(rows), *compare(done, command(folder)))
         if sweep.subject in latest:
             older.append(f"{shown(latest[sweep.subject].folder)}: an older sweep of the same kind")
         latest[sweep.subject] = sweep

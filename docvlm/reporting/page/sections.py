@@ -87,16 +87,18 @@ def _ablations(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
 
 def _sweep(sweep: Sweep, figures: Path) -> list[Block]:
     heading, stem = tables_sweeps.title(sweep), scores.file_name(*sweep.subject)
-    found = [tables_sweeps.cells(sweep), tables_sweeps.seeds(sweep)]
-    blocks: list[Block] = [table for table in found if table is not None]
+    over, single = tables_sweeps.seeds(sweep), tables_sweeps.cells(sweep)
+    blocks: list[Block] = [single if over is None else over]
     blocks += [Text(_sentence(line), "claim") for line in sweep.lines]
     if sweep.axis == "lora_r":
-        blocks.append(ablations.rank(figures, f"rank-{stem}", heading, sweep.done))
+        blocks.append(ablations.rank(figures, f"rank-{stem}", heading, sweep.points))
     if sweep.axis == "freeze":
-        blocks.append(ablations.freezing(figures, f"freezing-{stem}", heading, sweep.done))
-    curves = {row["settings"] or f"cell {row['cell']}": _curve(sweep, row["cell"]) for row in sweep.done}
+        blocks.append(ablations.freezing(figures, f"freezing-{stem}", heading, sweep.points))
+    curves = {row["cell"]: _curve(sweep, row["cell"]) for row in sweep.done}
+    drawn = {tables_sweeps.name(row): [curves[run["cell"]] for run in runs or (row,)] for row, runs in sweep.points}
     metric = sweep.done[0]["metric"]
-    blocks.append(epoch_figure.draw(figures, f"epochs-{stem}", f"Epoch progress, {heading}", metric, curves))
+    blocks.append(epoch_figure.draw(figures, f"epochs-{stem}", f"Epoch progress, {heading}", metric, drawn))
+    blocks += [] if over is None else [single]
     blocks.append(tables_sweeps.curves(sweep, curves))
     if (pairs := tables_sweeps.differences(sweep)) is not None:
         blocks.append(pairs)

@@ -82,9 +82,9 @@ def _intervals(settings: Mapping[tuple[str, str], Sequence[Row]]) -> dict[tuple[
         keys = list(first.scores)
         documents = [first.documents[key] for key in keys]
         runs = {key: table(cells, keys) for key, cells in group.items()}
-        known = borrowed({" ".join(key): scores for key, scores in runs.items()}, documents)
-        spread = known and known[0]
-        for key, scores in runs.items():
-            if len(scores) > 1 or spread is not None:
-                found[key] = crossed_interval(scores, documents, None if len(scores) > 1 else spread)
+        known = borrowed({" ".join(key): part for key, part in runs.items()}, documents)
+        spread = None if known is None else known[0]
+        for key, part in runs.items():
+            if len(part) > 1 or spread is not None:
+                found[key] = crossed_interval(part, documents, spread)
     return found

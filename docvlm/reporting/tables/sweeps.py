@@ -8,7 +8,7 @@ from pathlib import Path
 from docvlm.files import shown
 from docvlm.metrics import METRICS, metric_name
 from docvlm.reporting.inputs.gather import Sweep
-from docvlm.reporting.sweeps.seeds import gather
+from docvlm.reporting.sweeps.sweep import Row
 from docvlm.reporting.tables.scores import INTERVALS, RUN, file_name
 from docvlm.scoring.intervals import Difference, Interval
 from docvlm.tables import Column, Table
@@ -36,10 +36,7 @@ _SHARES = (
 _LAST = (Column("val_loss", "val loss, best"), Column("minutes", "minutes", 1), RUN)
 _LOSSES = {"val_loss": "val loss", "train_loss": "train loss"}
 _DIFFERENCE = ("difference", "low", "high", "p", "questions", "documents")
-_OVER = {
-    name: (("", f"{head}, mean"), ("_sd", "± sd"))
-    for name, head in (("selection", "val, best"), ("score", "test score"), ("val_loss", "val loss"))
-}
+_SPREAD = {"selection": "selection_sd", "test": "score_sd", "val_loss": "val_loss_sd"}
 TITLES = {"lora_r": "LoRA rank", "freeze": "Vision-tower freezing", "other": "Sweep"}
 
 
@@ -54,49 +51,76 @@ def title(sweep: Sweep) -> str:
     return f"{varied}: {label(family)} on {benchmark}"
 
 
+def name(row: Row) -> str:
+    """A cell, or a setting over its seeds, in words."""
+    return str(row["settings"]) or ("these settings" if "seeds" in row else f"cell {row['cell']}")
+
+
 def cells(sweep: Sweep) -> Table:
-    """One row a finished cell; why the others are not finished stands in the notes."""
+    """One row a finished cell; why others are not finished stands in the notes. Closed where `seeds` has a table."""
     rows = [
         {
             **row,
-            "settings": row["settings"] or f"cell {row['cell']}",
+            "settings": name(row),
             "test": Interval(row["score"], row["low"], row["high"], row["questions"], row["documents"]),
             "run": shown(Path(sweep.folder) / str(row["cell"])),
         }
         for row in sweep.done
     ]
-    first = sweep.done[0]
-    about = (
-        f"{metric_name(first['metric'])}; {first['questions']} test questions on {first['documents']} documents."
-        f" {INTERVALS} Val selected the epoch, test reports it."
-    )
     unfinished = [
         f"{row['settings']}: {row['status']}, {row['reason']}." for row in sweep.rows if row not in sweep.done
     ]
-    columns = (*_SHARES, *_metrics(narrow=True), *_LAST) if sweep.axis == "freeze" else _RANK
-    return Table(file_name(*sweep.subject), title(sweep), columns, rows, [about, *unfinished])
+    single = bool(sweep.settings)
+    heading = f"{title(sweep)}, single runs" if single else title(sweep)
+    notes = [f"{_about(sweep)} {INTERVALS} Val selected the epoch, test reports it.", *unfinished]
+    return Table(file_name(*sweep.subject), heading, _columns(sweep), rows, notes, folded=single)
 
 
 def seeds(sweep: Sweep) -> Table | None:
-    """Mean and standard deviation over seeds of cells that differ in nothing else; None where there are none."""
-    found = gather(sweep.rows)
-    if not found:
+    """Mean, spread and interval of every setting over its seeds; None where each has one."""
+    if not sweep.settings:
         return None
-    columns = (
-        _SETTINGS,
-        Column("seeds", "seeds"),
-        *(Column(f"{name}{part}", head) for name in ("selection", "score", "val_loss") for part, head in _OVER[name]),
-        RUN,
-    )
-    rows = [{**row, "settings": row["settings"] or "these settings", "run": shown(sweep.folder)} for row in found]
+    columns: list[Column] = []
+    for column in _columns(sweep):
+        columns.append(column)
+        if column.key == "settings":
+            columns.append(Column("seeds", "seeds"))
+        if column.key in _SPREAD:
+            columns.append(Column(_SPREAD[column.key], "± sd"))
+    rows = [
+        {
+            **row,
+            "settings": name(row),
+            "test": _mean(row),
+            "run": shown(sweep.folder),
+        }
+        for row in sweep.settings
+    ]
     notes = [
-        "The standard deviation is of single runs (divisor n - 1): what a number moves when only chance is repeated."
+        f"{_about(sweep)} Means over seeds. In brackets: 95 % interval of the mean over documents and seeds.",
+        "± sd: of single runs (divisor n - 1), what a number moves when only chance is repeated.",
     ]
     return Table(file_name("seeds", *sweep.subject), f"{title(sweep)}, over seeds", columns, rows, notes)
 
 
-def curves(sweep: Sweep, rows: Mapping[str, Sequence[Mapping[str, float | None]]]) -> Table:
-    """`epochs.csv` of every cell, one below the other: val scores and loss from before training on."""
+def _columns(sweep: Sweep) -> tuple[Column, ...]:
+    return (*_SHARES, *_metrics(narrow=True), *_LAST) if sweep.axis == "freeze" else _RANK
+
+
+def _about(sweep: Sweep) -> str:
+    first = sweep.done[0]
+    return f"{metric_name(first['metric'])}; {first['questions']} test questions on {first['documents']} documents."
+
+
+def _mean(row: Row) -> Interval | float:
+    """The mean test score of a setting, without an interval where answers are gone."""
+    if row["low"] is None:
+        return float(row["score"])
+    return Interval(row["score"], row["low"], row["high"], row["questions"], row["documents"])
+
+
+def curves(sweep: Sweep, rows: Mapping[int, Sequence[Mapping[str, float | None]]]) -> Table:
+    """`epochs.csv` of every cell, by its number, one below the other: val scores and loss from before training on."""
     columns = (
         _SETTINGS,
         Column("epoch", "epoch", 0),
@@ -105,10 +129,11 @@ def curves(sweep: Sweep, rows: Mapping[str, Sequence[Mapping[str, float | None]]
         Column("questions_per_second", "questions/s", 1),
         RUN,
     )
-    places = {
-        row["settings"] or f"cell {row['cell']}": shown(Path(sweep.folder) / str(row["cell"])) for row in sweep.done
-    }
-    lines = [{"settings": cell, **row, "run": places[cell]} for cell, part in rows.items() for row in part]
+    lines = [
+        {"settings": name(row), **epoch, "run": shown(Path(sweep.folder) / str(row["cell"]))}
+        for row in sweep.done
+        for epoch in rows[row["cell"]]
+    ]
     count = int(lines[0]["val_questions"] or 0)
     notes = [f"Scores on the {count} questions of val, which is not test. Epoch 0 is before any training."]
     return Table(file_name("epochs", *sweep.subject), f"Epochs, {title(sweep)}", columns, lines, notes, folded=True)
