@@ -121,7 +121,7 @@ def crossed_difference(
     paired_seeds: bool = False,
     groups: tuple[Sequence[int], Sequence[int]] | None = None,
 ) -> SettingDifference:
-    """Mean of `b - a` on the same N questions: a 95 % interval over documents and seeds, and p of no difference.
+    """Mean of `b - a`, scores in [0, 1] of the same N questions: a 95 % interval over documents and seeds, and p.
 
     `a` and `b` are (S, N), or (N,) for a model without a seed. `spread` stands in where a setting has a single run.
     With `paired_seeds` row i of both is of one seed, and the seeds' part is the variance of the differences of pairs.
@@ -151,7 +151,9 @@ def crossed_difference(
         return SettingDifference(mean, -1.0, 1.0, 1.0, n, 1, seeds, 0.0, 0.0, 0.0)
     documents, seeded, freedom = _variances(sides, parts)
     half, p = _half_width(documents, seeded, freedom), _two_sided(mean, (documents + seeded) ** 0.5, freedom)
-    return SettingDifference(mean, mean - half, mean + half, p, n, len(parts), seeds, documents, seeded, freedom)
+    most = 1.0 if groups is None else 2.0  # of scores in [0, 1]
+    low, high = max(-most, mean - half), min(most, mean + half)
+    return SettingDifference(mean, low, high, p, n, len(parts), seeds, documents, seeded, freedom)
 
 
 @dataclass(frozen=True, slots=True)

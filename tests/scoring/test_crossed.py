@@ -164,6 +164,15 @@ def test_one_document_and_nothing_that_varies() -> None:
             crossed_interval(bad, "ab")
 
 
+def test_an_interval_holds_no_impossible_score() -> None:
+    """Two documents and two seeds: a t of one degree of freedom reaches far beyond what a score can be."""
+    a, b = np.zeros(4), np.array([[1.0, 1.0, 0.9, 0.8], [0.7, 0.8, 1.0, 1.0]])
+    found, score = crossed_difference(a, b, "aabb"), crossed_interval(b, "aabb")
+    assert (found.high, score.high) == (1.0, 1.0) and found.low >= -1.0 and score.low >= 0.0
+    shifted = crossed_difference(a, b, "aabb", groups=([0, 1], [2, 3]))
+    assert -2.0 <= shifted.low < shifted.mean < shifted.high <= 2.0
+
+
 def test_a_plan_shows_what_it_says() -> None:
     """Seeds where seeds are missing, documents where documents are, nothing where neither would do."""
     rng = np.random.default_rng(6)

@@ -131,7 +131,8 @@ def _failing(exam: Exam) -> str:
     count, total = len(side.found), len(side.records)
     if not side.classes:
         return f"{exam.answers.title}: all {total} answers are right."
-    head = f"{exam.answers.title}: {count} of {total} answers are not right"
+    of_run = " of this run" if exam.seeds is not None and exam.seeds > 1 else ""
+    head = f"{exam.answers.title}: {count} of {total} answers{of_run} are not right"
     first, *rest = side.classes
     tied = [row for row in rest if row.share.high >= first.share.low]
     if not rest:
