@@ -11,7 +11,7 @@ from docvlm.config.model import ModelVerbConfig, check_revision
 from docvlm.errors import DocvlmError
 
 FORMATS = ("adapter", "merged", "int8", "int4")
-"""What a run can be exported as; each is a module of `docvlm.exporting`."""
+"""What a run can be exported as; each has a record in `docvlm.exporting.formats`."""
 TOLERANCES = (*FORMATS, "merged_16bit")
 """What `conf/export.yaml` declares a tolerance for."""
 

@@ -51,7 +51,7 @@ def write(folder: Path, source: Source, outcomes: Sequence[Outcome], row: Mappin
         f" {seen['equal']} of the run's answers to the character. {timed['p50_ms']:.0f} ms a page (median of"
         f" {timed['n']}, one question each, from opening the file to the text) on {row['device']}."
     )
-    about = card.Format(word, word == "adapter", formats.module(word).NEEDS, facts, _table(row))
+    about = card.Format(word, word == "adapter", formats.RECORDS[word].needs, facts, _table(row))
     return card.write(folder, run, [examine(one) for one in answers], about)
 
 

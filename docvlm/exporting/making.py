@@ -78,7 +78,7 @@ def _one(
         return row
     with _hidden(place, say) as folder:
         with _written(place):
-            formats.module(word).write(source, folder)
+            formats.RECORDS[word].write(source, folder)
         subject = subjects.of_saved(folder, output / "eval", cfg.offline, attn=source.attn, named=place)
         found = measuring.measure(cfg, subject, asked, rerun=cfg.rerun)
         seen = canary.compare(run.replies, found.replies)

@@ -144,17 +144,23 @@ def best(runs: Sequence[Run]) -> dict[str, Chosen]:
 
     A run that was repeated with its seed counts once, as its later self.
     """
-    families: dict[str, dict[str, dict[int, Run]]] = {}
+    families: dict[str, list[Chosen]] = {}
+    for seeds in by_setting(runs):
+        families.setdefault(seeds[0].family, []).append(Chosen("", seeds))
+    return {family: _best(settings) for family, settings in sorted(families.items())}
+
+
+def by_setting(runs: Iterable[Run]) -> list[list[Run]]:
+    """Runs that differ in nothing but their seed, together: one a seed, the later one where a seed was repeated."""
+    settings: dict[str, dict[int, Run]] = {}
     for run in runs:
-        settings = families.setdefault(run.family, {})
         seeds = settings.setdefault(identity.setting(run.manifest, run.result.get("code")), {})
         seeds.pop(run.manifest["seed"], None)
         seeds[run.manifest["seed"]] = run
-    return {family: _best(list(settings.values())) for family, settings in sorted(families.items())}
+    return [list(seeds.values()) for seeds in settings.values()]
 
 
-def _best(settings: Sequence[Mapping[int, Run]]) -> Chosen:
-    candidates = [Chosen("", list(seeds.values())) for seeds in settings]
+def _best(candidates: Sequence[Chosen]) -> Chosen:
     chosen = max(reversed(candidates), key=lambda one: one.mean)
     return chosen if len(candidates) == 1 else replace(chosen, name=_name(chosen, candidates))
 

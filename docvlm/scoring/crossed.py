@@ -237,14 +237,19 @@ def _variances(sides: Sequence[_Side], parts: Array) -> tuple[float, float, floa
     """The documents' and the seeds' part of a variance, and Satterthwaite's degrees of freedom for their sum."""
     documents = len(parts)
     clustered = float((parts**2).sum() * documents / (documents - 1))
-    between = max(0.0, clustered - sum(side.interaction for side in sides))
-    seeded = sum(side.seed_variance for side in sides)
-    known: dict[SeedSpread, float] = {}  # two sides that borrow one spread are wrong together
+    interaction = sum(side.interaction for side in sides)
+    between, seeded = max(0.0, clustered - interaction), sum(side.seed_variance for side in sides)
+    known: dict[SeedSpread, tuple[float, float]] = {}  # two sides that borrow one spread are wrong together
     for side in sides:
         if side.spread is not None:
-            known[side.spread] = known.get(side.spread, 0.0) + side.seed_variance
-    below = between**2 / (documents - 1) + sum(part**2 / spread.freedom for spread, part in known.items())
-    return between, seeded, (between + seeded) ** 2 / below if below else float(documents - 1)
+            variance, both = known.get(side.spread, (0.0, 0.0))
+            known[side.spread] = variance + side.seed_variance, both + side.interaction
+    # what is subtracted counts, too: the small rest of two large parts is not known well
+    below = clustered**2 / (documents - 1)
+    for spread, (variance, both) in known.items():
+        below += (variance**2 + both**2 / (documents - 1)) / spread.freedom
+    least = float(min(spread.freedom for spread in known)) if known else documents - 1.0
+    return between, seeded, max(least, (between + seeded) ** 2 / below) if below else documents - 1.0
 
 
 def _half_width(documents: float, seeded: float, freedom: float) -> float:

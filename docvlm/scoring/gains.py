@@ -34,7 +34,7 @@ from docvlm.scoring.score import UNTYPED, By, clusters, members, paired
 from docvlm.scoring.significance import LEVEL, holm
 
 FEWEST = 12  # documents of a type of which anything is claimed
-ONE_SEED = " One seed: another training with these settings may order them otherwise; seeds=3 would tell."
+ONE_SEED = " One seed: another training may order them otherwise; seeds=3 trains more, and the report gathers them."
 Array = NDArray[np.float64]
 
 

@@ -24,7 +24,7 @@ from docvlm.config.compose import load, rehearse
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
 from docvlm.export import main
-from docvlm.exporting import int4, merged, records
+from docvlm.exporting import formats, records
 from docvlm.vlms import loading
 from tests.support.runs import after, copied
 from tests.support.tiny import Paper, checkpoint
@@ -129,7 +129,8 @@ def test_what_is_there_is_kept_until_something_changes(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, written = rows()["merged"], []
-    monkeypatch.setattr(merged, "write", lambda source, folder: written.append(folder) or source.write_whole(folder))
+    kept = formats.Format(lambda source, folder: written.append(folder) or source.write_whole(folder))
+    monkeypatch.setitem(formats.RECORDS, "merged", kept)
     export("formats=[merged]")
     assert "merged: outputs/run/export/merged is there already" in capsys.readouterr().out
     assert rows()["merged"] == before and written == []
@@ -146,7 +147,7 @@ def test_a_format_that_is_not_the_run_fails_and_the_others_go_on(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(EXPORT)
-    monkeypatch.setattr(merged, "write", spoiled)
+    monkeypatch.setitem(formats.RECORDS, "merged", formats.Format(spoiled))
     line = refused(capsys, *SMALL, "formats=[merged,adapter]")
     assert "outputs/run/export/merged: " in line and "a logit moved by" in line and "adapter" not in line
     assert visible() == {"adapter"}
@@ -166,11 +167,11 @@ def test_what_breaks_off_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPa
         raise KeyboardInterrupt
 
     shutil.rmtree(EXPORT / "merged")
-    monkeypatch.setattr(merged, "write", full)
+    monkeypatch.setitem(formats.RECORDS, "merged", formats.Format(full))
     with pytest.raises(DocvlmError, match=r"cannot be written \(\[Errno 28\] No space .*\); nothing of it is left"):
         export("formats=[merged]")
     assert visible() == {"adapter"}
-    monkeypatch.setattr(merged, "write", stopped)
+    monkeypatch.setitem(formats.RECORDS, "merged", formats.Format(stopped))
     with pytest.raises(KeyboardInterrupt):
         export("formats=[merged]")
     assert visible() == {"adapter"}
@@ -251,7 +252,7 @@ def test_a_budget_that_cannot_be_had_is_one_line(here: Path) -> None:
 def test_four_bits_need_a_gpu_before_anything_is_written(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(int4.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(formats.torch.cuda, "is_available", lambda: False)
     shutil.rmtree(EXPORT)
     line = refused(capsys, *SMALL, "formats=[merged,int4]")
     assert line == "error: formats=int4: outputs/run: it is for CUDA GPUs, and there is none here"

@@ -21,8 +21,7 @@ from docvlm import load as load_reader
 from docvlm.answering import answer as predict
 from docvlm.config import ToleranceConf
 from docvlm.errors import DocvlmError
-from docvlm.exporting import adapter as adapter_format
-from docvlm.exporting import canary, formats, int4, int8, merged
+from docvlm.exporting import canary, formats
 from docvlm.exporting.canary import Comparison, Reply
 from docvlm.exporting.source import Source
 from docvlm.exporting.verdict import beyond, declared
@@ -51,7 +50,7 @@ def source(folder: Path, family: str, freeze: float = 100, lora: Lora | None = N
 )
 def test_merged_weights_are_the_run(family: str, freeze: float, lora: Lora, tmp_path: Path) -> None:
     run = source(tmp_path / "run", family, freeze, lora)
-    merged.write(run, tmp_path / "merged")
+    formats.RECORDS["merged"].write(run, tmp_path / "merged")
     before, after = saved.load(run.best, offline=True), loading.load(tmp_path / "merged")
     batch, prompts = before.codec.train_batch(EXAMPLES), before.codec.prompt_batch(EXAMPLES)
     assert after.codec.budget == before.codec.budget == BUDGETS[family]
@@ -60,14 +59,14 @@ def test_merged_weights_are_the_run(family: str, freeze: float, lora: Lora, tmp_
     assert not torch.allclose(load(family, BUDGETS[family]).loss(batch)[0], after.loss(batch)[0], atol=1e-2)
     mine, base = load_file(tmp_path / "merged/model.safetensors"), load_file(checkpoint(family) / "model.safetensors")
     assert {name: tensor.shape for name, tensor in mine.items()} == {name: t.shape for name, t in base.items()}
-    assert (formats.module("adapter").missing(run) is None) == (lora.r > 0)
+    assert (formats.RECORDS["adapter"].missing(run) is None) == (lora.r > 0)
 
 
 def test_merged_weights_have_the_dtype_of_the_run(tmp_path: Path) -> None:
     run = source(tmp_path / "run", "qwen2vl")
     record = run.record | {"dtype": "bfloat16"}
     (run.best / "docvlm.json").write_text(json.dumps(record))
-    merged.write(run, tmp_path / "merged")
+    formats.RECORDS["merged"].write(run, tmp_path / "merged")
     exact = run.whole().bare.state_dict()
     stored = load_file(tmp_path / "merged" / "model.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
@@ -82,10 +81,10 @@ def test_merged_weights_have_the_dtype_of_the_run(tmp_path: Path) -> None:
 def test_an_adapter_names_no_path_of_this_machine(tmp_path: Path) -> None:
     run = source(tmp_path / "run", "qwen2vl")
     config = json.loads((run.best / "adapter_config.json").read_text())
-    adapter_format.write(run, tmp_path / "one")
+    formats.RECORDS["adapter"].write(run, tmp_path / "one")
     assert json.loads((tmp_path / "one" / "adapter_config.json").read_text()) == config
     (run.best / "docvlm.json").write_text(json.dumps(run.record | {"checkpoint": "embedded"}))
-    adapter_format.write(run, tmp_path / "two")
+    formats.RECORDS["adapter"].write(run, tmp_path / "two")
     assert json.loads((tmp_path / "two" / "adapter_config.json").read_text()) == config | {
         "base_model_name_or_path": None
     }
@@ -96,8 +95,8 @@ def test_what_leaves_may_be_read_by_whom_the_umask_lets(umask: int, tmp_path: Pa
     before = os.umask(umask)
     try:
         run = source(tmp_path / "run", "qwen2vl")
-        for made in (adapter_format, merged):  # the others write as merged does, through saved.complete
-            made.write(run, tmp_path / made.__name__)
+        for word in ("adapter", "merged"):  # the others write as merged does, through saved.complete
+            formats.RECORDS[word].write(run, tmp_path / word)
     finally:
         os.umask(before)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -116,8 +115,8 @@ def kinds(vlm: VLM) -> dict[str, str]:
 def test_eight_bits_are_read_back_and_answer_nearly_alike(family: str, tmp_path: Path) -> None:
     pytest.importorskip("torchao", reason="needs the extra: pip install 'docvlm[export]'")
     run = source(tmp_path / "run", family)
-    merged.write(run, tmp_path / "merged")
-    int8.write(run, tmp_path / "int8")
+    formats.RECORDS["merged"].write(run, tmp_path / "merged")
+    formats.RECORDS["int8"].write(run, tmp_path / "int8")
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".weights")] == []
     before, after = loading.load(tmp_path / "merged"), loading.load(tmp_path / "int8")
     found = kinds(after)
@@ -137,7 +136,7 @@ def test_four_bits_are_read_back(family: str, tmp_path: Path) -> None:
     """Where bitsandbytes is installed, also on a CPU, which it can do although the export is refused there."""
     pytest.importorskip("bitsandbytes", reason="needs the extra: pip install 'docvlm[gpu]'")
     run = source(tmp_path / "run", family)
-    int4.write(run, tmp_path / "int4")
+    formats.RECORDS["int4"].write(run, tmp_path / "int4")
     vlm = loading.load(tmp_path / "int4").to(predict.device())
     assert {kind for name, kind in kinds(vlm).items() if name.startswith(vlm.about.language)} == {"Params4bit"}
     assert {kind for name, kind in kinds(vlm).items() if not name.startswith(vlm.about.language)} == {"Parameter"}
@@ -147,7 +146,7 @@ def test_four_bits_are_read_back(family: str, tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = source(tmp_path / "run", "qwen2vl")
-    monkeypatch.setattr(int8, "find_spec", lambda name: None)
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert formats.chosen(None, run) == (
         ["adapter", "merged"],
@@ -159,7 +158,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with pytest.raises(DocvlmError, match=r"formats=int8: .* it needs torchao"):
         formats.chosen(["int8"], run)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(int4, "find_spec", lambda name: None)
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
     assert formats.chosen(None, run)[1]["int4"] == "it needs bitsandbytes: pip install 'docvlm[gpu]'"
 
 
@@ -262,9 +261,9 @@ def test_every_export_answers_in_an_environment_without_docvlm(
     run = source(tmp_path / "run", family)
     Paper("invoice").open().save(tmp_path / "invoice.png")
     question = "What is the total?"
-    words = ["adapter", "merged", *(["int8"] if int8.missing(run) is None else [])]
+    words = ["adapter", "merged", *(["int8"] if formats.RECORDS["int8"].missing(run) is None else [])]
     for word in words:
-        formats.module(word).write(run, tmp_path / word)
+        formats.RECORDS[word].write(run, tmp_path / word)
         reader = load_reader(tmp_path / word)
         ours = reader.ask(tmp_path / "invoice.png", question, max_new_tokens=12).text
         asked = question + ("" if family == "florence2" else reader.benchmark.instruction)

@@ -194,6 +194,29 @@ def test_a_cell_with_one_seed_borrows_the_spread_of_the_others(
     assert re.fullmatch(r"lora\.r=32: one seed; the spread of lora\.r=16 \(sd 0\.0\d\d\) stands in", borrowed)
 
 
+def test_a_sweep_of_one_seed_borrows_the_spread_of_seeds_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An earlier sweep trained one setting with three seeds, on the same questions; one on others lends nothing."""
+    now, before = tmp_path / "now", tmp_path / "before"
+    for number, right in enumerate((0.5, 0.9)):
+        answered(cell(now, number, f"lora.r={16 * (number + 1)}"), right, seed=number)
+    assert said_below(now, capsys)[-1].startswith("one seed a cell")
+    for seed in range(3):
+        folder = cell(before, seed, f"seed={seed}")
+        (folder / "checkpoints" / "best").mkdir(parents=True)
+        answered(folder, 0.5, seed=seed, questions=100)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["seed"] = manifest["config"]["seed"] = seed
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert said_below(now, capsys)[-1].startswith("one seed a cell")
+    for seed in range(3):
+        answered(before / str(seed), 0.5, seed=seed)
+    apart, lent = said_below(now, capsys)
+    assert apart.startswith("lora.r=32 above lora.r=16 by +0.") and "over 50 documents and 1 seed)" in apart
+    assert "lora.r=16, lora.r=32: one seed; the spread of the 3 seeds of " in lent and "before/0 (sd 0." in lent
+
+
 def test_one_seed_a_cell_names_the_command_that_would_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(2):
         answered(cell(tmp_path, number, f"lora.r={16 * (number + 1)}"), 0.5, seed=number)

@@ -158,7 +158,9 @@ def test_which_documents_gain_is_said_of_a_run_or_over_seeds() -> None:
     before, runs = seeded({"form": (0.9, 0.7, 0.65), "letter": (0.6, 0.7, 0.65)}, 80)
     alone = gains(before, runs[0], "anls", "document", siblings=())
     assert alone.sentence.startswith("form gains most in this run: +")
-    assert alone.sentence.endswith("another training with these settings may order them otherwise; seeds=3 would tell.")
+    assert alone.sentence.endswith(
+        "another training may order them otherwise; seeds=3 trains more, and the report gathers them."
+    )
     over = gains(before, runs[0], "anls", "document", siblings=runs[1:])
     assert " has the largest measured gain over 3 seeds; " in over.sentence
     assert "cannot be told from it" in over.sentence

@@ -21,7 +21,7 @@ from docvlm.reporting.inputs.answers import Answers, evaluated, given, scored, t
 from docvlm.reporting.inputs.measured import Measured, benchmarks, results
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.seeds import gather as over_seeds
-from docvlm.reporting.sweeps.sweep import Row, collect, command
+from docvlm.reporting.sweeps.sweep import Row, collect, command, seeded
 from docvlm.runs.finished import FINISHED, Chosen, Run, best
 from docvlm.runs.folder import RunFolder
 from docvlm.runs.result import read as read_result
@@ -93,7 +93,7 @@ def gather(cfg: ReportConfig) -> Inputs:
     roots, own = [Path(root).expanduser() for root in cfg.roots], Path(cfg.output).expanduser()
     found, passed_over = _runs(roots)
     settings = _best(found)
-    sweeps, older = _sweeps(roots)
+    sweeps, older = _sweeps(roots, found)
     answers, others = evaluated(roots, own, settings)
     answers += given([Path(name).expanduser() for name in cfg.predictions])
     answers += scored(roots, own, {Path(name).expanduser().resolve() for name in cfg.predictions})
@@ -146,15 +146,15 @@ def _best(found: Sequence[Run]) -> list[Chosen]:
     return [one for scale in scales for one in best([run for run in found if run.scale == scale]).values()]
 
 
-def _sweeps(roots: Iterable[Path]) -> tuple[list[Sweep], list[str]]:
+def _sweeps(roots: Iterable[Path], found: Sequence[Run]) -> tuple[list[Sweep], list[str]]:
     latest: dict[tuple[str, ...], Sweep] = {}
-    older = []
+    older, others = [], seeded(found)
     for folder in sorted({path.parent.parent for root in roots for path in root.glob("*/[0-9]*/.hydra")}):
         rows = collect(folder)
         done = [row for row in rows if row["status"] == FINISHED]
         if len(done) < 2:
             continue
-        sweep = Sweep(folder, rows, over_seeds(rows), *compare(done, command(folder)))
+        sweep = Sweep(folder, rows, over_seeds(rows), *compare(done, command(folder), others))
         if sweep.subject in latest:
             older.append(f"{shown(latest[sweep.subject].folder)}: an older sweep of the same kind")
         latest[sweep.subject] = sweep

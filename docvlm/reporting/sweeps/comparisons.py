@@ -2,9 +2,10 @@
 
 With one seed a cell, runs are compared: a paired bootstrap over documents says whether these weights answer better than
 those, and a line says that one seed cannot tell settings apart and which command can. With two seeds or more, settings
-are compared over documents and seeds (`scoring.crossed`); a cell with one seed borrows the spread of the others. Holm's
-correction is over the whole sweep: all pairs of up to eight cells, beyond that each cell with the first. Where nothing
-is shown, the lines say what would show a difference of 0.02. Eight cells on 5 000 questions take about 10 s.
+are compared over documents and seeds (`scoring.crossed`). A cell with one seed borrows the spread of the other cells,
+or, where none of them has seeds, of other settings whose runs took the same exam; a line says whose. Holm's correction
+is over the whole sweep: all pairs of up to eight cells, beyond that each cell with the first. Where nothing is shown,
+the lines say what would show a difference of 0.02. Eight cells on 5 000 questions take about 10 s.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from docvlm.metrics import metric_function
+from docvlm.reporting.sweeps.answers import CellScores, read_scores, table
 from docvlm.reporting.sweeps.seeds import without_seed
 from docvlm.runs.folder import RunFolder
-from docvlm.runs.result import read as read_result
 from docvlm.scoring.crossed import MOST_SEEDS, SettingDifference, plan
 from docvlm.scoring.flips import p_value
 from docvlm.scoring.intervals import Difference
-from docvlm.scoring.predictions import Key, read
+from docvlm.scoring.predictions import Key
 from docvlm.scoring.significance import Comparison, borrowed, compare_cells, compare_settings
 
 Row = Mapping[str, Any]
@@ -32,92 +33,81 @@ WANTED = 0.02  # a difference worth planning for
 ONE_SEED = "one seed a cell: this is about these weights, and cannot tell the settings apart"
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """A finished cell without its seed: the score of every question, and the document each question is on."""
-
-    name: str
-    benchmark: str
-    metric: str
-    scores: dict[Key, float]
-    documents: dict[Key, tuple[str, str]]
-
-    @property
-    def exam(self) -> tuple[str, str, frozenset[Key]]:
-        """Only cells that took the same exam can be compared."""
-        return self.benchmark, self.metric, frozenset(self.scores)
+Exam = tuple[str, str, str, frozenset[Key]]  # family, benchmark, metric, questions: only who took the same is compared
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The comparisons among the cells of one exam; `borrowed` says whose spread the cells with one seed took."""
+    """The comparisons among the cells of one exam; `lent` says whose spread the cells with one seed took."""
 
-    groups: Mapping[str, Sequence[_Cell]]
+    groups: Mapping[str, Sequence[CellScores]]
     comparisons: Sequence[Comparison]
-    borrowed: str = ""
+    lent: str = ""
 
     @property
     def seeded(self) -> bool:
         """Whether settings are compared, and not runs."""
-        return any(len(cells) > 1 for cells in self.groups.values())
+        return isinstance(self.comparisons[0].difference, SettingDifference)
 
 
-def compare(rows: Sequence[Row], command: str = "") -> tuple[list[str], list[dict[str, Any]]]:
+def compare(
+    rows: Sequence[Row], command: str = "", others: Mapping[str, Sequence[Row]] | None = None
+) -> tuple[list[str], list[dict[str, Any]]]:
     """What to print below the table of the finished cells `rows`, and a line of numbers for each comparison.
 
     `command` is the sweep's own, without its seeds; it is named, with `seeds=3`, where one seed is all there is.
+    `others`: runs of settings with two seeds or more elsewhere, as rows with the columns of a cell, by a name.
     """
     lines: list[str] = []
     numbers: list[dict[str, Any]] = []
-    cells = []
+    exams: dict[Exam, dict[str, list[CellScores]]] = {}
     for row in rows:
-        path = RunFolder(Path(row["run"])).predictions
-        if path.exists():
-            cells.append(_read(row, path))
+        if (cell := read_scores(row)) is not None:
+            exams.setdefault(_exam(row, cell), {}).setdefault(without_seed(row["settings"]), []).append(cell)
         else:
-            lines.append(f"{row['settings'] or row['cell']}: not compared, its {path.name} is missing")
-    exams: dict[tuple[str, str, frozenset[Key]], dict[str, list[_Cell]]] = {}
-    for cell in cells:
-        exams.setdefault(cell.exam, {}).setdefault(cell.name, []).append(cell)
-    found = {exam: _compared(groups) for exam, groups in exams.items() if len(groups) > 1}
-    for (benchmark, metric, _), one in found.items():
+            name = RunFolder(Path(row["run"])).predictions.name
+            lines.append(f"{row['settings'] or row['cell']}: not compared, its {name} is missing")
+    found = {exam: _compared(exam, groups, others or {}) for exam, groups in exams.items() if len(groups) > 1}
+    for (_, benchmark, metric, _), one in found.items():
         prefix = f"{benchmark}: " if len(exams) > 1 else ""
         lines += [prefix + line for line in (_of_settings(one) if one.seeded else _of_runs(one))]
         about = {"benchmark": benchmark, "metric": metric, "about": "settings" if one.seeded else "runs"}
         numbers += [about | _numbers(part, one.groups) for part in one.comparisons]
     if found and not any(one.seeded for one in found.values()):
         lines += [ONE_SEED, *([f"what would: {command} seeds=3 -m"] if command else [])]
-    if len(cells) > 1 and not found and len(exams) > 1:
+    if len(exams) > 1 and not found:
         lines.append("the cells answered different questions, so none are compared")
     return lines, numbers
 
 
-def _read(row: Row, path: Path) -> _Cell:
-    """The headline's score of every question: each benchmark of a mixture by its own metric."""
-    judged = read_result(RunFolder(Path(row["run"])).result)["benchmarks"]
-    metrics = {label: metric_function(part["metric"]) for label, part in judged.items()}
-    records = read(path)
-    return _Cell(
-        without_seed(row["settings"]),
-        row["benchmark"],
-        row["metric"],
-        {record.key: metrics[record.benchmark](record.prediction, record.answers) for record in records},
-        {record.key: (record.benchmark, record.document) for record in records},
-    )
+def _exam(row: Row, cell: CellScores) -> Exam:
+    return row["family"], row["benchmark"], row["metric"], frozenset(cell.scores)
 
 
-def _compared(groups: Mapping[str, Sequence[_Cell]]) -> _Found:
+def _compared(exam: Exam, groups: Mapping[str, Sequence[CellScores]], others: Mapping[str, Sequence[Row]]) -> _Found:
     first = next(iter(groups.values()))[0]
     keys = list(first.scores)
     documents = [first.documents[key] for key in keys]
-    runs = {name: np.array([[cell.scores[key] for key in keys] for cell in cells]) for name, cells in groups.items()}
+    runs = {name: table(cells, keys) for name, cells in groups.items()}
     against = None if len(groups) <= ALL_PAIRS else next(iter(groups))
-    if (known := borrowed(runs, documents)) is None:
+    known = borrowed(runs, documents) or borrowed(_elsewhere(exam, keys, others), documents)
+    if known is None:
         return _Found(groups, compare_cells({name: part[0] for name, part in runs.items()}, documents, against))
     spread, lenders = known
-    alone = [name for name in groups if name not in lenders]
+    alone = [name for name, cells in groups.items() if len(cells) == 1]
     said = f"{', '.join(alone)}: one seed; the spread of {', '.join(lenders)} (sd {spread.sd:.3f}) stands in"
     return _Found(groups, compare_settings(runs, documents, against, spread), said if alone else "")
+
+
+def _elsewhere(exam: Exam, keys: Sequence[Key], others: Mapping[str, Sequence[Row]]) -> dict[str, NDArray[np.float64]]:
+    """Scores of the runs elsewhere that took this exam, by the name of their setting."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for name, rows in others.items():
+        likely = [row for row in rows if (row["family"], row["benchmark"], row["metric"]) == exam[:3]]
+        cells = [(row, cell) for row in likely if (cell := read_scores(row)) is not None]
+        if same := [cell for row, cell in cells if _exam(row, cell) == exam]:
+            found[name] = table(same, keys)
+    return found
 
 
 def _of_runs(found: _Found) -> list[str]:
@@ -134,9 +124,9 @@ def _of_runs(found: _Found) -> list[str]:
 def _of_settings(found: _Found) -> list[str]:
     """What holds for another seed, too."""
     part, counts = found.comparisons, [len(cells) for cells in found.groups.values()]
-    seeds = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
-    scope = f"{part[0].difference.clusters} documents and {seeds} seeds"
-    also = [found.borrowed] if found.borrowed else []
+    number = str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+    scope = f"{part[0].difference.clusters} documents and {number} seed{'' if number == '1' else 's'}"
+    also = [found.lent] if found.lent else []
     if lines := _apart(part, f"({_over(part)}; over {scope})"):
         return lines + _rest(part, "differ beyond chance") + also
     line = f"no two settings differ by more than their interval over {scope} ({_over(part)})"
@@ -190,7 +180,7 @@ def _upward(one: Comparison) -> tuple[str, str, Difference]:
     return one.first, one.second, Difference(-d.mean, -d.high, -d.low, d.p, d.n, d.clusters)
 
 
-def _numbers(one: Comparison, groups: Mapping[str, Sequence[_Cell]]) -> dict[str, Any]:
+def _numbers(one: Comparison, groups: Mapping[str, Sequence[CellScores]]) -> dict[str, Any]:
     d = one.difference
     return {
         "first": one.first, "second": one.second, "seeds_first": len(groups[one.first]),

@@ -13,17 +13,18 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from docvlm.files import read_json, write_csv, write_whole
+from docvlm.files import read_json, shown, write_csv, write_whole
 from docvlm.metrics import METRICS
 from docvlm.metrics.registry import goodness
 from docvlm.reporting.naming import adapter
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.seeds import gather
+from docvlm.runs.finished import ROOTS, Run, by_setting, finished
 from docvlm.runs.folder import Action, RunFolder, done_in, follow
 from docvlm.runs.identity import setting
 from docvlm.runs.result import read as read_result
@@ -67,7 +68,8 @@ def summarise_sweep(folder: Path) -> None:
         return
     seeds = gather(rows)
     done = [{**row, "settings": _name(row)} for row in rows if row["status"] == "finished"]
-    lines, comparisons = compare(done, command(folder))
+    roots = {root.resolve() for root in (*ROOTS, folder.parent)}
+    lines, comparisons = compare(done, command(folder), seeded(finished(sorted(roots))))
     parts = [render(rows, seeds), _told(rows), "\n".join(lines)]
     text = "\n\n".join(filter(None, parts))
     also = {"seeds.csv": seeds, "comparisons.csv": comparisons}
@@ -81,6 +83,18 @@ def summarise_sweep(folder: Path) -> None:
             write_csv(folder / name, table)
         else:
             (folder / name).unlink(missing_ok=True)  # of an earlier command in a folder that was named
+
+
+def seeded(runs: Iterable[Run]) -> dict[str, list[Row]]:
+    """Runs of settings with two seeds or more, as `comparisons.compare` takes them, by the folder of their first."""
+    several = [part for part in by_setting(runs) if len(part) > 1]
+    return {f"the {len(part)} seeds of {shown(part[0].folder.root)}": [_exam(run) for run in part] for part in several}
+
+
+def _exam(run: Run) -> Row:
+    result = run.result
+    return {"run": str(run.folder.root), "family": result["family"], "benchmark": result["benchmark"],
+            "metric": result["headline"]["metric"]}  # fmt: skip
 
 
 def command(folder: Path) -> str:
