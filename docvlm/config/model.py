@@ -28,6 +28,7 @@ class ScaleConf(ReadOnly):
     eval_batch_size: int
     num_workers: int
     max_epochs: int
+    select: str
     accumulate_grad_batches: int
     precision: str
     dtype: str

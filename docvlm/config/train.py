@@ -13,6 +13,7 @@ from docvlm.vlms.families import FAMILIES
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 NO_HALF_ON_CPU = "a CPU does not train in float16, and Lightning would take bf16-mixed without a word; take it yourself"
 QUANTS = ("none", "4bit")
+SELECTS = ("score", "loss")
 AUDITS = ("auto", "stop", "drop", "off")
 
 
@@ -77,6 +78,7 @@ class TrainConfig(ModelVerbConfig):
     trainer: TrainerConf
     logger: dict[str, Any]
     callbacks: dict[str, Any]
+    select: str
     audit: str
     features: str
     features_folder: str
@@ -114,6 +116,8 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     packed_flash = cfg.packing == "on" and FAMILIES[cfg.model.family].branches and "flash" in cfg.model.attn
     advice = "FlashAttention takes no mask of branches; use sdpa, or packing=off"
     need(not packed_flash, "model.attn", cfg.model.attn, advice)
+    advice = "score (the headline of generated answers on val) or loss (of the accepted answers) chooses the epoch"
+    need(cfg.select in SELECTS, "select", cfg.select, advice)
     advice = "stop (an overlap ends the run), drop (takes it out of train), auto (by the source) or off"
     need(cfg.audit in AUDITS, "audit", cfg.audit, advice)
     need(cfg.features in ("auto", *SWITCH), "features", cfg.features, "choose auto, on or off")

@@ -115,7 +115,10 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     kept["trainer"] = {key: value for key, value in kept["trainer"].items() if not key.endswith("_every_n_steps")}
     for part in ("data", "model"):
         kept[part] = _without_places(kept[part])
-    if kept["budget"].get("jpeg_quality") is None:  # so that runs of before there was the key are found
+    # two keys at the values that were the only ones before there were the keys, so that runs of then are found
+    if kept.get("select") == "score":
+        del kept["select"]
+    if kept["budget"].get("jpeg_quality") is None:
         kept["budget"] = {key: value for key, value in kept["budget"].items() if key != "jpeg_quality"}
     return kept
 

@@ -3,7 +3,8 @@
 `running` with nobody holding the folder's lock means killed. Fields: `status`, `reason` (why it failed), `fingerprint`
 (of settings, data and checkpoint), `training` (the same without the rows of val and test), `splits` (a fingerprint of
 each), `code` (the version of docvlm's modules), `started`, `ended` and what the caller adds: on finishing the headline
-with its interval (test split), the selection score (val split; `val_changed` says that rows of val are others since),
+with its interval (test split), the selection score (val split; `by` says whether score or loss chose the epoch,
+`val_changed` that rows of val are others since),
 the zero-shot row (val split, before training) and the cost. `audit` is there from the start: what
 `docvlm.training.leakage.guard` recorded.
 """
@@ -67,6 +68,8 @@ def read(path: Path) -> dict[str, Any]:
     """A `result.json`, with the metrics of older versions under today's names. Raises `DocvlmError` as `read_json`."""
     found = read_json(path)
     found |= {key: current_names(found[key]) for key in ("secondary", "zero_shot", "best") if key in found}
+    if "selection" in found:
+        found["selection"] = {"by": "score"} | found["selection"]  # older versions knew no other way
     if "benchmarks" in found:
         found["benchmarks"] = {label: current_names(score) for label, score in found["benchmarks"].items()}
     return found

@@ -6,8 +6,9 @@ written after whole optimizer steps only, so no half-accumulated gradient is los
 epoch and its evaluation, which Lightning could not take up again. Random state is not in it: order and dropout are
 functions of (seed, epoch, batch).
 
-`best/` is what the run reports: the weights with the best score on val (the lower loss winning a tie), epoch 0
-included: training that only harms is reported as such.
+`best/` is what the run reports: the weights with the best score on val (the lower loss winning a tie), or with
+`select=loss` those with the lowest loss (the better score winning a tie). Epoch 0 is included: training that only harms
+is reported as such.
 """
 
 from __future__ import annotations
@@ -101,10 +102,11 @@ class LastCheckpoint(Callback):
 
 
 class BestCheckpoint(Callback):
-    """Saves the model whenever an evaluation beats the best one so far: by score, then by loss."""
+    """Saves the model whenever an evaluation beats the best so far, by `select` (score or loss), then by the other."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, select: str) -> None:
         self.folder = folder
+        self.select = select
         self.epoch: int | None = None
         self.score = -math.inf
         self.loss = math.inf
@@ -114,12 +116,15 @@ class BestCheckpoint(Callback):
         assert isinstance(module, AnswerModule) and module.evaluation is not None
         score, loss = module.evaluation.goodness, module.evaluation.loss
         loss = math.inf if loss is None else loss
-        if self.epoch is not None and (score, -loss) <= (self.score, -self.loss):
+        if self.epoch is not None and self._goodness(score, loss) <= self._goodness(self.score, self.loss):
             return
         self.epoch, self.score, self.loss = module.at_epoch, score, loss
         if trainer.is_global_zero:
             saved.save(module.vlm, self.folder)
         trainer.strategy.barrier("best")
+
+    def _goodness(self, score: float, loss: float) -> tuple[float, float]:
+        return (score, -loss) if self.select == "score" else (-loss, score)
 
     def state_dict(self) -> dict[str, Any]:
         """What to beat."""

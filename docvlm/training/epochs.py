@@ -17,7 +17,7 @@ from docvlm.data.loading.packing import questions
 from docvlm.files import write_csv
 from docvlm.machine import peak_memory_mb
 from docvlm.metrics import METRICS
-from docvlm.metrics.registry import current_names, goodness
+from docvlm.metrics.registry import current_names
 from docvlm.tables import Column, Table
 from docvlm.training.evaluation import Evaluation
 from docvlm.training.module import AnswerModule
@@ -140,8 +140,7 @@ class EpochTable(Callback):
         }
 
 
-def table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """What a reader wants of the rows; the best score in bold."""
-    good = [goodness(row["metric"], row["score"]) for row in rows]
-    best = max(range(len(rows)), key=lambda i: (good[i], -(rows[i]["val_loss"] or 0.0)))
-    return Table("epochs", title, columns(), rows, strong={best})
+def table(rows: Sequence[Mapping[str, Any]], title: str, *, best: int | None) -> Table:
+    """What a reader wants of the rows; the epoch that was kept, `best`, in bold."""
+    strong = {place for place, row in enumerate(rows) if row["epoch"] == best}
+    return Table("epochs", title, columns(), rows, strong=strong)

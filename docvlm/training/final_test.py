@@ -41,7 +41,8 @@ def test(run: Run, learned: Learned) -> Evaluation:
 def _answered(run: Run, learned: Learned) -> Evaluation:
     cfg = run.cfg
     run.console.print(
-        f"best epoch {learned.best.epoch}: answering {len(run.data.test)} test questions", highlight=False
+        f"best epoch {learned.best.epoch}, by val {cfg.select}: answering {len(run.data.test)} test questions",
+        highlight=False,
     )
     vlm = saved.load(
         run.folder.best,
@@ -108,7 +109,7 @@ def report(run: Run, learned: Learned, tested: Evaluation) -> None:
     run.summary = summarise(run, learned, tested)
     rows = learned.epochs.rows
     title = f"{run.data.label}, val split, {rows[0]['val_questions']} questions"
-    tables.show(table(rows, title), console=run.console)
+    tables.show(table(rows, title, best=learned.best.epoch), console=run.console)
     cost, trainable = run.summary["cost"], run.trainable
     run.console.print(
         f"{run.data.label} test: {tested.metric} {tested.interval} on {tested.interval.n} questions of"
@@ -141,6 +142,7 @@ def summarise(run: Run, learned: Learned, tested: Evaluation) -> dict[str, Any]:
         "selection": {
             "metric": best["metric"],
             "split": "val",
+            "by": learned.best.select,
             "value": best["score"],
             "epoch": best["epoch"],
             "questions": best["val_questions"],

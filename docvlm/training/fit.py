@@ -75,7 +75,7 @@ def fit(run: Run) -> Learned:
     _quiet()
     assert run.vlm is not None
     module = answering(run, run.vlm, run.stop)
-    epochs, best = EpochTable(run.folder.epochs), BestCheckpoint(run.folder.best)
+    epochs, best = EpochTable(run.folder.epochs), BestCheckpoint(run.folder.best, run.cfg.select)
     last = LastCheckpoint(run.folder.last, run.identity, run.cfg.trainer.checkpoint_every_n_steps)
     flush = feature_choice.Flush(run.vlm.codec)
     own: list[Callback] = [Proof(run), Preflight(run), flush, epochs, best, ProgressLines(epochs, run.console)]

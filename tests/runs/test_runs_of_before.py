@@ -25,7 +25,7 @@ COMMAND = [
     "model=qwen2vl", "model.checkpoint=base", "model.size=own", "data=folder", "data.source=pages", "scale=tiny",
     "data.batch_size=2", "data.max_new_tokens=2", "data.val_fraction=0.25", "data.test_fraction=0.25",
     "trainer.max_epochs=2", "trainer.accumulate_grad_batches=1", "trainer.checkpoint_every_n_steps=1",
-    "trainer.precision=32-true", "audit=off", "offline=true",
+    "trainer.precision=32-true", "audit=off", "offline=true", "select=score",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -62,6 +63,33 @@ def test_the_result_names_its_split_and_counts_every_question_once() -> None:
     assert result["headline"]["low"] <= result["headline"]["value"] <= result["headline"]["high"]
     assert result["zero_shot"]["epoch"] == 0 and result["cost"]["seconds"] > 0
     assert {"anls", "accuracy"} <= set(predictions[0].scores)
+
+
+@pytest.mark.parametrize(("select", "kept"), [("loss", 2), ("score", 1)])
+def test_the_epoch_is_chosen_by_what_the_setting_names(
+    select: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two epochs of which the first has the better score and the second the lower loss, as 59 questions once said."""
+    found = {0: (0.17, 1.70), 1: (0.860, 0.192), 2: (0.822, 0.136)}
+    finish = AnswerModule.on_validation_epoch_end
+
+    def measured(self: AnswerModule) -> None:
+        finish(self)
+        assert self.evaluation is not None
+        score, loss = found[self.at_epoch]
+        interval = replace(self.evaluation.interval, mean=score)
+        self.evaluation = replace(self.evaluation, interval=interval, loss=loss)
+
+    monkeypatch.setattr(AnswerModule, "on_validation_epoch_end", measured)
+    folder = tmp_path / "outputs" / "run"
+    runs.train(folder, f"select={select}")
+    chosen = runs.result(folder)["selection"]
+    assert (chosen["epoch"], chosen["by"], chosen["value"]) == (kept, select, found[kept][0])
+    assert f"best epoch {kept}, by val {select}" in capsys.readouterr().out
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    best = runs.weights(folder)
+    names = {name: name.removeprefix("vlm.net.").replace(".default.", ".") for name in last}
+    assert all(torch.equal(last[name], best[short]) for name, short in names.items()) == (kept == 2)
 
 
 def test_the_saved_weights_give_the_answers_of_the_run(tmp_path: Path) -> None:
@@ -132,7 +160,7 @@ def test_paths_and_loggers_do_not_make_another_run() -> None:
     assert fingerprint("logger=tensorboard", "data.num_workers=2", "offline=true", "rerun=true", "name=mine") == same
     for word in (
         "seed=1", "lora.r=8", "lora.use_dora=true", "quant=4bit", "optim.lr=1e-4", "data.limit_train=8",
-        "trainer.max_epochs=3", "freeze=50",
+        "trainer.max_epochs=3", "freeze=50", "select=score",
     ):  # fmt: skip
         assert fingerprint(word) != same, word
 

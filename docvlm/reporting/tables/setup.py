@@ -96,7 +96,7 @@ def training(runs: Sequence[Run]) -> Table | None:
 def _settings(run: Run) -> dict[str, str]:
     made, conf, learned = run.manifest, run.manifest["config"], run.manifest["trainable"]
     optim, trainer, cost = conf["optim"], conf["trainer"], run.result["cost"]
-    batch = conf["data"]["batch_size"]
+    batch, chosen = conf["data"]["batch_size"], run.result["selection"]
     size = f"{batch} questions" if batch is not None else f"{conf['data']['batch_tokens']} tokens with padding"
     target = str(optim["scheduler"]["_target_"])
     schedule = _SCHEDULES[target] if target in _SCHEDULES else target
@@ -113,7 +113,7 @@ def _settings(run: Run) -> dict[str, str]:
         ),
         "trainable parameters": f"{learned['parameters']:,} of {learned['total']:,} ({learned['percent']:.2f} %)",
         "epochs": f"{cost['epochs']} of at most {trainer['max_epochs']} ({cost['steps']} steps)",
-        "reported epoch": f"{run.result['selection']['epoch']}, by {run.result['selection']['metric']} on val",
+        "reported epoch": f"{chosen['epoch']}, by {chosen['metric' if chosen['by'] == 'score' else 'by']} on val",
         "batch": f"{size} x {trainer['accumulate_grad_batches']} accumulated",
         "optimizer": f"{optimizer}, weight decay {optim['weight_decay']:g}, clip {trainer['gradient_clip_val']}",
         "learning rate": f"{optim['lr']:g} language, {optim['vision_lr']:g} vision",
