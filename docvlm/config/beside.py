@@ -80,7 +80,9 @@ class CellLauncher(BasicLauncher):
         setup_globals()
         assert self.config is not None
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        sweep = Path(self.config.hydra.runtime.cwd, str(self.config.hydra.sweep.dir))
+        sweep.mkdir(parents=True, exist_ok=True)
+        self.outcome.sweeps.add(sweep)
         cells = {initial_job_idx + place: list(overrides) for place, overrides in enumerate(job_overrides)}
         workers = min(jobs, len(cells))
         print(f"{len(cells)} cells, {workers} at a time with one thread each (jobs={jobs})", flush=True)
@@ -163,8 +165,7 @@ class _Desk:
             return
         value, failure, put_off = content
         assert worker.at is not None
-        self.outcome.sweeps.update(put_off.sweeps)
-        self.outcome.put_off += put_off.put_off
+        self.outcome.put_off += put_off
         self._close(worker.at, value, failure)
         self._next(worker)
 
@@ -235,12 +236,11 @@ def _work(
     torch.set_num_threads(1)
     try:
         while (given := connection.recv()) is not None:
-            outcome.sweeps, outcome.failures, outcome.put_off = set(), [], []
+            outcome.put_off = []
             done = cell(*given)
             failed = done.status == JobStatus.FAILED
             failure = str(done._return_value) if failed else None
-            outcome.failures = []  # an error may hold what cannot be sent
-            connection.send(("done", (None if failed else done.return_value, failure, outcome)))
+            connection.send(("done", (None if failed else done.return_value, failure, outcome.put_off)))
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
 
