@@ -72,13 +72,13 @@ class CellLauncher(BasicLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """What each cell came to, in their order."""
+        assert self.config is not None
         jobs = OmegaConf.select(self.config, "jobs") or 1
         if jobs < 2:
             return super().launch(job_overrides, initial_job_idx)
         if sys.platform != "linux" or detect_scale() == "full":
             raise DocvlmError(f"jobs={jobs}: processes beside each other need Linux, and no GPU; give jobs=1")
         setup_globals()
-        assert self.config is not None
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep = Path(self.config.hydra.runtime.cwd, str(self.config.hydra.sweep.dir))
         sweep.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ class CellLauncher(BasicLauncher):
 
     def _cell(self, number: int, overrides: Sequence[str]) -> JobReturn:
         """Run one cell in this process, as Hydra's launcher does."""
-        assert self.hydra_context is not None and self.task_function is not None
+        assert self.config is not None and self.hydra_context is not None and self.task_function is not None
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
