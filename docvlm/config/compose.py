@@ -50,12 +50,13 @@ def cpu_precision() -> str:
     return "bf16-mixed" if info.exists() and " amx_bf16" in info.read_text() else "32-true"
 
 
-def cores() -> int:
-    """How many cells of a sweep to train beside each other: one a core of this machine that the command may use.
+def jobs(checkpoint: str) -> int:
+    """How many cells of a sweep to train beside each other: of embedded weights one a core that the command may use.
 
-    1 on a GPU, which one cell fills, and where processes cannot be forked; `OMP_NUM_THREADS` is a limit, as for torch.
+    1 for other weights, which fill all cores and may fill the memory; on a GPU; and where processes cannot be forked.
+    `OMP_NUM_THREADS` is a limit, as for torch.
     """
-    if sys.platform != "linux" or detect_scale() == "full":
+    if checkpoint != "embedded" or sys.platform != "linux" or detect_scale() == "full":
         return 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
     found = len(os.sched_getaffinity(0))
@@ -80,7 +81,7 @@ def prepare_hydra() -> None:
     Plugins.instance().register(YamlOfExtensions)
     OmegaConf.register_new_resolver("docvlm.scale", detect_scale, replace=True)
     OmegaConf.register_new_resolver("docvlm.cpu_precision", cpu_precision, replace=True)
-    OmegaConf.register_new_resolver("docvlm.cores", cores, replace=True)
+    OmegaConf.register_new_resolver("docvlm.jobs", jobs, replace=True)
     OmegaConf.register_new_resolver("docvlm.home", os.path.expanduser, replace=True)
     OmegaConf.register_new_resolver("docvlm.by_rank", _by_rank, replace=True)
 

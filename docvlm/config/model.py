@@ -27,7 +27,6 @@ class ScaleConf(ReadOnly):
     batch_tokens: int | None
     eval_batch_size: int
     num_workers: int
-    jobs: int
     max_epochs: int
     accumulate_grad_batches: int
     precision: str

@@ -152,6 +152,7 @@ def test_as_many_cells_as_cores_where_nothing_else_is_said(monkeypatch: pytest.M
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert load("train", TrainConfig, ["scale=tiny"]).jobs == 4
     assert load("train", TrainConfig, ["scale=full"]).jobs == 1
+    assert load("train", TrainConfig, ["scale=tiny", "model.checkpoint=org/large"]).jobs == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert load("train", TrainConfig, ["scale=tiny"]).jobs == 3
     monkeypatch.setattr("docvlm.config.compose.detect_scale", lambda: "full")
