@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +50,19 @@ def cpu_precision() -> str:
     return "bf16-mixed" if info.exists() and " amx_bf16" in info.read_text() else "32-true"
 
 
+def jobs(checkpoint: str) -> int:
+    """How many cells of a sweep to train beside each other: of embedded weights one a core that the command may use.
+
+    1 for other weights, which fill all cores and may fill the memory; on a GPU; and where processes cannot be forked.
+    `OMP_NUM_THREADS` is a limit, as for torch.
+    """
+    if checkpoint != "embedded" or sys.platform != "linux" or detect_scale() == "full":
+        return 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    found = len(os.sched_getaffinity(0))
+    return min(found, int(limit)) if limit.isdigit() else found
+
+
 def _by_rank(r: Any, with_adapter: Any, without: Any) -> Any:
     return without if r == 0 else with_adapter
 
@@ -67,6 +81,7 @@ def prepare_hydra() -> None:
     Plugins.instance().register(YamlOfExtensions)
     OmegaConf.register_new_resolver("docvlm.scale", detect_scale, replace=True)
     OmegaConf.register_new_resolver("docvlm.cpu_precision", cpu_precision, replace=True)
+    OmegaConf.register_new_resolver("docvlm.jobs", jobs, replace=True)
     OmegaConf.register_new_resolver("docvlm.home", os.path.expanduser, replace=True)
     OmegaConf.register_new_resolver("docvlm.by_rank", _by_rank, replace=True)
 

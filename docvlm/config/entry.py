@@ -113,19 +113,18 @@ def _execute(
 ) -> None:
     import hydra
 
-    from docvlm.config import compose
+    from docvlm.config import beside, compose
 
     compose.prepare_hydra()
-    sweeps: set[Path] = set()
-    failures: list[BaseException] = []
-    put_off: list[tuple[C, Job]] = []
+    outcome = beside.Outcome()
+    beside.use_workers(outcome)
 
     @functools.wraps(main)
     def task(cfg: DictConfig) -> float | None:
         job = compose.job()
         if job.sweep is not None:
-            sweeps.add(job.sweep)
-        with _Reported(job, schema, failures, on_failure):
+            outcome.sweeps.add(job.sweep)
+        with _Reported(job, schema, outcome.failures, on_failure):
             config = compose.typed(cfg, schema)
             registry.load(config.extensions)
             config.check(sweep=job.sweep is not None)
@@ -133,21 +132,21 @@ def _execute(
                 return main(config, job)
             except TrainedElsewhere as elsewhere:
                 print(f"{_cell(job)}{elsewhere}; coming back to it at the end", flush=True)
-                put_off.append((config, job))
+                outcome.put_off.append((config, job))
         return None
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach us instead of being printed and swallowed
     try:
-        with _Known(failures):
+        with _Known(outcome.failures):
             hydra.main(config_path=str(CONF_DIR), config_name=name, version_base="1.3")(task)()
-        for config, job in put_off:
-            with _Known(failures), _Reported(job, schema, failures, on_failure):
+        for config, job in outcome.put_off:
+            with _Known(outcome.failures), _Reported(job, schema, outcome.failures, on_failure):
                 main(config, dataclasses.replace(job, wait=True))
     finally:
         if after_sweep is not None:
-            for folder in sweeps:
+            for folder in outcome.sweeps:
                 after_sweep(folder)
-    if failures:
+    if outcome.failures:
         raise SystemExit(1)
 
 

@@ -85,6 +85,7 @@ class TrainConfig(ModelVerbConfig):
     features_limit_gb: float
     rerun: bool
     quant: str
+    jobs: int
     seeds: int | None = None
     name: str = ""
 
@@ -121,6 +122,7 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     advice = "stop (an overlap ends the run), drop (takes it out of train), auto (by the source) or off"
     need(cfg.audit in AUDITS, "audit", cfg.audit, advice)
     need(cfg.features in ("auto", *SWITCH), "features", cfg.features, "choose auto, on or off")
+    need(cfg.jobs >= 1, "jobs", cfg.jobs, "cells of a sweep beside each other: 1 or more")
     need(cfg.features_limit_gb > 0, "features_limit_gb", cfg.features_limit_gb, "above 0; features=off stores nothing")
     optim = cfg.optim
     need(optim.lr > 0, "optim.lr", optim.lr, "a learning rate is above 0")

@@ -41,6 +41,7 @@ _NO_EFFECT = {
     "features",
     "features_folder",
     "features_limit_gb",
+    "jobs",
     "extensions",  # what comes of them is in the model, the data and the code
 }
 

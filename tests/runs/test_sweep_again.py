@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from docvlm.runs import finished
+from docvlm.runs.folder import RunFolder
 from docvlm.train import main
 from docvlm.training.module import AnswerModule
 from tests.support import runs
@@ -122,6 +124,44 @@ def test_two_sweeps_begun_at_once_share_their_cells(tmp_path: Path, root: Path) 
     results = list((tmp_path / "multirun").glob("*/*/result.json"))
     assert len(results) == 3, "every cell has one writer"
     assert any("coming back to it at the end" in out for out in outs)
+
+
+def test_cells_beside_each_other_are_those_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, where both have one thread."""
+    found = []
+    for jobs in ("jobs=1", "jobs=2"):
+        (tmp_path / jobs).mkdir()
+        monkeypatch.chdir(tmp_path / jobs)
+        main([*WORDS, "lora.r=2,4", jobs, "-m"])
+        found.append(sweeps()[0])
+    one, two = found
+    assert table(one) == table(two) and [row["status"] for row in table(two)] == ["finished", "finished"]
+    for cell in "01":
+        weights, others = runs.weights(one / cell), runs.weights(two / cell)
+        assert weights.keys() == others.keys()
+        assert all(torch.equal(tensor, others[name]) for name, tensor in weights.items())
+
+
+@pytest.mark.slow
+def test_cells_beside_each_other_stop_where_their_command_is_killed(tmp_path: Path, root: Path) -> None:
+    """kill -9 of the command: its cells stop at a step they can go on from, and the same words end with its table."""
+    command = ("lora.r=2,4,8", "trainer.max_epochs=3", "-m")
+    whole = begin(tmp_path / "whole", root, *command)
+    killed = begin(tmp_path / "killed", root, *command, "jobs=2")
+    assert killed.stdout is not None
+    next(line for line in killed.stdout if line.startswith("#0 epoch 1/"))
+    killed.kill()
+    killed.wait()
+    (sweep,) = sweeps(tmp_path / "killed")
+    for cell in "01":
+        RunFolder(sweep / cell).wait()
+    killed.stdout.close()
+    assert not (sweep / "2" / "result.json").exists(), "nobody began another"
+    again = begin(tmp_path / "killed", root, *command, "jobs=2")
+    out = again.communicate()[0]
+    assert again.returncode == 0, out
+    assert whole.wait() == 0
+    assert table(sweeps(tmp_path / "killed")[1]) == table(sweeps(tmp_path / "whole")[0])
 
 
 def begin(folder: Path, root: Path, *more: str) -> subprocess.Popen[str]:

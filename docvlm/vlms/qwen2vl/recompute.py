@@ -5,7 +5,8 @@ are elementwise and come back from what is kept anyway: the residual stream, and
 activation recomputation (Korthikanti et al. 2022, arXiv:2205.05198): the tensors that are cheap to make are made twice,
 the matrix products once. Values and gradients are the same to the bit; weights and their names are untouched. What it
 saves is in the memory column of docs/results/benchmarks.md; beside full checkpointing
-(`trainer.gradient_checkpointing`), which makes the matrix products twice as well, it saves nothing more.
+(`trainer.gradient_checkpointing`), which makes the matrix products twice as well, it saves nothing more. Tensors so
+small that keeping them costs next to nothing are kept: on a miniature model the bookkeeping was a fifth of a step.
 """
 
 from __future__ import annotations
@@ -19,10 +20,16 @@ from torch.utils.checkpoint import checkpoint
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as qwen25
 from transformers.models.qwen2_vl import modeling_qwen2_vl as qwen2
 
+KEPT = 1 << 20  # values; what takes as many or fewer is not computed again
+
 
 def again(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """`function` of `inputs`, of which only the inputs are kept for the backward pass; nothing random may be in it."""
-    if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in inputs):
+    """`function` of `inputs`, of which only the inputs are kept for the backward pass; nothing random may be in it.
+
+    Inputs of `KEPT` values or fewer take the plain way.
+    """
+    small = sum(tensor.numel() for tensor in inputs) <= KEPT
+    if small or not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in inputs):
         return function(*inputs)
     out: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
     return out
