@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 _BREAKS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # where `str.splitlines` splits
@@ -27,6 +28,15 @@ class TrainedElsewhere(DocvlmError):
     def __init__(self, folder: Path) -> None:
         super().__init__(f"another process is training this very run in {folder}")
         self.folder = folder
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those it was raised from, the first cause last: libraries wrap what a system said several times."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def one_line(text: str) -> str:

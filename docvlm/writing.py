@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-from docvlm.errors import INTERRUPTED, DocvlmError, Unwritable
+from docvlm.errors import INTERRUPTED, DocvlmError, Unwritable, causes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,15 +53,11 @@ def escape_streams() -> None:
 
 def full(error: BaseException | None) -> bool:
     """Whether a full disk, a quota or a limit on file sizes is behind an error, or behind what it was raised from."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        if isinstance(error, Exception) and _SPELLED.search(str(error)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        (isinstance(link, OSError) and link.errno in _FULL)
+        or (isinstance(link, Exception) and _SPELLED.search(str(link)) is not None)
+        for link in causes(error)
+    )
 
 
 def unwritable(path: Path | str, error: BaseException) -> Unwritable:
@@ -78,11 +74,8 @@ def explained(error: BaseException, folder: Path | str) -> str | None:
     """One line for an error that a full disk is behind, None for any other; `folder` where it names no file itself."""
     if not full(error):
         return None
-    known: BaseException | None = error
-    while known is not None:
-        if isinstance(known, DocvlmError):
-            return str(known)
-        known = known.__cause__ or known.__context__
+    if (known := next((link for link in causes(error) if isinstance(link, DocvlmError)), None)) is not None:
+        return str(known)
     named = error.filename if isinstance(error, OSError) and error.filename else folder
     return str(unwritable(named, error))
 

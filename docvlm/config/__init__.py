@@ -15,7 +15,7 @@ from docvlm.config.entry import verb
 from docvlm.config.evaluate import EvaluateConfig
 from docvlm.config.export import ExportConfig, ToleranceConf
 from docvlm.config.job import Job
-from docvlm.config.model import BudgetConf, ModelConf, ModelVerbConfig, ScaleConf, ScaledModel
+from docvlm.config.model import BudgetConf, ModelVerbConfig
 from docvlm.config.report import GalleryConf, ReportConfig
 from docvlm.config.train import LoraConf, OptimConf, TrainConfig, TrainerConf
 
@@ -31,16 +31,12 @@ __all__ = [
     "GalleryConf",
     "Job",
     "LoraConf",
-    "ModelConf",
     "ModelVerbConfig",
     "OptimConf",
     "ReportConfig",
-    "ScaleConf",
-    "ScaledModel",
     "ToleranceConf",
     "TrainConfig",
     "TrainerConf",
-    "VerbConfig",
     "verb",
 ]
 

@@ -19,7 +19,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -150,7 +150,7 @@ def _execute(
         raise SystemExit(1)
 
 
-class _Reported:
+class _Reported(AbstractContextManager[object]):
     """Print what ends a job, at once: a line where the user can mend it, else the traceback. Other cells go on."""
 
     def __init__(
@@ -161,9 +161,6 @@ class _Reported:
         on_failure: Callable[[Job, str], None] | None,
     ) -> None:
         self.job, self.schema, self.failures, self.on_failure = job, schema, failures, on_failure
-
-    def __enter__(self) -> None:
-        return None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -200,14 +197,11 @@ def _callers_logging() -> Iterator[None]:
         root.setLevel(level)
 
 
-class _Known:
+class _Known(AbstractContextManager[object]):
     """Swallow an error that has been reported: Hydra raises the first failed cell's again when the sweep is over."""
 
     def __init__(self, reported: list[BaseException]) -> None:
         self.reported = reported
-
-    def __enter__(self) -> None:
-        return None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

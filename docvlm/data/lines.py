@@ -27,7 +27,7 @@ LISTS = ("answers", "answer", "image", "type", "question_types", "doc_type")
 """Columns of a CSV whose cells may be lists."""
 NEEDED = ("question", "answers", "answer", "image", "prediction")
 """Columns of a CSV in which an empty cell is an empty text; in others it is no value, as data frames write it."""
-_BOM = b"\xef\xbb\xbf"  # Windows editors begin UTF-8 files with it
+BOM = b"\xef\xbb\xbf"  # Windows editors begin UTF-8 files with it
 _SHOWN = 80  # characters of a value in a message
 _CELL = 1 << 30  # characters; the csv module's own limit is 131 072
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
@@ -82,7 +82,7 @@ def contents(file: Path) -> bytes:
 
 def objects(raw: bytes, name: str, mark: str = " line ") -> Iterator[Line]:
     """The JSON objects of a file, each with its place (`name`, `mark`, number); blank lines are passed over."""
-    split = raw.removeprefix(_BOM).split(b"\n")
+    split = raw.removeprefix(BOM).split(b"\n")
     for number, line in enumerate(split, start=1):
         if not line.strip():
             continue
@@ -137,7 +137,7 @@ def records(raw: bytes, file: Path, name: str = "") -> Iterator[Line]:
     quote that is never closed, which would swallow every record after it.
     """
     try:
-        content = raw.removeprefix(_BOM).decode("utf-8")
+        content = raw.removeprefix(BOM).decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise DocvlmError(f"{file} line {line}: not UTF-8 (byte {raw[error.start]:#04x}); save it as UTF-8") from error

@@ -58,10 +58,12 @@ def require(columns: Iterable[str], needed: Iterable[tuple[str, ...]], where: st
 
 def present(row: Row, *columns: str) -> Any:
     """The value of the first column that the row has and that is not null or NaN; None if there is none."""
-    for column in columns:
-        if column in row.values and not missing(row.values[column]):
-            return row.values[column]
-    return None
+    name = _first(row, columns)
+    return None if name is None else row.values[name]
+
+
+def _first(row: Row, columns: Iterable[str]) -> str | None:
+    return next((column for column in columns if column in row.values and not missing(row.values[column])), None)
 
 
 def characters(name: str, value: Any, *, whole: bool = True) -> str:
@@ -100,16 +102,13 @@ def text(row: Row, *columns: str) -> str:
 
 def identifier(row: Row, *columns: str) -> str | None:
     """An id of the first column that has one; None where it is absent or null. 0 is an id; raises as `text` does."""
-    for column in columns:
-        if column in row.values and not missing(row.values[column]):
-            return text(row, column)
-    return None
+    name = _first(row, columns)
+    return None if name is None else text(row, name)
 
 
 def strings(row: Row, *columns: str) -> tuple[str, ...]:
     """A value or list of values as texts without blanks; empty if the row has none. Raises `BadRow` for no text."""
-    name = next((column for column in columns if column in row.values and not missing(row.values[column])), None)
-    if name is None:
+    if (name := _first(row, columns)) is None:
         return ()
     found = (characters(name, value).strip() for value in _items(row.values[name]) if not missing(value))
     return tuple(value for value in found if value)
@@ -117,15 +116,13 @@ def strings(row: Row, *columns: str) -> tuple[str, ...]:
 
 def answers(row: Row, *columns: str) -> tuple[str, ...]:
     """The accepted answers, in the order given. Raises `BadRow` if there is none, or one is null, NaN or blank."""
-    there = [column for column in columns if column in row.values]
-    name = next((column for column in there if not missing(row.values[column])), (there or list(columns))[0])
-    value = row.values[name] if there else None
+    name = _first(row, columns) or next((column for column in columns if column in row.values), columns[0])
+    value = row.values[name] if name in row.values else None
     if value is None:
         raise BadRow(f"no {' or '.join(columns)}")
     if not (values := _items(value)):
         raise BadRow(f"{name} is an empty list")
-    found = [_answer(name, answer) for answer in values]
-    return tuple(found)
+    return tuple(_answer(name, answer) for answer in values)
 
 
 def _answer(name: str, value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,9 +34,3 @@ def runs(cfg: ExportConfig, job: Job) -> Iterator[tuple[Source, list[str], Path]
 def _of(cfg: ExportConfig, run: Run, output: Path | None) -> tuple[Source, list[str], Path]:
     learned = chosen.learned(run)
     return Source(run, learned, cfg.offline), cfg.benchmarks or [learned], output or run.folder.root / "export"
-
-
-def require_all(failed: Sequence[str]) -> None:
-    """Raise `DocvlmError` where a format was not exported."""
-    if failed:
-        raise DocvlmError(f"not exported, beyond the tolerance: {' | '.join(failed)}")

@@ -19,6 +19,7 @@ from docvlm.errors import DocvlmError
 from docvlm.exporting.records import FILE
 from docvlm.version import __version__
 from docvlm.vlms import loading, saved
+from docvlm.vlms.checkpoint import HTTP_ERROR
 
 if TYPE_CHECKING:
     from docvlm.config import ExportConfig
@@ -178,13 +179,11 @@ def _explained(repo: str) -> Iterator[None]:
     """What the hub or the network say against it, in one line."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    # httpx of huggingface_hub 1 and httpx2 of 2 name their errors alike, but they are other classes
-    transport: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     try:
         yield
     except HfHubHTTPError as error:
         raise DocvlmError(f"push_to={repo}: {_advice(error, repo)}") from error
-    except transport as error:
+    except HTTP_ERROR as error:
         slow = "timeout" in type(error).__name__.lower()
         what = f"the hub did not answer for {TIMEOUT_S:g} s" if slow else f"the hub cannot be reached ({error})"
         raise DocvlmError(f"push_to={repo}: {what}; the same command again sends what is missing") from error

@@ -45,8 +45,7 @@ class Source:
     @property
     def dtype(self) -> torch.dtype:
         """What the run held its frozen weights in, and what an export stores."""
-        dtype: torch.dtype = getattr(torch, self.record["dtype"])
-        return dtype
+        return saved.dtype_of(self.record)
 
     def about(self, form: str) -> dict[str, Any]:
         """What `docvlm.json` says of an export and not of a run's own weights."""

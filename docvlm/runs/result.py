@@ -38,9 +38,7 @@ class ResultFile:
         self._finished: dict[str, Any] | None = None
 
     def __enter__(self) -> ResultFile:
-        earlier = read_json(self.path)["started"] if self.path.exists() else None
-        self.head = {"status": "running", "reason": None, **self.head, "started": earlier or _now(), "ended": None}
-        write_json(self.path, self.head)
+        self.head = _running(self.path, self.head)
         return self
 
     def finish(self, fields: Mapping[str, Any]) -> None:
@@ -85,9 +83,15 @@ def describe(error: BaseException | None) -> str:
 
 def announce(path: Path, identity: Identity) -> None:
     """Say at once which run a folder is going to hold, so that no other process begins the same one."""
+    _running(path, identity.known)
+
+
+def _running(path: Path, head: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written while a run goes on; it began when it was begun first."""
     earlier = read_json(path)["started"] if path.exists() else None
-    started = {"started": earlier or _now(), "ended": None}
-    write_json(path, {"status": "running", "reason": None, **identity.known, **started})
+    said = {"status": "running", "reason": None, **head, "started": earlier or _now(), "ended": None}
+    write_json(path, said)
+    return said
 
 
 def _now() -> str:

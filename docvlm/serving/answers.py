@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +26,13 @@ class Answer:
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What a record says beside the text, probability and seconds rounded."""
+        return {
+            "confidence": round(self.confidence, 4),
+            "tokens": self.tokens,
+            "truncated": self.truncated,
+            "latency_s": round(self.latency_s, 6),
+        }

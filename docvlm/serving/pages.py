@@ -63,13 +63,10 @@ def _pages(page: PageLike, numbers: tuple[int, ...] | None) -> tuple[Page, ...]:
     if isinstance(page, bytes):
         return of_bytes("bytes", page, numbers)
     if isinstance(page, str | os.PathLike):
-        return _pages_at(os.fspath(page), numbers)
+        name = os.fspath(page)
+        if os.path.isdir(name):
+            raise DocvlmError(f"{name}: a folder; give an image file or a PDF")
+        return named(name, Path(), "image", numbers)
     if isinstance(page, Page):
         return (page,)
     raise DocvlmError(f"page {page!r}: {type(page).__name__} is no page; give a path, bytes, a Pillow image or a Page")
-
-
-def _pages_at(name: str, numbers: tuple[int, ...] | None) -> tuple[Page, ...]:
-    if os.path.isdir(name):
-        raise DocvlmError(f"{name}: a folder; give an image file or a PDF")
-    return named(name, Path(), "image", numbers)

@@ -195,7 +195,7 @@ def load_base(
     record = saved.read(folder)
     if base is None:
         _check_base(folder, record)
-    vlm = saved.load_base(folder, checkpoint=base, dtype=_dtype(record), attn=attn, offline=offline)
+    vlm = saved.load_base(folder, checkpoint=base, dtype=saved.dtype_of(record), attn=attn, offline=offline)
     return _reader(vlm, place, benchmark or phrase)
 
 
@@ -254,11 +254,6 @@ def _check_base(folder: Path, record: dict[str, Any]) -> None:
         raise DocvlmError(
             f"{folder}: its base {recorded} is not there any more; say where it is now with --base, in Python base=…"
         )
-
-
-def _dtype(record: dict[str, Any]) -> torch.dtype:
-    dtype: torch.dtype = getattr(torch, record["dtype"])
-    return dtype
 
 
 def _told(run: finished.Run, *names: str) -> str:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.data.example import Example
+from docvlm.data.lines import BOM, Line, lines, objects, shown
 from docvlm.data.lines import SUFFIXES as LINES
-from docvlm.data.lines import Line, lines, objects, shown
 from docvlm.data.rows import BadRow, Row, answers, identifier, present, strings, text
 from docvlm.data.sources.locate import named, of_bytes
 from docvlm.data.sources.quarantine import Quarantine, Rejected
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from docvlm.vlms.codec import Codec
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pdf")
-_BOM = b"\xef\xbb\xbf"  # Windows editors begin UTF-8 files with it
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def read(
         one = (alone or [STDIN])[0]
         raise DocvlmError(f"{one}: give a folder, a {' or '.join(LINES)} file or - alone, or image files and PDFs")
     data = sys.stdin.buffer.read() if STDIN in inputs else b""
-    if kinds[inputs[0]] == "lines" or data.removeprefix(_BOM).lstrip().startswith(b"{"):
+    if kinds[inputs[0]] == "lines" or data.removeprefix(BOM).lstrip().startswith(b"{"):
         if questions:
             raise DocvlmError(f"{inputs[0]}: its lines bring their own questions; leave out --question")
         source = _of_lines(inputs[0], data, numbers)

@@ -64,23 +64,13 @@ def write_file(answered: Iterable[Answered], tasks: Sequence[Task], form: str, o
 
 def row(task: Task, answer: Answer) -> dict[str, Any]:
     """Columns of an answer: those of its line in the input, then what was answered."""
-    return {**asked(task), **_given(answer)}
+    return {**asked(task), "prediction": answer.text, **answer.measured}
 
 
 def asked(task: Task) -> dict[str, Any]:
     """The columns that say what was asked."""
     names = [page.name for page in task.pages]
     return {"image": names if len(names) > 1 else names[0], "question": task.question, **task.columns}
-
-
-def _given(answer: Answer) -> dict[str, Any]:
-    return {
-        "prediction": answer.text,
-        "confidence": round(answer.confidence, 4),
-        "tokens": answer.tokens,
-        "truncated": answer.truncated,
-        "latency_s": round(answer.latency_s, 6),
-    }
 
 
 GIVEN = ("prediction", "confidence", "tokens", "truncated", "latency_s")

@@ -154,14 +154,13 @@ def _largest(
     """The largest batch of the largest pages, so that any others of these fit too."""
     order = sorted(range(len(pages)), key=lambda index: -sizes[index][0] * sizes[index][1])
     big = [pages[index] for index in order]
-    kind = vlm.device.type
 
     def attempt(size: int) -> float:
         gc.collect()
         batch = timed_pages.repeated(big, size)
         return latency.measure(vlm, batch, size, warmup=0, max_new_tokens=max_new_tokens).peak_memory_mb
 
-    return capacity.largest(attempt, cfg.max_batch, _limit_mb(cfg, kind))
+    return capacity.largest(attempt, cfg.max_batch, _limit_mb(cfg, vlm.device.type))
 
 
 def _limit_mb(cfg: BenchmarkConfig, kind: str) -> float | None:

@@ -27,14 +27,14 @@ from transformers import (
 )
 from transformers.utils import cached_file, logging
 
-from docvlm.errors import DocvlmError
+from docvlm.errors import DocvlmError, causes
 from docvlm.vlms.families import Family
 
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 T = TypeVar("T")
 # httpx of huggingface_hub 1 and httpx2 of 2 name their errors alike, but they are other classes
-_HTTP: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
-_BROKEN = (OSError, ValueError, KeyError, SafetensorError, ImportError, XetDownloadError, _HTTP)
+HTTP_ERROR: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+_BROKEN = (OSError, ValueError, KeyError, SafetensorError, ImportError, XetDownloadError, HTTP_ERROR)
 _BUSY = (408, 429)  # and 5xx: the hub's word for "later"
 WAITS_S = (1.0, 5.0, 15.0)
 """Seconds before a download that broke off is tried again.
@@ -134,12 +134,11 @@ def load_processor(
 ) -> ProcessorMixin:
     """The checkpoint's processor, which has to be a `kind`."""
     how = {"local_files_only": offline, "revision": revision}
-    processor = _tried(
-        checkpoint,
-        how,
-        lambda: AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False, **how),
-        AttributeError,  # a tokenizer that lacks what the processor's class expects of it
-    )
+
+    def read() -> Any:
+        return AutoProcessor.from_pretrained(str(checkpoint), trust_remote_code=False, **how)
+
+    processor = _tried(checkpoint, how, read, AttributeError)  # a tokenizer lacks what the processor's class expects
     if not isinstance(processor, kind):
         raise DocvlmError(
             f"model.checkpoint={checkpoint}: its processor is a {type(processor).__name__}, not a {kind.__name__};"
@@ -205,17 +204,15 @@ def _tried(checkpoint: str | Path, how: dict[str, Any], read: Callable[[], T], *
     raise AssertionError("the last try returns or raises")
 
 
-def _broken_off(error: BaseException | None) -> str | None:
-    """What the network or the hub did where asking once more may help, else None; libraries wrap it several times."""
-    while error is not None:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        if isinstance(error, HfHubHTTPError):
-            status = error.response.status_code
+def _broken_off(error: BaseException) -> str | None:
+    """What the network or the hub did where asking once more may help, else None."""
+    for link in causes(error):
+        if isinstance(link, HfHubHTTPError):
+            status = link.response.status_code
             return f"status {status}" if status >= 500 or status in _BUSY else None
-        cut = isinstance(error, OSError) and str(error).startswith("Consistency check failed")  # a shorter file came
-        if cut or isinstance(error, (_HTTP, XetDownloadError)):
-            return reason
-        error = error.__cause__ or error.__context__
+        cut = isinstance(link, OSError) and str(link).startswith("Consistency check failed")  # a shorter file came
+        if cut or isinstance(link, (HTTP_ERROR, XetDownloadError)):
+            return f"{type(link).__name__}: {' '.join(str(link).split())[:160]}"
     return None
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from docvlm.data.example import EvalBatch, Example, Page
+from docvlm.data.loading.packing import by_pages
 from docvlm.data.rows import BadRow
 from docvlm.vlms.families import FAMILIES
 from docvlm.vlms.feature_store import FeatureStore, digest
@@ -223,6 +224,12 @@ class Codec(ABC):
 
         A page whose size nobody has looked up counts as the largest the budget allows.
         """
+
+    def _documents(self, examples: Sequence[Example]) -> tuple[list[Example], list[int]]:
+        """The first example of each document, and the number of each example's document."""
+        groups = by_pages(examples)
+        number = {example.pages: place for place, group in enumerate(groups) for example in group}
+        return [group[0] for group in groups], [number[example.pages] for example in examples]
 
     def _counts(self, texts: Sequence[str]) -> np.ndarray:
         """Tokens of each text."""

@@ -57,7 +57,13 @@ def greedy_on_pages(
     sure: list[Tensor] = []
     done = torch.zeros(len(page_of), dtype=torch.bool, device=asked.device)
     while len(new) < max_new_tokens and not done.all():
-        hidden = _forward(net, step, mask, places, cache)
+        hidden = net.model(
+            input_ids=step,
+            attention_mask=mask,
+            position_ids=places.expand(3, -1, -1),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
         logits = net.get_output_embeddings()(hidden[:, -1]).float()
         token = logits.argmax(-1)
         sure.append(probability(logits, token))
@@ -87,14 +93,3 @@ def _prefill(net: PreTrainedModel, batch: dict[str, Tensor], embeds: Tensor) -> 
     )
     first = where.masked_fill(batch["attention_mask"] == 0, 0).amax(dim=(0, 2)) + 1
     return cache, first
-
-
-def _forward(net: PreTrainedModel, ids: Tensor, mask: Tensor, places: Tensor, cache: DynamicCache) -> Tensor:
-    hidden: Tensor = net.model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=places.expand(3, -1, -1),
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
-    return hidden

@@ -141,10 +141,7 @@ FAMILIES: Registry[Family] = Registry(
                 "embedded": APACHE,
             },
             pages=1,
-            embedded=Miniature(
-                _EMBEDDED / "florence2",
-                {"036e7958fedea917": Weights(1, "0.2.0")},
-            ),
+            embedded=Miniature(_EMBEDDED / "florence2", {"036e7958fedea917": Weights(1, "0.2.0")}),
         ),
     ),
 )

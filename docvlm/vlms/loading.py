@@ -12,7 +12,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers.utils import cached_file
 
 from docvlm.errors import DocvlmError
@@ -36,13 +35,14 @@ def load(folder: Path, *, checkpoint: str | Path | None = None, attn: str = "sdp
     its base has changed, or the library that quantised it is missing.
     """
     record = saved.read(folder)
-    dtype: torch.dtype = getattr(torch, record["dtype"])
     if form(record) not in WHOLE:
+        dtype = saved.dtype_of(record)
         return saved.load(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline)
     if checkpoint is not None:
         raise DocvlmError(f"{folder}: a whole model ({form(record)}), so {checkpoint} is of no use; leave base out")
     budget = Budget(**record["budget"])
-    return load_family(record["family"]).load(folder, budget, dtype=dtype, attn=attn, offline=True).eval()
+    family, dtype = load_family(record["family"]), saved.dtype_of(record)
+    return family.load(folder, budget, dtype=dtype, attn=attn, offline=True).eval()
 
 
 def codec(

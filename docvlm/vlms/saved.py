@@ -191,6 +191,12 @@ def check_embedded(folder: Path, record: dict[str, Any]) -> None:
         raise DocvlmError(f"{folder}: {embedded.another(family, wanted, here, made_by)}")
 
 
+def dtype_of(record: dict[str, Any]) -> torch.dtype:
+    """What the frozen weights of what is saved are held in."""
+    dtype: torch.dtype = getattr(torch, record["dtype"])
+    return dtype
+
+
 def base_of(record: dict[str, Any], moved: str | Path | None = None) -> tuple[str, str | None]:
     """Folder or hub id of the checkpoint that what is saved was trained on, and its revision on the hub.
 

@@ -102,24 +102,14 @@ class Trainable:
         return 100 * self.count / self.total
 
     @property
-    def vision_frozen_blocks(self) -> float:
-        """Frozen blocks of the tower, of all its blocks."""
-        return 100 * self.frozen_blocks / len(self.blocks)
-
-    @property
     def vision_trainable_blocks(self) -> float:
         """Learning blocks of the tower, of all its blocks."""
-        return 100 - self.vision_frozen_blocks
+        return 100 - 100 * self.frozen_blocks / len(self.blocks)
 
     @property
     def vision_trainable_parameters(self) -> float:
         """Learning parameters of the tower, of all its parameters."""
         return 100 * count(self.vision) / self.tower
-
-    @property
-    def vision_frozen_parameters(self) -> float:
-        """Frozen parameters of the tower, of all its parameters."""
-        return 100 - self.vision_trainable_parameters
 
     def __str__(self) -> str:
         method = "DoRA" if self.lora.use_dora else "LoRA"
@@ -143,9 +133,9 @@ def describe(trainable: Trainable) -> dict[str, Any]:
         "lora_alpha": trainable.lora.alpha,
         "lora_use_dora": trainable.lora.use_dora,
         "quant": trainable.quant,
-        "vision_frozen_blocks_percent": trainable.vision_frozen_blocks,
+        "vision_frozen_blocks_percent": 100 * trainable.frozen_blocks / len(trainable.blocks),
         "vision_trainable_blocks_percent": trainable.vision_trainable_blocks,
-        "vision_frozen_parameters_percent": trainable.vision_frozen_parameters,
+        "vision_frozen_parameters_percent": 100 - trainable.vision_trainable_parameters,
         "vision_trainable_parameters_percent": trainable.vision_trainable_parameters,
     }
 

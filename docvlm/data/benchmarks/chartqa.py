@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
-from types import MappingProxyType
 
 from docvlm.data.benchmark import Benchmark, Download, HubSplit, Public
 from docvlm.data.benchmarks.lazy import data_module
@@ -58,9 +57,9 @@ def _half(row: Row) -> str:
     raise BadRow(f"type is {word!r}, neither human nor augmented")
 
 
-def _hub(repo: str, **names: str) -> MappingProxyType:
+def _hub(repo: str, **names: str) -> dict[Public, HubSplit]:
     splits: dict[str, Public] = {"train": "train", "val": "validation", "test": "test"}
-    return MappingProxyType({splits[word]: HubSplit(repo, name) for word, name in names.items()})
+    return {splits[word]: HubSplit(repo, name) for word, name in names.items()}
 
 
 def root(path: Path) -> Path | None:
@@ -103,15 +102,13 @@ BENCHMARK = Benchmark(
     max_new_tokens=16,
     columns=(("query", "question"), ("label", "answer"), ("type", "human_or_machine")),
     example=example,
-    public=MappingProxyType({"train": "train", "val": "validation", "test": "test"}),
-    hub=MappingProxyType(
-        {
-            "HuggingFaceM4/ChartQA": _hub("HuggingFaceM4/ChartQA", train="train", val="val", test="test"),
-            "lmms-lab/ChartQA": _hub("lmms-lab/ChartQA", test="test"),
-            "lmms-lab-encoder/ChartQA": _hub("lmms-lab-encoder/ChartQA", test="test"),
-            "ahmed-masry/ChartQA": _hub("ahmed-masry/ChartQA", train="train", val="val", test="test"),
-        }
-    ),
+    public={"train": "train", "val": "validation", "test": "test"},
+    hub={
+        "HuggingFaceM4/ChartQA": _hub("HuggingFaceM4/ChartQA", train="train", val="val", test="test"),
+        "lmms-lab/ChartQA": _hub("lmms-lab/ChartQA", test="test"),
+        "lmms-lab-encoder/ChartQA": _hub("lmms-lab-encoder/ChartQA", test="test"),
+        "ahmed-masry/ChartQA": _hub("ahmed-masry/ChartQA", train="train", val="val", test="test"),
+    },
     image_key="imgname",
     download=Download("ChartQA download", root, rows),
     marks=(frozenset({"human_or_machine"}), frozenset({"imgname", "query"})),

@@ -7,9 +7,8 @@ The train split is declared only at a revision of the hub repository, which is t
 from __future__ import annotations
 
 from pathlib import PurePath
-from types import MappingProxyType
 
-from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark, HubSplit
+from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark, HubSplit, Public
 from docvlm.data.benchmarks.lazy import data_module
 from docvlm.data.example import Example
 from docvlm.data.page_ids import renamed
@@ -40,9 +39,9 @@ def example(row: Row) -> Example:
     )
 
 
-def _hub(repo: str, config: str | None, revision: str | None) -> MappingProxyType:
-    names = ("train", "validation")
-    return MappingProxyType({name: HubSplit(repo, name, config, revision) for name in names})
+def _hub(repo: str, config: str | None, revision: str | None) -> dict[Public, HubSplit]:
+    names: tuple[Public, ...] = ("train", "validation")
+    return {name: HubSplit(repo, name, config, revision) for name in names}
 
 
 BENCHMARK = Benchmark(
@@ -53,14 +52,12 @@ BENCHMARK = Benchmark(
     max_new_tokens=32,
     columns=(("questionId",), ("question",), ("answers",)),
     example=example,
-    public=MappingProxyType({"train": "train", "test": "validation"}),
-    hub=MappingProxyType(
-        {
-            "lmms-lab/DocVQA": _hub("lmms-lab/DocVQA", "DocVQA", REVISION),
-            "lmms-lab-encoder/DocVQA": _hub("lmms-lab-encoder/DocVQA", "DocVQA", REVISION),
-            "HuggingFaceM4/DocumentVQA": _hub("HuggingFaceM4/DocumentVQA", None, None),
-        }
-    ),
+    public={"train": "train", "test": "validation"},
+    hub={
+        "lmms-lab/DocVQA": _hub("lmms-lab/DocVQA", "DocVQA", REVISION),
+        "lmms-lab-encoder/DocVQA": _hub("lmms-lab-encoder/DocVQA", "DocVQA", REVISION),
+        "HuggingFaceM4/DocumentVQA": _hub("HuggingFaceM4/DocumentVQA", None, None),
+    },
     folder="DocVQA",
     image_key="image",
     download=originals.RRC,

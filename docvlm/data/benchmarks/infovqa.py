@@ -8,9 +8,8 @@ bytes do.
 from __future__ import annotations
 
 from pathlib import PurePath
-from types import MappingProxyType
 
-from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark, HubSplit
+from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark, HubSplit, Public
 from docvlm.data.benchmarks.lazy import data_module
 from docvlm.data.example import Example
 from docvlm.data.page_ids import identified
@@ -40,13 +39,11 @@ def example(row: Row) -> Example:
     )
 
 
-def _hub(repo: str) -> MappingProxyType:
-    return MappingProxyType(
-        {
-            "train": HubSplit(repo, "train", files="InfographicVQA/train-*.parquet"),
-            "validation": HubSplit(repo, "validation", "InfographicVQA"),
-        }
-    )
+def _hub(repo: str) -> dict[Public, HubSplit]:
+    return {
+        "train": HubSplit(repo, "train", files="InfographicVQA/train-*.parquet"),
+        "validation": HubSplit(repo, "validation", "InfographicVQA"),
+    }
 
 
 BENCHMARK = Benchmark(
@@ -57,8 +54,8 @@ BENCHMARK = Benchmark(
     max_new_tokens=32,
     columns=(("questionId",), ("question",), ("answers",)),
     example=example,
-    public=MappingProxyType({"train": "train", "test": "validation"}),
-    hub=MappingProxyType({repo: _hub(repo) for repo in ("lmms-lab/DocVQA", "lmms-lab-encoder/DocVQA")}),
+    public={"train": "train", "test": "validation"},
+    hub={repo: _hub(repo) for repo in ("lmms-lab/DocVQA", "lmms-lab-encoder/DocVQA")},
     folder="InfographicVQA",
     image_key="image_local_name",
     download=originals.RRC,

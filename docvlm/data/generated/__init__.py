@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from docvlm.data.generated.page import PRESETS, DrawnPage, documents, names
+from docvlm.data.generated.page import DrawnPage, documents
 
-__all__ = ["PRESETS", "DrawnPage", "documents", "names"]
+__all__ = ["DrawnPage", "documents"]
 
 REVISION = 1
 """Goes up with every change of this room that gives other numbers (`docvlm.runs.code_version`)."""

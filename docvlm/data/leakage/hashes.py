@@ -37,9 +37,8 @@ BITS = SIDE * SIDE
 DETAIL = 4 * SIDE  # side of what imagehash transforms, keeping the lowest frequencies
 REDUCED = 128  # longest side of the page that all windows are taken from
 CROP = 0.03
-WINDOWS: tuple[
-    Margins, ...
-] = (  # what is cut off (left, top, right, bottom) before a page is hashed; the first is the page whole
+# what is cut off (left, top, right, bottom) before a page is hashed; the first is the page whole
+WINDOWS: tuple[Margins, ...] = (
     WHOLE,
     (CROP, CROP, CROP, CROP),
     (CROP, CROP, 0.0, 0.0),

@@ -89,21 +89,18 @@ def _record(overlap: Overlap) -> dict[str, Any]:
 
 def html(title: str, audit: Audit, quarantined: Sequence[Rejected] = ()) -> str:
     """The page. At most `SHOWN` pairs are drawn."""
-    return (
-        _environment()
-        .get_template("audit.html.j2")
-        .render(
-            title=title,
-            audit=audit,
-            counts=audit.counts(),
-            splits=[split for split in audit.questions if split != "train"],
-            kinds={kind: WHY[kind] for kind in KINDS},
-            bits=BITS,
-            most=SHOWN,
-            thumbnail=_thumbnail,
-            undecoded=[f"{one.page} ({one.split}): {one.reason}" for one in audit.unreadable],
-            left_out=[f"{one.where}: {one.reason}" for one in quarantined],
-        )
+    template = _environment().get_template("audit.html.j2")
+    return template.render(
+        title=title,
+        audit=audit,
+        counts=audit.counts(),
+        splits=[split for split in audit.questions if split != "train"],
+        kinds={kind: WHY[kind] for kind in KINDS},
+        bits=BITS,
+        most=SHOWN,
+        thumbnail=_thumbnail,
+        undecoded=[f"{one.page} ({one.split}): {one.reason}" for one in audit.unreadable],
+        left_out=[f"{one.where}: {one.reason}" for one in quarantined],
     )
 
 

@@ -10,13 +10,12 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from docvlm.data.benchmark import HubSplit
-from docvlm.errors import DocvlmError
+from docvlm.errors import DocvlmError, causes
 
 if TYPE_CHECKING:
     import datasets
@@ -93,7 +92,7 @@ def _of_revision(table: datasets.Dataset, place: HubSplit) -> datasets.Dataset:
 def _broken(error: BaseException) -> str | None:
     """What the network or the server did, where another attempt may end better; None for any other error."""
     found = None
-    for link in _chain(error):
+    for link in causes(error):
         kinds = {kind.__name__ for kind in type(link).__mro__}
         text = " ".join(str(link).split())
         if "HfHubHTTPError" in kinds:
@@ -106,13 +105,6 @@ def _broken(error: BaseException) -> str | None:
         elif kinds & {"NetworkError", "RemoteProtocolError", "ConnectionError"} or "Consistency check" in text:
             found = text[:120] or type(link).__name__
     return found
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those it was raised from, the first cause last."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _broken_off(place: HubSplit, split: str, broken: str) -> DocvlmError:

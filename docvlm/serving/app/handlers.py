@@ -60,14 +60,7 @@ class Desk:
             {
                 "question": reply.question,
                 "answers": [
-                    {
-                        "model": one.title,
-                        "answer": answer.text,
-                        "confidence": round(answer.confidence, 4),
-                        "tokens": answer.tokens,
-                        "truncated": answer.truncated,
-                        "latency_s": round(answer.latency_s, 6),
-                    }
+                    {"model": one.title, "answer": answer.text, **answer.measured}
                     for one, answer in zip(self.models, reply.answers, strict=True)
                 ],
             }

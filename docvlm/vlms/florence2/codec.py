@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import Florence2Processor
 
 from docvlm.data.loading.batching import Lengths
-from docvlm.data.loading.packing import IGNORED, by_pages
+from docvlm.data.loading.packing import IGNORED
 from docvlm.errors import DocvlmError
 from docvlm.vlms.checkpoint import load_config, load_generation_config, load_processor
 from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
@@ -109,12 +109,9 @@ class Florence2Codec(Codec):
 
     def _shared(self, examples: Sequence[Example], dtype: str | None = None) -> SharedPrompts:
         """Page and question meet in the encoder, so the tower's output is all that questions can share."""
-        groups = by_pages(examples)
-        document = {example.pages: number for number, group in enumerate(groups) for example in group}
-        firsts = [group[0] for group in groups]
+        firsts, page_of = self._documents(examples)
         pages = self._pages(firsts) if dtype is None else self._stored_pages(firsts, dtype)
-        rows = [self._prompt(example) for example in examples]
-        return SharedPrompts(pages, rows, [document[example.pages] for example in examples], [])
+        return SharedPrompts(pages, [self._prompt(example) for example in examples], page_of, [])
 
     def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]:
         """As `train_batch`, with each page's pixels once; `page_of` (B) says which row asks about which page."""

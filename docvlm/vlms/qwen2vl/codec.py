@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import Qwen2_5_VLProcessor, Qwen2VLProcessor
 
 from docvlm.data.loading.batching import Lengths
-from docvlm.data.loading.packing import IGNORED, Branch, by_pages, pack
+from docvlm.data.loading.packing import IGNORED, Branch, pack
 from docvlm.errors import DocvlmError
 from docvlm.vlms.checkpoint import load_config, load_processor
 from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
@@ -145,11 +145,8 @@ class Qwen2VLCodec(Codec):
         return pages, [[next(counts) for _ in example.pages] for example in examples]
 
     def _shared(self, examples: Sequence[Example], dtype: str | None = None) -> SharedPrompts:
-        groups = by_pages(examples)
-        firsts = [group[0] for group in groups]
+        firsts, page_of = self._documents(examples)
         pixels, tokens = self._pages(firsts) if dtype is None else self._stored_pages(firsts, dtype)
-        document = {example.pages: number for number, group in enumerate(groups) for example in group}
-        page_of = [document[example.pages] for example in examples]
         whole = [self._prompt(e, tokens[number]) for e, number in zip(examples, page_of, strict=True)]
         cuts = [self._cut(ids) for ids in whole]
         first = {number: ids[:cut] for ids, cut, number in zip(whole, cuts, page_of, strict=True)}
@@ -159,7 +156,7 @@ class Qwen2VLCodec(Codec):
                 " set packing=off"
             )
         rows = [ids[cut:] for ids, cut in zip(whole, cuts, strict=True)]
-        return SharedPrompts(pixels, rows, page_of, [first[number] for number in range(len(groups))])
+        return SharedPrompts(pixels, rows, page_of, [first[number] for number in range(len(firsts))])
 
     def _cut(self, ids: list[int]) -> int:
         """Where the question begins: the pages end with <|vision_end|>."""

@@ -117,15 +117,9 @@ def paint(form: Form) -> Image:
     paper.text(WIDTH / 2, 205, form.title, 42, "bold", align="m")
     y = 262.0
     for number, (section, entries) in enumerate(form.sections, start=1):
-        paper.box(MARGIN, y, WIDTH - MARGIN, y + 42, fill=accent if form.look.layout == 1 else PALE, edge=None)
-        paper.text(
-            MARGIN + 14,
-            y + 31,
-            f"{number}. {section}",
-            24,
-            "bold",
-            fill=(255, 255, 255) if form.look.layout == 1 else INK,
-        )
+        band, ink = (accent, (255, 255, 255)) if form.look.layout == 1 else (PALE, INK)
+        paper.box(MARGIN, y, WIDTH - MARGIN, y + 42, fill=band, edge=None)
+        paper.text(MARGIN + 14, y + 31, f"{number}. {section}", 24, "bold", fill=ink)
         y = (lines, cells, listed)[form.look.layout](paper, form, rng, y + 42, entries) + 26
     for place, (label, yes) in enumerate(form.ticks):
         _tick(paper, MARGIN + place * 345, y + 34, label, yes)

@@ -141,22 +141,11 @@ def paint(invoice: Invoice) -> Image:
         words, colour = STAMPS[invoice.stamp]
         paper.stamp(340, round(y - 60), words, 48, rng, colour)
     paper.rule(MARGIN, 1440, right, 1, GREY)
-    paper.text(
-        WIDTH / 2,
-        1478,
-        f"Please transfer the total to account {invoice.account} of {invoice.seller}.",
-        20,
-        align="m",
-        fill=GREY,
-    )
-    paper.text(
-        WIDTH / 2,
-        1510,
-        "Goods remain our property until paid in full. Thank you for your business.",
-        18,
-        align="m",
-        fill=GREY,
-    )
+    for y, size, words in (
+        (1478, 20, f"Please transfer the total to account {invoice.account} of {invoice.seller}."),
+        (1510, 18, "Goods remain our property until paid in full. Thank you for your business."),
+    ):
+        paper.text(WIDTH / 2, y, words, size, align="m", fill=GREY)
     return paper.finished()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from docvlm.data.generated.values import Values, money
 
 # sentence with one slot, how the slot is filled, a question for it
@@ -43,25 +45,22 @@ FILLERS = (
 )
 
 
-def slot(values: Values, what: str) -> str:
-    """A value of the kind a fact asks for."""
-    if what == "day":
-        day = values.day()
-        return f"{day.day} {day:%B %Y}"
-    if what == "money":
-        return money(values.number(10_000, 9_000_000))
-    if what == "number":
-        return str(values.number(100, 9999))
-    return {"place": values.word, "person": lambda _: values.person(22), "company": lambda _: values.company(20)}[what](
-        what
-    )
+SLOTS: dict[str, Callable[[Values], str]] = {
+    "company": lambda v: v.company(20),
+    "day": lambda v: f"{(day := v.day()).day} {day:%B %Y}",
+    "money": lambda v: money(v.number(10_000, 9_000_000)),
+    "number": lambda v: str(v.number(100, 9999)),
+    "person": lambda v: v.person(22),
+    "place": lambda v: v.word("place"),
+}
+"""What a fact's slot can be filled with."""
 
 
 def facts(values: Values, count: int) -> list[tuple[str, str, str]]:
     """`count` different facts: sentence, answer, question."""
     result = []
     for sentence, what, question in values.several(FACTS, count):
-        answer = slot(values, what)
+        answer = SLOTS[what](values)
         result.append((sentence.format(answer), answer, question))
     return result
 

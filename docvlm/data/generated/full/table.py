@@ -48,7 +48,7 @@ def table(values: Values) -> Drawing:
     """A heading, a paragraph, a table of eight to fifteen rows with totals, a paragraph, a page number."""
     title, noun, pool, heads, unit = values.pick(SUBJECTS)
     told, count = prose.facts(values, 4), values.count(8, 15)
-    names = values.distinct(count, lambda: prose.slot(values, pool))
+    names = values.distinct(count, lambda: prose.SLOTS[pool](values))
     rows = tuple((name, tuple(values.number(10, 4999) for _ in heads)) for name in names)
     content = Table(
         look(values, ("sans", "serif", "times", "roman"), 3),
