@@ -217,11 +217,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     first, state = stream.first_step(stage), out / "state.pt"
     if state.exists():
-        saved = torch.load(state, weights_only=True)
-        net.load_state_dict(saved["net"])
-        for optimizer, content in zip(groups, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(content)
-        first = saved["step"]
+        first = _resumed(state, net, groups)
     base_rates = (muon, adamw)
     loader = DataLoader(stream, batch_size=None, sampler=range(first, len(stream)), num_workers=1, prefetch_factor=4)
     net.train()
@@ -301,6 +297,15 @@ def _keep(state: Path, net: torch.nn.Module, groups: list[torch.optim.Optimizer]
     part = state.with_suffix(".partial")
     torch.save({"net": net.state_dict(), "optimizers": [o.state_dict() for o in groups], "step": step}, part)
     part.replace(state)
+
+
+def _resumed(state: Path, net: torch.nn.Module, groups: list[torch.optim.Optimizer]) -> int:
+    """Put back what `_keep` wrote; returns the step to go on with."""
+    saved = torch.load(state, weights_only=True)
+    net.load_state_dict(saved["net"])
+    for optimizer, content in zip(groups, saved["optimizers"], strict=True):
+        optimizer.load_state_dict(content)
+    return int(saved["step"])
 
 
 class _ConfigOnly:
