@@ -218,7 +218,6 @@ def train(
     first, state = stream.first_step(stage), out / "state.pt"
     if state.exists():
         first = _resumed(state, net, groups)
-    base_rates = (muon, adamw)
     loader = DataLoader(stream, batch_size=None, sampler=range(first, len(stream)), num_workers=1, prefetch_factor=4)
     net.train()
     started, tokens, hits, pages, losses = time.perf_counter(), 0, 0, 0, 0.0
@@ -231,7 +230,7 @@ def train(
         if now.positions and place == 0:
             print(json.dumps({"step": step, "tower_std": show_positions(net, batch["pixel_values"])}), flush=True)
             groups = optimizers(net, muon, adamw)  # what they remember is of another model
-        for optimizer, lr in zip(groups, base_rates, strict=True):
+        for optimizer, lr in zip(groups, (muon, adamw), strict=True):
             optimizer.param_groups[0]["lr"] = lr * rate(place, now)
         groups[0].param_groups[0]["weight_decay"] = now.weight_decay
         with mixed():
