@@ -217,12 +217,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     first, state = stream.first_step(stage), out / "state.pt"
     if state.exists():
-        saved = torch.load(state, weights_only=True)
-        net.load_state_dict(saved["net"])
-        for optimizer, content in zip(groups, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(content)
-        first = saved["step"]
-    base_rates = (muon, adamw)
+        first = _resumed(state, net, groups)
     loader = DataLoader(stream, batch_size=None, sampler=range(first, len(stream)), num_workers=1, prefetch_factor=4)
     net.train()
     started, tokens, hits, pages, losses = time.perf_counter(), 0, 0, 0, 0.0
@@ -235,7 +230,7 @@ def train(
         if now.positions and place == 0:
             print(json.dumps({"step": step, "tower_std": show_positions(net, batch["pixel_values"])}), flush=True)
             groups = optimizers(net, muon, adamw)  # what they remember is of another model
-        for optimizer, lr in zip(groups, base_rates, strict=True):
+        for optimizer, lr in zip(groups, (muon, adamw), strict=True):
             optimizer.param_groups[0]["lr"] = lr * rate(place, now)
         groups[0].param_groups[0]["weight_decay"] = now.weight_decay
         with mixed():
@@ -301,6 +296,15 @@ def _keep(state: Path, net: torch.nn.Module, groups: list[torch.optim.Optimizer]
     part = state.with_suffix(".partial")
     torch.save({"net": net.state_dict(), "optimizers": [o.state_dict() for o in groups], "step": step}, part)
     part.replace(state)
+
+
+def _resumed(state: Path, net: torch.nn.Module, groups: list[torch.optim.Optimizer]) -> int:
+    """Put back what `_keep` wrote; returns the step to go on with."""
+    saved = torch.load(state, weights_only=True)
+    net.load_state_dict(saved["net"])
+    for optimizer, content in zip(groups, saved["optimizers"], strict=True):
+        optimizer.load_state_dict(content)
+    return int(saved["step"])
 
 
 class _ConfigOnly:
