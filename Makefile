@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## both ablations on the embedded checkpoints, evaluation, report; CPU is enough, nothing is downloaded
-	$(BIN)/python -m docvlm.train model=qwen2vl lora.r=16,32,64 scale=tiny -m
+	$(BIN)/python -m docvlm.train model=qwen2vl lora.r=16,32,64 seeds=3 scale=tiny -m
 	$(BIN)/python -m docvlm.train model=florence2 freeze=0,33,66,100 scale=tiny -m
 	$(BIN)/python -m docvlm.evaluate best=true baseline=true benchmarks=[$(BENCHMARKS)] scale=tiny
 	$(BIN)/python -m docvlm.benchmark best=true pages=20 max_batch=8 scale=tiny
