@@ -61,7 +61,7 @@ def analyse(
 ) -> Analysis:
     """Take one benchmark apart. Raises `DocvlmError` if `baseline` or one of `siblings` answers other questions.
 
-    `siblings`: see `gains`; failures and flips are those of `ours`.
+    `siblings`: see `gains`; failures and the flips that are listed are those of `ours`.
     """
     compared = () if baseline is None else tuple(gains(baseline, ours, metric, by, siblings) for by in KINDS)
     return Analysis(
@@ -71,7 +71,7 @@ def analyse(
         _side(ours, metric),
         None if baseline is None else _side(baseline, metric),
         compared,
-        None if baseline is None else flips(baseline, ours, metric),
+        None if baseline is None else flips(baseline, ours, metric, siblings or ()),
     )
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from docvlm.metrics import DEFAULT, METRICS
+from docvlm.scoring.crossed import SettingDifference, crossed_difference
 from docvlm.scoring.intervals import Difference, paired_difference
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import clusters, paired
@@ -29,7 +32,11 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """Answers that changed sides. `change` is that of the share right; `exact_p` is McNemar's, None where unfit."""
+    """Answers that changed sides. `change` is that of the share right; `exact_p` is McNemar's, None where unfit.
+
+    The lists and counts are of one run. `over_seeds` is the change of the share right by the run's setting, over
+    documents and seeds, None where one run is all there is.
+    """
 
     fixed: tuple[Flip, ...]
     broken: tuple[Flip, ...]
@@ -37,6 +44,7 @@ class Flips:
     both_wrong: int
     change: Difference
     exact_p: float | None
+    over_seeds: SettingDifference | None = None
 
     @property
     def sentence(self) -> str:
@@ -45,11 +53,23 @@ class Flips:
             f"{len(self.fixed)} fixed, {len(self.broken)} broken, {self.both_right} right and {self.both_wrong} not "
             f"right in both; share right {self.change}, p {p_value(self.change.p)}"
         )
-        return text if self.exact_p is None else f"{text} (McNemar exact: {p_value(self.exact_p)})"
+        if self.exact_p is not None:
+            text += f" (McNemar exact: {p_value(self.exact_p)})"
+        if (over := self.over_seeds) is not None:
+            text += f"; over {over.seeds[1]} seeds {over}, p {p_value(over.p)}"
+        return text
 
 
-def flips(before: Sequence[Prediction], after: Sequence[Prediction], metric: str = DEFAULT) -> Flips:
-    """Compare two sets of predictions on the same questions. Raises `DocvlmError` unless they are the same."""
+def flips(
+    before: Sequence[Prediction],
+    after: Sequence[Prediction],
+    metric: str = DEFAULT,
+    siblings: Sequence[Sequence[Prediction]] = (),
+) -> Flips:
+    """Compare two sets of predictions on the same questions. Raises `DocvlmError` unless they are the same.
+
+    `siblings` are the answers of the other seeds of the setting that `after` is a run of.
+    """
     function, pairs = METRICS[metric], paired(before, after)
     every = [Flip(a, b, function(a.prediction, a.answers), function(b.prediction, b.answers)) for a, b in pairs]
     first = [function.goodness(one.score_before) == 1 for one in every]
@@ -66,7 +86,17 @@ def flips(before: Sequence[Prediction], after: Sequence[Prediction], metric: str
         both_wrong=len(every) - sum(first) - len(fixed),
         change=change,
         exact_p=mcnemar(len(fixed), len(broken)) if independent else None,
+        over_seeds=_over_seeds(before, [after, *siblings], metric) if siblings else None,
     )
+
+
+def _over_seeds(before: Sequence[Prediction], runs: Sequence[Sequence[Prediction]], metric: str) -> SettingDifference:
+    """The change of the share right, from a model without a seed to a setting."""
+    function = METRICS[metric]
+    pairs = [paired(before, run) for run in runs]
+    right = [[function.goodness(function(b.prediction, b.answers)) == 1 for _, b in part] for part in pairs]
+    first = [function.goodness(function(a.prediction, a.answers)) == 1 for a, _ in pairs[0]]
+    return crossed_difference(np.array(first, float), np.array(right, float), clusters([a for a, _ in pairs[0]]))
 
 
 def p_value(p: float) -> str:

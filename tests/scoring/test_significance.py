@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from math import comb
@@ -176,6 +177,17 @@ def test_what_every_seed_shows_is_said_of_the_setting() -> None:
     before, runs = seeded({"form": (0.9, 0.88, 0.92, 0.9), "letter": (0.2, 0.25, 0.2, 0.15)}, 80)
     found = gains(before, runs[0], "anls", "document", siblings=runs[1:])
     assert found.sentence.startswith("form gains most over 4 seeds: +") and ("form", "letter") in found.apart
+
+
+def test_flips_of_a_setting_are_over_its_seeds() -> None:
+    before, runs = seeded({"form": (0.9, 0.5, 0.1)}, 80)
+    alone, over = flips(before, runs[0]), flips(before, runs[0], siblings=runs[1:])
+    assert (alone.over_seeds, over.fixed, over.change) == (None, alone.fixed, alone.change)
+    assert over.over_seeds is not None and over.over_seeds.seeds == (0, 3)
+    gained = [sum(r.prediction == "yes" for r in run) - sum(r.prediction == "yes" for r in before) for run in runs]
+    assert over.over_seeds.mean == pytest.approx(sum(gained) / 3 / len(before))
+    assert alone.change.p < 0.001 < 0.05 < over.over_seeds.p
+    assert re.search(r"; over 3 seeds \+0\.\d+ \[-0\.\d+, \+\d\.\d+\], p 0\.\d+$", over.sentence)
 
 
 def test_gains_are_sorted_paired_and_judged() -> None:
