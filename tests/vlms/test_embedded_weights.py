@@ -11,10 +11,9 @@ import pytest
 
 from docvlm import __version__, evaluate, load, predict
 from docvlm.errors import DocvlmError
-from docvlm.vlms import embedded, load_family, saved
+from docvlm.vlms import base, embedded, load_family, saved
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.families import FAMILIES, Weights
-from docvlm.vlms.qwen2vl import model as qwen2vl
 from tests.support import asked as files
 
 EARLIER = "0123456789abcdef"
@@ -64,7 +63,7 @@ def test_a_run_on_other_embedded_weights_says_which_it_needs(
     made_on(old, EARLIER)
     if known:
         monkeypatch.setitem(versions("qwen2vl"), EARLIER, Weights(7, "0.0.8"))
-    monkeypatch.setattr(qwen2vl, "load_weights", lambda *_, **__: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(base, "load_weights", lambda *_, **__: pytest.fail("weights were loaded"))
     monkeypatch.chdir(tmp_path)
     files.image("total").save("page.png")
     with pytest.raises(SystemExit) as ended:
@@ -82,7 +81,7 @@ def test_a_run_on_other_embedded_weights_says_which_it_needs(
 
 def test_python_is_told_too(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_on(old, EARLIER)
-    monkeypatch.setattr(qwen2vl, "load_weights", lambda *_, **__: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(base, "load_weights", lambda *_, **__: pytest.fail("weights were loaded"))
     with pytest.raises(DocvlmError, match=rf"trained on embedded qwen2vl weights with fingerprint {EARLIER}"):
         load(old)
 
