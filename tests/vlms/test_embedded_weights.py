@@ -46,7 +46,9 @@ def made_on(run: Path, base: str) -> None:
 def old() -> Path:
     """A run of before the weights changed."""
     run = files.reading_run.__wrapped__()
-    (run / "result.json").write_text(json.dumps({"status": "finished", "selection": 0.5}))
+    (run / "result.json").write_text(
+        json.dumps({"status": "finished", "selection": {"metric": "anls", "value": 0.5, "epoch": 1}})
+    )
     return run
 
 
