@@ -129,7 +129,7 @@ def test_the_seeds_of_a_setting_stand_together(tmp_path: Path, monkeypatch: pyte
         mean(runs[1])
     )
     seen = Text(reported(tmp_path, monkeypatch)).text
-    assert ", 3 seeds)" in seen and "This run of" not in seen and "One seed each" not in seen
+    assert ", 3 seeds)" in seen and "This run of" not in seen and "One seed (" not in seen
     with (tmp_path / "outputs/report/tables/main-generated.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert row["seeds"] == "3" and float(row["ours"]) == pytest.approx(exam.setting.mean)
@@ -141,7 +141,7 @@ def test_the_seeds_of_a_setting_stand_together(tmp_path: Path, monkeypatch: pyte
 def test_one_seed_is_said_to_be_one(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Text(reported(swept.parents[1], monkeypatch)).text
     assert "This run of Qwen2-VL embedded LoRA r=8 reaches" in seen
-    assert "One seed each (Qwen2-VL embedded LoRA r=8): these sentences are about the runs." in seen
+    assert "One seed (Qwen2-VL embedded LoRA r=8): this sentence is about the run." in seen
 
 
 def test_a_run_that_is_not_finished_is_named_and_not_shown(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,9 +94,10 @@ def _one_seed(exams: Sequence[Exam]) -> list[str]:
     alone = [exam.answers.name for exam in exams if exam.seeds == 1]
     if not alone:
         return []
+    those = "this sentence is about the run" if len(alone) == 1 else "these sentences are about the runs"
     return [
-        f"One seed each ({'; '.join(alone)}): these sentences are about the runs. Another training with the same"
-        " settings may score otherwise; `seeds=3` and `-m` beside its command say by how much."
+        f"One seed ({'; '.join(alone)}): {those}. Another training with the same settings may score otherwise;"
+        " `seeds=3` and `-m` beside its command say by how much."
     ]
 
 
