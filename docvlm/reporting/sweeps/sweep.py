@@ -68,8 +68,9 @@ def summarise_sweep(folder: Path) -> None:
         return
     seeds = gather(rows)
     done = [{**row, "settings": _name(row)} for row in rows if row["status"] == "finished"]
-    roots = {root.resolve() for root in (*ROOTS, folder.parent)}
-    lines, comparisons = compare(done, command(folder), seeded(finished(sorted(roots))))
+    roots = sorted({root.resolve() for root in (*ROOTS, folder.parent)})
+    elsewhere = {} if seeds else seeded(finished(roots))  # a sweep with seeds of its own asks no other run
+    lines, comparisons = compare(done, command(folder), elsewhere)
     parts = [render(rows, seeds), _told(rows), "\n".join(lines)]
     text = "\n\n".join(filter(None, parts))
     also = {"seeds.csv": seeds, "comparisons.csv": comparisons}
