@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docvlm.config.base import SWITCH, ReadOnly, VerbConfig, need, targets
-from docvlm.vlms.families import FAMILIES, PIXELS, SIDES, Family
+from docvlm.vlms.families import FAMILIES, OWN, PIXELS, SIDES, Family
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -55,7 +55,8 @@ class ScaledModel(ReadOnly):
 class ModelConf(ReadOnly):
     """`conf/model/`: a family, which checkpoint of it, and the family's defaults for `lora.r`, `freeze`, budget.
 
-    `revision` is a branch, tag or commit of a checkpoint on the hub.
+    `revision` is a branch, tag or commit of a checkpoint on the hub. `tower` and `blocks` name modules where a family
+    looks for them in the checkpoint and would take others.
     """
 
     family: str
@@ -68,12 +69,15 @@ class ModelConf(ReadOnly):
     default_freeze: float
     by_scale: dict[str, ScaledModel]
     revision: str | None = None
+    tower: str | None = None
+    blocks: str | None = None
 
 
 @dataclass
 class BudgetConf(ReadOnly):
     """Pixels of a page a model sees: `min_pixels` to `max_pixels`, or `height` x `width`, as its family reads.
 
+    `longest_edge` and `max_tiles`: terms that processors of other checkpoints know, for families that take any.
     `jpeg_quality`: pages go through JPEG before they are resized, as lmms-eval's do at 85; some families' only.
     """
 
@@ -82,6 +86,8 @@ class BudgetConf(ReadOnly):
     height: int | None = None
     width: int | None = None
     jpeg_quality: int | None = None
+    longest_edge: int | None = None
+    max_tiles: int | None = None
 
 
 @dataclass
@@ -127,24 +133,35 @@ def check_model(model: ModelConf) -> None:
     known = f"choose one of {', '.join(sorted(FAMILIES))}, or name the module that registers it in extensions"
     need(model.family in FAMILIES, "model.family", model.family, known)
     need(model.dtype in DTYPES, "model.dtype", model.dtype, f"choose one of {', '.join(DTYPES)}")
-    need(bool(model.checkpoint), "model.checkpoint", "''", "a folder, a hub id, or the word embedded")
+    family = FAMILIES[model.family]
+    embedded = family.embedded is not None
+    advice = "a folder or a hub id" + (", or the word embedded" if embedded else "")
+    need(bool(model.checkpoint), "model.checkpoint", "''", advice)
+    advice = f"{family.name} has no checkpoint that comes with docvlm; give a folder or a hub id"
+    need(embedded or model.checkpoint != "embedded", "model.checkpoint", "embedded", advice)
+    for key in ("tower", "blocks"):
+        value = getattr(model, key)
+        advice = f"{family.name} knows where they are; drop it"
+        need(value is None or family.takes_any, f"model.{key}", value, advice)
 
 
 def check_budget(budget: BudgetConf, family: Family) -> None:
     """Raise `DocvlmError` for the first impossible value of `budget`, or one that is another family's."""
-    own, other = family.budget, SIDES if family.budget == PIXELS else PIXELS
+    own = family.budget
+    instead = f"{family.name} takes {' and '.join(f'budget.{key}' for key in own)} instead"
     for key in own:
         value = getattr(budget, key)
-        need(value is not None and value > 0, f"budget.{key}", value, f"{family.name} needs it: a number above 0")
-    for key in other:
+        needed = own != OWN or value is not None  # a checkpoint has its own, and says which of the terms it knows
+        need(not needed or (value or 0) > 0, f"budget.{key}", value, f"{family.name} needs it: a number above 0")
+    for key in {*PIXELS, *SIDES, *OWN} - set(own):
         value = getattr(budget, key)
-        need(value is None, f"budget.{key}", value, f"{family.name} takes budget.{own[0]} and budget.{own[1]} instead")
+        need(value is None, f"budget.{key}", value, instead)
     quality = budget.jpeg_quality
     advice = f"{family.label}'s pages do not go through JPEG in any harness; set null"
     need(quality is None or family.jpeg, "budget.jpeg_quality", quality, advice)
     advice = "a quality from 1 to 100 (lmms-eval: 85), or null for pages as they are"
     need(quality is None or 1 <= quality <= 100, "budget.jpeg_quality", quality, advice)
-    if own == PIXELS and budget.min_pixels is not None and budget.max_pixels is not None:
+    if budget.min_pixels is not None and budget.max_pixels is not None:
         advice = f"must not be above budget.max_pixels={budget.max_pixels}"
         need(budget.min_pixels <= budget.max_pixels, "budget.min_pixels", budget.min_pixels, advice)
 

@@ -44,6 +44,7 @@ _NO_EFFECT = {
     "jobs",
     "extensions",  # what comes of them is in the model, the data and the code
 }
+_LATER = {"budget": {"jpeg_quality", "longest_edge", "max_tiles"}, "model": {"tower", "blocks"}}
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,11 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     kept["trainer"] = {key: value for key, value in kept["trainer"].items() if not key.endswith("_every_n_steps")}
     for part in ("data", "model"):
         kept[part] = _without_places(kept[part])
-    # two keys at the values that were the only ones before there were the keys, so that runs of then are found
+    # keys at the values that were the only ones before there were the keys, so that runs of then are found
     if kept.get("select") == "score":
         del kept["select"]
-    if kept["budget"].get("jpeg_quality") is None:
-        kept["budget"] = {key: value for key, value in kept["budget"].items() if key != "jpeg_quality"}
+    for part, later in _LATER.items():
+        kept[part] = {key: value for key, value in kept[part].items() if key not in later or value is not None}
     return kept
 
 

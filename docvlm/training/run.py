@@ -34,7 +34,7 @@ from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.prepare import apply
-from docvlm.vlms.trainable import describe
+from docvlm.vlms.trainable import Parts, describe
 from docvlm.writing import room
 
 LOG_WIDTH = 160  # columns of a table where the output is no terminal
@@ -79,14 +79,16 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     data.quarantine.report = job.folder / "quarantine.jsonl"
     family = load_family(cfg.model.family)
     budget, revision = Budget(**vars(cfg.budget)), cfg.model.revision
-    data.gate(family.codec_of(base_checkpoint(cfg), budget, offline=cfg.offline, revision=revision))
+    codec = family.codec_of(base_checkpoint(cfg), budget, offline=cfg.offline, revision=revision)
+    data.gate(codec)
     data.setup()
     for role in ("train", "val", "test"):
         data.filled(role)  # before pages are opened to compare them
     guard(cfg, job, data)
     if ranks.is_main():
         counts = " / ".join(f"{len(split)} {name}" for name, split in _splits(data).items())
-        print("\n".join([f"data: {data.label}, {counts} questions", *data.account()]), flush=True)
+        lines = [*codec.account(), f"data: {data.label}, {counts} questions", *data.account()]
+        print("\n".join(lines), flush=True)
     return data
 
 
@@ -103,6 +105,7 @@ def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
         offline=cfg.offline,
         quant=cfg.quant,
         revision=cfg.model.revision,
+        parts=Parts(cfg.model.tower, cfg.model.blocks),
     )
     trainable = apply(vlm, cfg.freeze, cfg.lora)
     if cfg.trainer.gradient_checkpointing:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from peft.helpers import DoraCaching
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from docvlm.data.loading.packing import IGNORED
 from docvlm.vlms.checkpoint import check_model_type, load_config, load_weights
@@ -24,11 +24,15 @@ from docvlm.vlms.codec import Budget, Codec
 from docvlm.vlms.families import FAMILIES, Family, imported
 from docvlm.vlms.losses import answer_cross_entropy
 from docvlm.vlms.quant import NONE, of, options
-from docvlm.vlms.trainable import Block, Trainable
+from docvlm.vlms.trainable import Block, Parts, Trainable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
+
+
+AS_FOUND = Parts()
+"""No module is named by the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class VLM(nn.Module, ABC):
         checkpoint: str | Path,
         dtype: torch.dtype,
         revision: str | None = None,
+        parts: Parts = AS_FOUND,
     ) -> None:
         super().__init__()
         assert net.generation_config is not None
@@ -89,7 +94,7 @@ class VLM(nn.Module, ABC):
         self.net: nn.Module = net
         self.codec = codec
         self.checkpoint, self.revision = str(checkpoint), revision
-        self.dtype = dtype
+        self.dtype, self.parts = dtype, parts
         self.frozen_modules: tuple[str, ...] = ()
 
     @classmethod
@@ -103,19 +108,32 @@ class VLM(nn.Module, ABC):
         offline: bool = False,
         quant: str = NONE,
         revision: str | None = None,
+        parts: Parts = AS_FOUND,
     ) -> VLM:
         """Load weights and processor from a folder or a hub id; `quant="4bit"` packs language weights, on a GPU.
 
-        `revision`: branch, tag or commit of a hub id, default its main branch.
+        `revision`: branch, tag or commit of a hub id, default its main branch. `parts`: of families that find the
+        modules of a checkpoint themselves, where they are to be others than those found.
 
         Raises `DocvlmError` if they are another family's, or cannot be packed here (`docvlm.vlms.quant`).
         """
         codec = cls.codec_of(checkpoint, budget, offline=offline, revision=revision)
-        kind = cls.classes[load_config(checkpoint, offline=offline, revision=revision).model_type]
-        how = options(quant, dtype, FAMILIES[cls.family].kept)
+        config = load_config(checkpoint, offline=offline, revision=revision)
+        kind = cls.net_class(config.model_type)
+        how = options(quant, dtype, () if quant == NONE else cls.kept(config, parts))
         net = load_weights(kind, checkpoint, dtype=dtype, attn=attn, offline=offline, options=how, revision=revision)
         cls.adjust(net)
-        return cls(net, codec, checkpoint, dtype, revision)
+        return cls(net, codec, checkpoint, dtype, revision, parts)
+
+    @classmethod
+    def net_class(cls, model_type: str) -> type[PreTrainedModel]:
+        """The Transformers class that loads checkpoints of this `model_type`."""
+        return cls.classes[model_type]
+
+    @classmethod
+    def kept(cls, config: PreTrainedConfig, parts: Parts) -> tuple[str, ...]:
+        """Modules that are not packed in 4 bits: the tower, the vocabulary."""
+        return FAMILIES[cls.family].kept
 
     @classmethod
     def adjust(cls, net: PreTrainedModel) -> None:
@@ -139,6 +157,16 @@ class VLM(nn.Module, ABC):
     def about(self) -> Family:
         """What is said of the family where it is registered."""
         return FAMILIES[self.family]
+
+    @property
+    def language(self) -> str:
+        """The module that holds the language side."""
+        return self.about.language
+
+    @property
+    def lora_targets(self) -> tuple[str, ...]:
+        """Linear layers of the language side that an adapter goes on unless the config names others."""
+        return self.about.lora_targets
 
     @property
     def forced_tokens(self) -> int:

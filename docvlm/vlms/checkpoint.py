@@ -25,6 +25,8 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
 )
+from transformers import __version__ as transformers_version
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import cached_file, logging
 
 from docvlm.errors import DocvlmError, causes
@@ -57,6 +59,9 @@ def check_model_type(checkpoint: str | Path, family: Family, *, offline: bool, r
     how = {"local_files_only": offline, "revision": revision}
     config, _ = _tried(checkpoint, how, lambda: PreTrainedConfig.get_config_dict(str(checkpoint), **how))
     found = config["model_type"] if "model_type" in config else None
+    if family.takes_any:
+        _check_native(checkpoint, found)
+        return
     if found not in family.model_types:
         needs = f"family {family.name} needs {' or '.join(family.model_types)}"
         raise DocvlmError(f"model.checkpoint={checkpoint}: model_type is {found!r}, but {needs}")
@@ -64,6 +69,19 @@ def check_model_type(checkpoint: str | Path, family: Family, *, offline: bool, r
         raise DocvlmError(
             f"model.checkpoint={checkpoint}: it brings its own code (auto_map), which docvlm never runs;"
             f" take the native form, such as {next(iter(family.licences))}"
+        )
+
+
+def _check_native(checkpoint: str | Path, model_type: Any) -> None:
+    """Raise `DocvlmError` unless Transformers itself has a class that reads images and text for a `model_type`.
+
+    A checkpoint may bring code beside it (`auto_map`), for versions of Transformers before the class: it never runs.
+    """
+    if model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        raise DocvlmError(
+            f"model.checkpoint={checkpoint}: model_type is {model_type!r}, for which transformers"
+            f" {transformers_version} has no image-text-to-text class, and code of a checkpoint never runs; update"
+            " transformers, or take a checkpoint in its format"
         )
 
 

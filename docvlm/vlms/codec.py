@@ -38,6 +38,8 @@ _TEMPLATE = 256  # more tokens than a chat template puts around a question
 class Budget:
     """How many pixels of a page a model sees: `min_pixels` to `max_pixels`, or `height` x `width`, as its family reads.
 
+    Families that take any checkpoint take the terms of its own processor; `longest_edge` (pixels of the longer side)
+    and `max_tiles` (pieces a page is cut into) are such.
     `jpeg_quality`: the page goes through JPEG of that quality before it is resized, as in lmms-eval.
     """
 
@@ -46,6 +48,8 @@ class Budget:
     height: int | None = None
     width: int | None = None
     jpeg_quality: int | None = None
+    longest_edge: int | None = None
+    max_tiles: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,10 @@ class Codec(ABC):
             return None
         reason = self._too_long(example, longest_answer)
         return BadRow(reason, "more tokens than positions") if reason else None
+
+    def account(self) -> list[str]:
+        """Lines on what was found out about a checkpoint and decides what is learned; none where the family says it."""
+        return []
 
     def answer_lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each answer, without its end."""

@@ -17,6 +17,7 @@ from docvlm.registry import Registry
 
 APACHE = "apache-2.0"
 PIXELS, SIDES = ("min_pixels", "max_pixels"), ("height", "width")
+OWN = ("min_pixels", "max_pixels", "longest_edge", "max_tiles")
 _EMBEDDED = Path(__file__).parent / "embedded"
 
 
@@ -68,15 +69,15 @@ class Family:
     transformers: str
     """The class of Transformers that a card loads it with."""
     model_types: tuple[str, ...]
-    """`model_type` in `config.json` of its checkpoints."""
+    """`model_type` in `config.json` of its checkpoints; empty: all that Transformers reads image and text with."""
     language: str
-    """The module that holds the language side."""
+    """The module that holds the language side; "" where it depends on the checkpoint, as all below up to `budget`."""
     lora_targets: tuple[str, ...]
     """Linear layers of the language side that an adapter goes on unless the config names others."""
     kept: tuple[str, ...]
     """Modules that `quant=4bit` leaves as they are: the tower, the vocabulary."""
-    budget: tuple[str, str]
-    """The keys of `budget` that say how large a page is read: `PIXELS` or `SIDES`."""
+    budget: tuple[str, ...]
+    """The keys of `budget` that say how large a page is read: `PIXELS`, `SIDES`, or the checkpoint's `OWN`."""
     licences: Mapping[str, str]
     """Licences of the checkpoints that its yaml names; first a native one, which an error suggests."""
     jpeg: bool = False
@@ -93,6 +94,11 @@ class Family:
     """The hub's `pipeline_tag`."""
     tags: tuple[str, ...] = field(default=())
     """More tags of its model cards."""
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether it is no architecture but reads what a checkpoint's own files say of it."""
+        return not self.model_types
 
 
 FAMILIES: Registry[Family] = Registry(
@@ -142,6 +148,20 @@ FAMILIES: Registry[Family] = Registry(
             },
             pages=1,
             embedded=Miniature(_EMBEDDED / "florence2", {"036e7958fedea917": Weights(1, "0.2.0")}),
+        ),
+        Family(
+            name="chat",
+            label="chat model",
+            revision=1,
+            model="docvlm.vlms.chat.model:Chat",
+            codec="docvlm.vlms.chat.codec:ChatCodec",
+            transformers="AutoModelForImageTextToText",
+            model_types=(),
+            language="",
+            lora_targets=(),
+            kept=(),
+            budget=OWN,
+            licences={},
         ),
     ),
 )

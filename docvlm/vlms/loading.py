@@ -18,6 +18,7 @@ from docvlm.errors import DocvlmError
 from docvlm.files import follow_umask
 from docvlm.vlms import load_family, saved
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.trainable import Parts
 
 if TYPE_CHECKING:
     from docvlm.vlms.base import VLM
@@ -42,7 +43,8 @@ def load(folder: Path, *, checkpoint: str | Path | None = None, attn: str = "sdp
         raise DocvlmError(f"{folder}: a whole model ({form(record)}), so {checkpoint} is of no use; leave base out")
     budget = Budget(**record["budget"])
     family, dtype = load_family(record["family"]), saved.dtype_of(record)
-    return family.load(folder, budget, dtype=dtype, attn=attn, offline=True).eval()
+    parts = Parts(**record["parts"])
+    return family.load(folder, budget, dtype=dtype, attn=attn, offline=True, parts=parts).eval()
 
 
 def codec(

@@ -73,8 +73,8 @@ def apply(vlm: VLM, freeze: float, lora: LoraLike) -> Trainable:
 
 
 def _peft_config(vlm: VLM, lora: Lora, learning: tuple[Block, ...]) -> LoraConfig:
-    targets = tuple(vlm.about.lora_targets if lora.target_modules is None else lora.target_modules)
-    inside = f"{vlm.about.language}."
+    targets = tuple(vlm.lora_targets if lora.target_modules is None else lora.target_modules)
+    inside = f"{vlm.language}."
     linear = [name for name, module in vlm.bare.named_modules() if isinstance(module, nn.Linear)]
     names = sorted({name.rsplit(".", 1)[-1] for name in linear if name.startswith(inside)})
     unknown = [target for target in targets if target not in names]

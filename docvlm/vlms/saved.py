@@ -29,12 +29,17 @@ from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.quant import NONE
-from docvlm.vlms.trainable import Lora
+from docvlm.vlms.trainable import Lora, Parts
 from docvlm.writing import written
 
 RECORD = "docvlm.json"
 WEIGHTS = "adapter_model.safetensors"
-_LATER: dict[str, Any] = {"quant": NONE, "revision": None, "extensions": []}  # keys that older versions did not write
+_LATER: dict[str, Any] = {
+    "quant": NONE,
+    "revision": None,
+    "extensions": [],
+    "parts": {},
+}  # keys that older versions did not write
 
 
 def save(vlm: VLM, folder: Path) -> None:
@@ -78,7 +83,7 @@ def load(
     if lora.r == 0:
         # float32 first: what learned was saved in it, and `apply` puts the frozen part back into `dtype`
         family, budget = load_family(record["family"]), Budget(**record["budget"])
-        vlm = family.load(folder, budget, dtype=torch.float32, attn=attn, offline=True)
+        vlm = family.load(folder, budget, dtype=torch.float32, attn=attn, offline=True, parts=Parts(**record["parts"]))
         vlm.dtype, vlm.checkpoint, vlm.revision = dtype, *base_of(record)
         apply(vlm, record["freeze"], lora)
         return vlm.eval()
@@ -107,7 +112,8 @@ def load_base(
     base, revision = base_of(record, checkpoint)
     budget, held = Budget(**record["budget"]), record["quant"] if quant is None else quant
     family = load_family(record["family"])
-    vlm = family.load(base, budget, dtype=dtype, attn=attn, offline=offline, quant=held, revision=revision)
+    options: dict[str, Any] = {"dtype": dtype, "attn": attn, "offline": offline, "quant": held, "revision": revision}
+    vlm = family.load(base, budget, **options, parts=Parts(**record["parts"]))
     found = fingerprint(base, revision)
     if found != record["base_fingerprint"]:
         raise DocvlmError(
@@ -173,6 +179,7 @@ def _record(vlm: VLM) -> dict[str, Any]:
         "lora": asdict(vlm.trainable.lora),
         "dtype": str(vlm.dtype).removeprefix("torch."),
         "quant": vlm.quant,
+        "parts": asdict(vlm.parts),
         "prompt": vlm.codec.prompt,
     }
 

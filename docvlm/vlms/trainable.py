@@ -30,6 +30,14 @@ class Block:
     parameters: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Names of a model's vision tower and of the list of its blocks, where a user says them; None: as found."""
+
+    tower: str | None = None
+    blocks: str | None = None
+
+
 class LoraLike(Protocol):
     """The adapter's settings as a config gives them (`docvlm.config.LoraConf`)."""
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import Qwen2VLConfig
 
 from docvlm.data.example import Example
-from docvlm.vlms import FAMILIES, embedded, load_family
+from docvlm.vlms import embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded import checkpoint
@@ -28,6 +28,7 @@ from pretraining.muon import Muon
 from pretraining.placing import Placement
 from pretraining.positions import show_positions
 from pretraining.recipe import STAGES, Stage, Stream, correct, evaluate, rate
+from tests.support.tiny import MINIATURES
 
 BUDGETS = {"qwen2vl": Budget(min_pixels=3136, max_pixels=200_000), "florence2": Budget(height=168, width=280)}
 
@@ -53,7 +54,7 @@ class Drawn:
         return draw(self.seed, 0, self.kind).image()
 
 
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
+@pytest.fixture(scope="module", params=sorted(MINIATURES))
 def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VLM:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp(request.param)
@@ -275,7 +276,7 @@ def test_the_embedded_qwen2vl_reads_off_the_grid() -> None:
     assert {kind: found[kind] for kind in floors if found[kind] < floors[kind]} == {}
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", sorted(MINIATURES))
 def test_the_embedded_checkpoint_is_what_the_recipe_builds(family: str) -> None:
     """Same architecture, processor files, and small enough to ship."""
     folder = checkpoint(family)

@@ -13,11 +13,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from docvlm.data.example import Example
-from docvlm.vlms import load_family
+from docvlm.vlms import FAMILIES, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from pretraining.architecture import untrained
 
+MINIATURES = tuple(name for name, one in FAMILIES.items() if one.embedded is not None)
+"""Families with an embedded checkpoint: the two that docvlm knows by name."""
 INSTRUCTION = "\nAnswer the question using a single word or phrase."
 
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms import FAMILIES, load_family
+from docvlm.vlms import load_family
 from docvlm.vlms.codec import Budget
-from tests.support.tiny import checkpoint
+from tests.support.tiny import MINIATURES, checkpoint
 
 
 def test_an_unknown_family_is_one_line() -> None:
@@ -21,7 +21,7 @@ def test_an_unknown_family_is_one_line() -> None:
         load_family("gpt")
 
 
-@pytest.mark.parametrize(("family", "other"), [(*FAMILIES,), (*reversed([*FAMILIES]),)])
+@pytest.mark.parametrize(("family", "other"), [MINIATURES, (*reversed(MINIATURES),)])
 def test_a_checkpoint_of_another_family_is_one_line(family: str, other: str) -> None:
     with pytest.raises(DocvlmError, match=f"but family {family} needs"):
         load_family(family).load(checkpoint(other), Budget(), offline=True)
@@ -38,7 +38,7 @@ def spoiled(family: str, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MINIATURES)
 def test_a_spoiled_checkpoint_is_one_line(family: str, tmp_path: Path) -> None:
     def said(folder: Path, words: str) -> None:
         with pytest.raises(DocvlmError, match=words) as caught:
@@ -70,7 +70,7 @@ def test_a_spoiled_checkpoint_is_one_line(family: str, tmp_path: Path) -> None:
     said(tmp_path / "absent", "not a folder")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MINIATURES)
 def test_a_checkpoint_without_its_processor_is_one_line(family: str, tmp_path: Path) -> None:
     files = {"processor_config.json": "image processor", "tokenizer.json": "knows no letters"}
     files |= (

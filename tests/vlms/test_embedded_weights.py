@@ -15,6 +15,7 @@ from docvlm.vlms import base, embedded, load_family, saved
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.families import FAMILIES, Weights
 from tests.support import asked as files
+from tests.support.tiny import MINIATURES
 
 EARLIER = "0123456789abcdef"
 COMMANDS: dict[str, Callable[[Path], None]] = {
@@ -104,7 +105,7 @@ def test_a_run_that_learned_in_full_answers_and_only_its_baseline_is_refused(
     assert "trained on embedded qwen2vl weights" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", sorted(MINIATURES))
 def test_the_table_knows_what_is_shipped(family: str) -> None:
     """New weights need a line in the table, or runs on them could not name them later."""
     known = versions(family)

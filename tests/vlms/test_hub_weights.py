@@ -13,14 +13,14 @@ import pytest
 from docvlm.config import AuditConfig, EvaluateConfig, ExportConfig, TrainConfig
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
-from docvlm.vlms import FAMILIES, load_family, saved
 from docvlm.vlms import checkpoint as checkpoints
+from docvlm.vlms import load_family, saved
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.trainable import Lora
 from tests.support import hub
-from tests.support.tiny import checkpoint, example
+from tests.support.tiny import MINIATURES, checkpoint, example
 
 NAME = "somebody/small"
 
@@ -40,7 +40,7 @@ def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hub.Hub]
         yield server
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MINIATURES)
 def test_the_revision_that_was_named_is_what_is_read(family: str, online: hub.Hub, tmp_path: Path) -> None:
     online.models[f"{NAME}@pinned"] = checkpoint(family)
     vlm = load_family(family).load(NAME, Budget(), revision="pinned")
