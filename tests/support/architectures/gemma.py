@@ -42,6 +42,7 @@ def gemma3() -> Parts:
     names = ("pad", "eos", "bos", "unk", "start_of_turn", "end_of_turn", "start_of_image", "end_of_image")
     tokenizer = gemma_tokenizer(
         [*(f"<{name}>" for name in names), "<image_soft_token>"],
+        add_bos_token=True,
         extra_special_tokens={
             "boi_token": "<start_of_image>",
             "eoi_token": "<end_of_image>",

@@ -124,7 +124,7 @@ def granite_docling() -> Parts:
         text_config={
             "vocab_size": len(tokenizer),
             **LANGUAGE,
-            "embedding_multiplier": 12.0,
+            "embedding_multiplier": 2.0,
             "logits_scaling": 4.0,
             "residual_multiplier": 0.263,
             "attention_multiplier": 0.0625,

@@ -40,7 +40,7 @@ _PADDLE_TEMPLATE = (
     "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
     "<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>{% endif %}{% endfor %}"
     "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
-    "{{ '\\n' }}{% else %}Assistant:\n"
+    "{{ '\\n' }}{% elif message['role'] == 'assistant' %}Assistant:\n"
     "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
     "</s>{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant:\n{% endif %}"
 )

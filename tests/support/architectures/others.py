@@ -48,7 +48,7 @@ _MISTRAL_TEMPLATE = (
 
 
 def lfm2_vl() -> Parts:
-    """LFM2-VL: short convolutions and one layer of attention; large pages are tiles and the whole, small ones whole."""
+    """LFM2-VL: a layer of short convolutions before those of attention; a large page is tiles and the whole page."""
     cells = tuple(f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11))
     special = ("<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
     special += ("<|image_start|>", "<|image_end|>", "<|img_thumbnail|>")
@@ -80,7 +80,7 @@ def lfm2_vl() -> Parts:
             "vocab_size": len(tokenizer),
             **LANGUAGE,
             "num_hidden_layers": 3,
-            "layer_types": ["conv", "full_attention", "conv"],
+            "layer_types": ["conv", "full_attention", "full_attention"],
             "block_auto_adjust_ff_dim": False,
             **ids,
         },
@@ -156,7 +156,7 @@ def llava_onevision() -> Parts:
 
 
 def fast_vlm() -> Parts:
-    """FastVLM: a convolutional tower of timm, one square page, its sides padded."""
+    """FastVLM: a tower of convolutions from timm, which sees the middle square of a page."""
     special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>")
     tokenizer = qwen2_tokenizer(
         special, eos_token="<|im_end|>", pad_token="<|endoftext|>", extra_special_tokens={"image_token": "<image>"}
@@ -180,7 +180,12 @@ def fast_vlm() -> Parts:
         image_seq_length=(side // 32) ** 2,
     )
     processor = hf.LlavaProcessor(
-        hf.CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side}),
+        hf.CLIPImageProcessor(
+            size={"shortest_edge": side},
+            crop_size={"height": side, "width": side},
+            image_mean=[0.0] * 3,
+            image_std=[1.0] * 3,
+        ),
         tokenizer,
         patch_size=32,
         vision_feature_select_strategy="full",

@@ -87,11 +87,13 @@ class Architecture:
 
 def _draw(net: PreTrainedModel) -> None:
     """Wide weights everywhere, and small embeddings: what a model says then depends on page and question, which it does
-    not with the weights that a training starts from. One-dimensional parameters stay as they are."""
+    not with the weights that a training starts from. Narrow ones in layers of convolution and linear attention, whose
+    gates multiply; one-dimensional parameters stay as they are."""
     with torch.no_grad():
-        for parameter in net.parameters():
+        for name, parameter in net.named_parameters():
             if parameter.ndim > 1:
-                parameter.normal_(std=2 * (parameter.shape[0] / parameter.numel()) ** 0.5)
+                gated = ".conv." in name or ".linear_attn." in name
+                parameter.normal_(std=(0.3 if gated else 3) * (parameter.shape[0] / parameter.numel()) ** 0.5)
         net.get_input_embeddings().weight.mul_(0.1)
 
 

@@ -133,7 +133,7 @@ def qwen3_vl() -> Parts:
 
 
 def qwen3_5() -> Parts:
-    """Qwen3.5: three layers of linear attention and one of full attention; its answer begins after closed thinking."""
+    """Qwen3.5: layers of linear attention between those of full attention; its answer begins after closed thinking."""
     special = (*SPECIAL, "<think>", "</think>")
     tokenizer = hf.Qwen3_5Tokenizer(vocab=byte_vocab(special), eos_token="<|im_end|>")
     tokenizer.add_tokens([hf.AddedToken(token, special="think" not in token, normalized=False) for token in special])
@@ -143,6 +143,7 @@ def qwen3_5() -> Parts:
             "vocab_size": len(tokenizer),
             **LANGUAGE,
             "num_hidden_layers": 4,
+            "layer_types": ["linear_attention", "full_attention"] * 2,
             "head_dim": 32,
             "linear_key_head_dim": 16,
             "linear_value_head_dim": 16,
