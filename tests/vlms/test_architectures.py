@@ -16,7 +16,7 @@ from tests.support.architectures import ARCHITECTURES, Architecture, checkpoint
 from tests.support.tiny import Paper
 
 MEGABYTE = 1_000_000
-MOST_TOKENS = 250  # of a page and a question
+MOST_TOKENS = 400  # of a page and a question
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -36,8 +36,10 @@ def folder(architecture: Architecture) -> Path:
 
 def asked(processor: Any, architecture: Architecture, page: Paper, question: str = "What?") -> Any:
     """The processor's outputs for a page and a question, through the chat template where there is one."""
+    if architecture.model_type == "got_ocr2":  # its processor writes the whole prompt, and there is no question in it
+        return processor(images=page.open(), return_tensors="pt")
     if not architecture.chat:
-        return processor(images=page.open(), text=question, return_tensors="pt")
+        return processor(images=page.open(), text=f"<image>{question}", return_tensors="pt")
     content = [{"type": "image", "image": page.open()}, {"type": "text", "text": question}]
     chat = [{"role": "user", "content": content}]
     return processor.apply_chat_template(
@@ -61,14 +63,16 @@ def test_the_auto_classes_load_it_and_it_answers(architecture: Architecture, fol
             answers.append(net(**inputs).logits[0, -1])
             assert net.generate(**inputs, max_new_tokens=3).shape[1] <= inputs["input_ids"].shape[1] + 3
     first, other_page, other_question = answers
-    assert not torch.allclose(first, other_page, atol=0.01)
-    assert not torch.allclose(first, other_question, atol=0.01)
+    assert not torch.allclose(first, other_page, atol=0.001)
+    assert architecture.model_type == "got_ocr2" or not torch.allclose(first, other_question, atol=0.001)
 
 
 def test_its_parts_are_where_it_says(architecture: Architecture, folder: Path) -> None:
     net = AutoModelForImageTextToText.from_pretrained(folder)
     blocks = net.get_submodule(architecture.blocks)
-    assert isinstance(blocks, nn.ModuleList) and len(blocks) >= 3  # so that freeze=66 is none of 0, 33 and 100
+    assert (
+        isinstance(blocks, nn.ModuleList | nn.Sequential) and len(blocks) >= 3
+    )  # so that freeze=66 is none of 0, 33 and 100
     assert architecture.blocks.startswith(architecture.tower)
     for side in (architecture.tower, architecture.projector, architecture.language):
         assert sum(parameter.numel() for parameter in net.get_submodule(side).parameters()) > 1000

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from tests.support.architectures.gemma import GEMMA
 from tests.support.architectures.idefics import IDEFICS
+from tests.support.architectures.ocr import OCR
+from tests.support.architectures.others import OTHERS
 from tests.support.architectures.parts import Architecture
 from tests.support.architectures.qwen import QWEN
 
-ARCHITECTURES: dict[str, Architecture] = {entry.model_type: entry for entry in (*QWEN, *IDEFICS, *GEMMA)}
+ARCHITECTURES: dict[str, Architecture] = {entry.model_type: entry for entry in (*QWEN, *IDEFICS, *OCR, *OTHERS, *GEMMA)}
 
 
 @lru_cache

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import Gemma3Config, Gemma3ImageProcessor, Gemma3Processor
+from transformers import (
+    Gemma3Config,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
+    PaliGemmaConfig,
+    PaliGemmaProcessor,
+    SiglipImageProcessor,
+)
 
-from tests.support.architectures.parts import Architecture, Parts, gemma_tokenizer
+from tests.support.architectures.parts import LANGUAGE, TOWER, Architecture, Parts, gemma_tokenizer
 
 SIDE, PATCH = 84, 14
 _GEMMA3_TEMPLATE = (
@@ -20,17 +27,13 @@ _GEMMA3_TEMPLATE = (
 )
 
 
-def _siglip(**more: Any) -> dict[str, Any]:
+def _siglip() -> dict[str, Any]:
     return {
         "model_type": "siglip_vision_model",
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
+        **TOWER,
         "image_size": SIDE,
         "patch_size": PATCH,
         "vision_use_head": False,
-        **more,
     }
 
 
@@ -39,6 +42,7 @@ def gemma3() -> Parts:
     names = ("pad", "eos", "bos", "unk", "start_of_turn", "end_of_turn", "start_of_image", "end_of_image")
     tokenizer = gemma_tokenizer(
         [*(f"<{name}>" for name in names), "<image_soft_token>"],
+        add_bos_token=True,
         extra_special_tokens={
             "boi_token": "<start_of_image>",
             "eoi_token": "<end_of_image>",
@@ -50,16 +54,11 @@ def gemma3() -> Parts:
         vision_config=_siglip(),
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            **LANGUAGE,
             "head_dim": 16,
             "query_pre_attn_scalar": 16,
             "sliding_window": 32,
             "layer_types": ["sliding_attention", "full_attention"],
-            "max_position_embeddings": 2048,
             "pad_token_id": ids["pad"],
             "bos_token_id": ids["bos"],
             "eos_token_id": ids["eos"],
@@ -87,6 +86,35 @@ def gemma3() -> Parts:
     return Parts(config, processor, generation)
 
 
+def paligemma() -> Parts:
+    """PaliGemma: no chat; page, question and newline are a prefix that attends to itself in both directions."""
+    tokenizer = gemma_tokenizer(
+        ("<pad>", "<eos>", "<bos>", "<unk>", "<image>"), extra_special_tokens={"image_token": "<image>"}
+    )
+    images = SiglipImageProcessor(size={"height": SIDE, "width": SIDE})
+    images.image_seq_length = (SIDE // PATCH) ** 2
+    processor = PaliGemmaProcessor(images, tokenizer)  # adds 1152 tokens for places and shapes
+    pad, eos, bos, image = tokenizer.convert_tokens_to_ids(["<pad>", "<eos>", "<bos>", "<image>"])
+    special = {"pad_token_id": pad, "bos_token_id": bos, "eos_token_id": eos}
+    config = PaliGemmaConfig(
+        vision_config=_siglip(),
+        text_config={
+            "model_type": "gemma",
+            "vocab_size": len(tokenizer),
+            **LANGUAGE,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            **special,
+        },
+        image_token_index=image,
+        projection_dim=LANGUAGE["hidden_size"],
+        hidden_size=LANGUAGE["hidden_size"],
+        vocab_size=len(tokenizer),
+        **special,
+    )
+    return Parts(config, processor, special)
+
+
 GEMMA = (
     Architecture(
         "gemma3",
@@ -96,5 +124,15 @@ GEMMA = (
         projector="model.multi_modal_projector",
         language="model.language_model",
         inputs=frozenset({"pixel_values", "token_type_ids"}),
+    ),
+    Architecture(
+        "paligemma",
+        paligemma,
+        tower="model.vision_tower",
+        blocks="model.vision_tower.encoder.layers",
+        projector="model.multi_modal_projector",
+        language="model.language_model",
+        inputs=frozenset({"pixel_values", "token_type_ids", "labels"}),
+        chat=False,
     ),
 )

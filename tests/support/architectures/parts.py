@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
@@ -23,7 +23,17 @@ from transformers import (
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+TokenizerT = TypeVar("TokenizerT", bound=TokenizersBackend)
 SEED = 16
+TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+LANGUAGE = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+}
 
 
 @dataclass(frozen=True)
@@ -77,11 +87,13 @@ class Architecture:
 
 def _draw(net: PreTrainedModel) -> None:
     """Wide weights everywhere, and small embeddings: what a model says then depends on page and question, which it does
-    not with the weights that a training starts from. One-dimensional parameters stay as they are."""
+    not with the weights that a training starts from. Narrow ones in layers of convolution and linear attention, whose
+    gates multiply; one-dimensional parameters stay as they are."""
     with torch.no_grad():
-        for parameter in net.parameters():
+        for name, parameter in net.named_parameters():
             if parameter.ndim > 1:
-                parameter.normal_(std=2 * (parameter.shape[0] / parameter.numel()) ** 0.5)
+                gated = ".conv." in name or ".linear_attn." in name
+                parameter.normal_(std=(0.3 if gated else 3) * (parameter.shape[0] / parameter.numel()) ** 0.5)
         net.get_input_embeddings().weight.mul_(0.1)
 
 
@@ -93,9 +105,7 @@ def byte_vocab(special: Sequence[str]) -> dict[str, int]:
 
 def qwen2_tokenizer(special: Sequence[str], **options: Any) -> Qwen2Tokenizer:
     """`Qwen2Tokenizer` of bytes, with the special tokens under their own names."""
-    tokenizer = Qwen2Tokenizer(vocab=byte_vocab(special), merges=[], **options)
-    tokenizer.add_tokens([AddedToken(token, special=True) for token in special])
-    return tokenizer
+    return with_special(Qwen2Tokenizer(vocab=byte_vocab(special), merges=[], **options), special)
 
 
 def byte_tokenizer(special: Sequence[str], *, bos: str | None = None, **options: Any) -> TokenizersBackend:
@@ -107,16 +117,24 @@ def byte_tokenizer(special: Sequence[str], *, bos: str | None = None, **options:
     if bos is not None:
         single, pair = f"{bos} $A", f"{bos} $A {bos} $B"
         backend.post_processor = processors.TemplateProcessing(single, pair, [(bos, vocab[bos])])
-    tokenizer = TokenizersBackend(tokenizer_object=backend, bos_token=bos, **options)
-    tokenizer.add_tokens([AddedToken(token, special=True) for token in special])
-    return tokenizer
+    return with_special(TokenizersBackend(tokenizer_object=backend, bos_token=bos, **options), special)
+
+
+def with_byte_fallback(special: Sequence[str]) -> dict[str, int]:
+    """A vocabulary of SentencePiece's kind: letters, `▁` for a space, and bytes for every other character."""
+    letters = [chr(code) for code in range(33, 127)]
+    tokens = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "\n", "▁", *letters]
+    return {token: index for index, token in enumerate(tokens)}
 
 
 def gemma_tokenizer(special: Sequence[str], **options: Any) -> GemmaTokenizer:
-    """`GemmaTokenizer`: letters, `▁` for a space, and bytes for every other character."""
-    letters = [chr(code) for code in range(33, 127)]
-    tokens = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "\n", "▁", *letters]
-    vocab = {token: index for index, token in enumerate(tokens)}
-    tokenizer = GemmaTokenizer(vocab=vocab, merges=[], mask_token=None, **options)
+    """`GemmaTokenizer` of letters and bytes."""
+    return with_special(
+        GemmaTokenizer(vocab=with_byte_fallback(special), merges=[], mask_token=None, **options), special
+    )
+
+
+def with_special(tokenizer: TokenizerT, special: Sequence[str]) -> TokenizerT:
+    """The tokenizer itself, which now never splits the special tokens."""
     tokenizer.add_tokens([AddedToken(token, special=True) for token in special])
     return tokenizer
