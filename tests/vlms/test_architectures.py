@@ -63,8 +63,9 @@ def test_the_auto_classes_load_it_and_it_answers(architecture: Architecture, fol
             answers.append(net(**inputs).logits[0, -1])
             assert net.generate(**inputs, max_new_tokens=3).shape[1] <= inputs["input_ids"].shape[1] + 3
     first, other_page, other_question = answers
-    assert not torch.allclose(first, other_page, atol=0.001)
-    assert architecture.model_type == "got_ocr2" or not torch.allclose(first, other_question, atol=0.001)
+    assert (other_page - first).std() > 0.03 * first.std()
+    if architecture.model_type != "got_ocr2":
+        assert (other_question - first).std() > 0.03 * first.std()
 
 
 def test_its_parts_are_where_it_says(architecture: Architecture, folder: Path) -> None:
