@@ -72,8 +72,9 @@ def plain_inputs(processor: Any, example: Example) -> Any:
     """What Transformers' own quick start makes of a question."""
     content = [{"type": "image", "image": page.open()} for page in example.pages]
     chat = [{"role": "user", "content": [*content, {"type": "text", "text": example.question + example.instruction}]}]
+    thinking = {"enable_thinking": False} if "enable_thinking" in processor.chat_template else {}
     return processor.apply_chat_template(
-        chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", **thinking
     )
 
 
@@ -99,7 +100,8 @@ def test_it_answers_as_plain_transformers_does_together_and_alone(vlm: VLM, fold
     expected = plain_answers(net, folder, asked())
     assert answers(vlm, asked()) == expected
     assert [answers(vlm, [example])[0] for example in asked()] == expected
-    assert len(set(expected)) > 1  # or nothing of this depended on page and question
+    sure = {one.confidence for one in vlm.generate(vlm.codec.prompt_batch(asked()), MORE)}
+    assert len(sure) == len(expected)  # or nothing of this depended on page and question
 
 
 def test_only_the_answer_is_learned_behind_the_prompt_that_is_generated_from(vlm: VLM) -> None:
@@ -175,10 +177,10 @@ def test_what_is_said_to_learn_learns_and_comes_back(
         optimizer.step()
         optimizer.zero_grad()
     vlm.eval()
-    expected, loss = answers(vlm, asked()), float(vlm.loss(batch)[0])
+    expected, loss = answers(vlm, asked()), vlm.loss(batch)[0].item()
     saved.save(vlm, tmp_path / "best")
     again = saved.load(tmp_path / "best", offline=True)
-    assert float(again.loss(batch)[0]) == loss
+    assert again.loss(batch)[0].item() == loss
     assert answers(again, asked()) == expected
 
     base = folder if r else tmp_path / "best"
@@ -233,8 +235,9 @@ TEMPLATES = [
         TURN + "{% if message['role'] == 'assistant' %}SURE {% endif %}",
         "'12.50' would be learned as 'SURE 12.50'",
     ),
-    (HEAD, HEAD + "Answer:", "asks for an answer with 'Answer:'"),
-    ("'text' in part", "'text' in part and message['role'] == 'user'", "leaves the answer out"),
+    (TURN, TURN + "{% if message['role'] == 'assistant' %}<b>{% endif %}", "would be learned as '<b>12.50'"),
+    ("<|im_start|>{{ message['role'] }}", "<|im_start|>{{ message['role'] | upper }}", "asks for an answer with 'assi"),
+    ("'text' in part", "'text' in part and message['role'] == 'user'", "leaves the answer '12.50' out"),
     ("'text' in part", "'text' in part and message['role'] != 'user'", "leaves the question out"),
     ("{{ part['text'] }}", "{{ part['text'] | upper }}", "leaves the question out, or changes it"),
     ("{% for message in messages %}", "{{ raise_exception('no images') }}{% for message in messages %}", "no images"),

@@ -1,8 +1,9 @@
 """What a checkpoint's chat template writes around an answer, found by comparing it with and without one.
 
-An answer is learned in the very place where it will be generated: behind the prompt that asks for it. A template that
-writes something else in front of an answer than in front of a generation (a header, an empty thought) would teach what
-is never asked, so it is refused. Templates run in the sandbox of Transformers.
+An answer is learned in the very place where it will be generated: behind the prompt that asks for it. That prompt may
+say more than stands before an answer in a chat of the past (an empty thought, another space), or less (a space that the
+model has to say); a template that puts different words there gives no such place, and is refused. Templates run in the
+sandbox of Transformers.
 """
 
 from __future__ import annotations
@@ -65,16 +66,22 @@ def _around(processor: Any, prompt: str, answer: str) -> tuple[str, str]:
     """What stands before and after an answer, behind `prompt`."""
     reply = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
     whole = _written(processor, [_user(1, _QUESTION), reply], generation=False)
-    if not whole.startswith(prompt):
-        same = next(place for place, both in enumerate(zip_longest(whole, prompt)) if both[0] != both[1])
-        raise _refused(
-            f"it asks for an answer with {prompt[same:][:60]!r}, but puts {whole[same:][:60]!r} before one that is"
-            " there, so what is learned is not what is generated"
-        )
-    before, there, rest = whole[len(prompt) :].partition(answer)
+    lead, there, rest = whole.partition(answer)
     if not there:
-        raise _refused(f"it leaves the answer out, or changes it: {answer!r} became {before[:60]!r}")
-    return before, rest
+        raise _refused(f"it leaves the answer {answer!r} out, or changes it")
+    if lead.startswith(prompt):
+        return lead[len(prompt) :], rest
+    if _letters(prompt).startswith(_letters(lead)):
+        return "", rest
+    same = next(place for place, both in enumerate(zip_longest(lead, prompt)) if both[0] != both[1])
+    raise _refused(
+        f"it asks for an answer with {prompt[same:][:60]!r}, but puts {lead[same:][:60]!r} before one that is there,"
+        " so what is learned is not what is generated"
+    )
+
+
+def _letters(text: str) -> str:
+    return "".join(text.split())
 
 
 def _user(pages: int, question: str) -> dict[str, Any]:

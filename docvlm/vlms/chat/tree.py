@@ -19,12 +19,16 @@ _ATTENTION = ("attn", "attention")
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Names of modules: tower, its list of blocks, the language side, and what stands between the two."""
+    """Names of modules: tower, its list of blocks, the language side, and what stands between the two.
+
+    `loose` are names of parameters between them that no module of their own holds.
+    """
 
     tower: str
     blocks: str
     language: str
     between: tuple[str, ...]
+    loose: tuple[str, ...]
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -49,7 +53,7 @@ def found(net: PreTrainedModel, parts: Parts) -> Tree:
         raise DocvlmError(
             f"model.blocks={blocks or 'null'}: no list of blocks in {tower}; name one, such as {tower}.encoder.layers"
         )
-    return Tree(tower, blocks, language, _between(net, tower, language))
+    return Tree(tower, blocks, language, *_between(net, tower, language))
 
 
 def lora_targets(net: PreTrainedModel, language: str) -> tuple[str, ...]:
@@ -65,23 +69,17 @@ def blocks(net: PreTrainedModel, tree: Tree) -> list[tuple[str, list[str], list[
     """Name, modules and loose parameters of every block, from input to output; together they hold the tower once.
 
     What lies before the list of blocks belongs to the first, what lies after it, and the projector, to the last.
-    Parameters that are in no module of their own can't learn beside an adapter: they are the first block's, and loose.
+    Parameters that no module of their own holds are loose: PEFT does not save them, so they learn only without adapter.
     """
-    depth = len(net.get_submodule(tree.blocks))  # type: ignore[arg-type]  # a ModuleList
-    modules: list[list[str]] = [[f"{tree.blocks}.{index}"] for index in range(depth)]
-    loose: list[str] = []
-    passed = False
-    for name in _leaves(net.get_submodule(tree.tower), tree.tower, tree.blocks):
-        if name == tree.blocks:
-            passed = True
-        else:
-            modules[-1 if passed else 0] += _savable(net, name)
-    for name in _branches(tree.tower, tree.blocks):
-        loose += [f"{name}.{own}" for own, _ in net.get_submodule(name).named_parameters(recurse=False)]
-    modules[-1] += [one for name in tree.between for one in _savable(net, name)]
-    first = modules[0]
-    modules[0] = [*first[1:], first[0]] if depth > 1 else first  # input first
-    return [(f"block {index}", owned, [] if index else loose) for index, owned in enumerate(modules)]
+    leaves = _leaves(net.get_submodule(tree.tower), tree.tower, tree.blocks)
+    at, depth = leaves.index(tree.blocks), len(net.get_submodule(tree.blocks))  # type: ignore[arg-type]  # a ModuleList
+    modules = [[f"{tree.blocks}.{index}"] for index in range(depth)]
+    loose: list[list[str]] = [[] for _ in modules]
+    modules[0] = [one for name in leaves[:at] for one in _savable(net, name)] + modules[0]
+    modules[-1] += [one for name in (*leaves[at + 1 :], *tree.between) for one in _savable(net, name)]
+    loose[0] += [one for name in _branches(tree.tower, tree.blocks) for one in _loose(net.get_submodule(name), name)]
+    loose[-1] += tree.loose
+    return [(f"block {index}", modules[index], loose[index]) for index in range(depth)]
 
 
 def _savable(net: PreTrainedModel, name: str) -> list[str]:
@@ -107,13 +105,19 @@ def _leaves(tower: nn.Module, name: str, blocks: str) -> list[str]:
     return [leaf for child, module in tower.named_children() for leaf in _leaves(module, f"{name}.{child}", blocks)]
 
 
-def _between(net: PreTrainedModel, tower: str, language: str) -> tuple[str, ...]:
-    """Modules with parameters beside tower and language side: projectors. The vocabulary projection is none."""
+def _loose(module: nn.Module, name: str) -> list[str]:
+    return [f"{name}.{own}" if name else own for own, _ in module.named_parameters(recurse=False)]
+
+
+def _between(net: PreTrainedModel, tower: str, language: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Modules, and loose parameters, beside tower and language side: projectors. The vocabulary projection is none."""
     head = net.get_output_embeddings()
     taken = (tower, language)
     found: list[str] = []
+    loose: list[str] = []
 
     def walk(module: nn.Module, name: str) -> None:
+        loose.extend(_loose(module, name))
         for child, inner in module.named_children():
             path = f"{name}.{child}" if name else child
             if path in taken or inner is head or not any(True for _ in inner.parameters()):
@@ -124,7 +128,7 @@ def _between(net: PreTrainedModel, tower: str, language: str) -> tuple[str, ...]
                 found.append(path)
 
     walk(net, "")
-    return tuple(found)
+    return tuple(found), tuple(loose)
 
 
 def _longest(tower: nn.Module, name: str) -> str:
