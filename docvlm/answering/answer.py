@@ -109,6 +109,8 @@ def _batches(
         return
     data.codec = model.codec
     model.eval()
+    if data.packing and (line := model.settle(examples)):
+        print(line, flush=True)
     for batch in data.answer_dataloader(examples):
         moved = data.transfer_batch_to_device(batch, model.device, 0)
         began = time.perf_counter()

@@ -113,6 +113,8 @@ class Reader:
         """Answers to questions about the same pages, from one reading of them."""
         codec = self.vlm.codec
         began = time.perf_counter()
+        if len(examples) > 1:
+            self.vlm.settle(examples)
         batch = codec.prompt_batch(examples) if len(examples) == 1 else codec.packed_prompt_batch(examples)
         try:
             moved = {name: tensor.to(self.vlm.device) for name, tensor in batch.items()}

@@ -42,7 +42,15 @@ def attach(run: Run, device: torch.device) -> None:
     """Give the run's codec a feature store, or leave it without, as `features` and a measurement on `device` say."""
     cfg, vlm = run.cfg, run.vlm
     assert vlm is not None and vlm.trainable is not None
+    if cfg.packing == "on" and (line := vlm.settle(run.data.train)):
+        run.console.print(line, highlight=False)
     frozen = vlm.trainable.frozen_blocks > 0
+    if frozen and cfg.packing == "on" and vlm.unstored:
+        if cfg.features == "on":
+            raise DocvlmError(f"features=on: {vlm.unstored}. Take features=auto or off")
+        run.features = "off"
+        run.console.print(f"features=off ({vlm.unstored})", highlight=False)
+        return
     if cfg.features == "on" and not (frozen and cfg.packing == "on"):
         raise DocvlmError(
             f"features=on: only what frozen blocks make of a page can be stored, and read with packing=on; here"

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from docvlm.data.example import Example
+
 
 AS_FOUND = Parts()
 """No module is named by the user."""
@@ -167,6 +169,18 @@ class VLM(nn.Module, ABC):
     def lora_targets(self) -> tuple[str, ...]:
         """Linear layers of the language side that an adapter goes on unless the config names others."""
         return self.about.lora_targets
+
+    @property
+    def unstored(self) -> str:
+        """Why nothing that the tower makes of a page can be stored, in a line; "" where it can."""
+        return ""
+
+    def settle(self, examples: Sequence[Example]) -> str:
+        """Find out on some examples whether questions can share the work on a page; why they do not, or "".
+
+        Families whose sharing is exact by construction have nothing to find out. Call it before batches are made.
+        """
+        return ""
 
     @property
     def forced_tokens(self) -> int:

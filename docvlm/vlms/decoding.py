@@ -8,11 +8,12 @@ question of the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
+from transformers import Cache, DynamicCache, LogitsProcessor, PreTrainedModel
 
 
 class Probabilities(LogitsProcessor):
@@ -46,8 +47,31 @@ def greedy_on_pages(
     `batch`: `input_ids` and `attention_mask` (documents x P), `question_ids` and `question_mask` (questions x Q), all
     padded on the left, and `page_of` (questions). `embeds`: documents x P x D, the pages' features in their places.
     """
-    page_of, asked = batch["page_of"], batch["question_mask"]
     cache, first = _prefill(net, batch, embeds)
+
+    def logits(**inputs: Any) -> Tensor:
+        places = inputs.pop("position_ids").expand(3, -1, -1)
+        hidden = net.model(**inputs, position_ids=places).last_hidden_state
+        projected: Tensor = net.get_output_embeddings()(hidden[:, -1])
+        return projected
+
+    return continued(net, batch, cache, first, logits, max_new_tokens)
+
+
+def continued(
+    net: PreTrainedModel,
+    batch: dict[str, Tensor],
+    cache: Cache,
+    first: Tensor,
+    logits: Callable[..., Tensor],
+    max_new_tokens: int,
+) -> tuple[Tensor, Tensor]:
+    """As `greedy_on_pages`, from the `cache` of the documents' pages, behind which questions begin.
+
+    `first` are the positions (documents) at which they do. `logits(**inputs)` gives those of the last position
+    (questions x V); `inputs` are what a forward pass takes, with `position_ids` (questions x T).
+    """
+    page_of, asked = batch["page_of"], batch["question_mask"]
     cache.batch_select_indices(page_of)
     first, mask = first[page_of, None], torch.cat([batch["attention_mask"][page_of], asked], dim=1)
     generation: Any = net.generation_config
@@ -57,16 +81,11 @@ def greedy_on_pages(
     sure: list[Tensor] = []
     done = torch.zeros(len(page_of), dtype=torch.bool, device=asked.device)
     while len(new) < max_new_tokens and not done.all():
-        hidden = net.model(
-            input_ids=step,
-            attention_mask=mask,
-            position_ids=places.expand(3, -1, -1),
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        logits = net.get_output_embeddings()(hidden[:, -1]).float()
-        token = logits.argmax(-1)
-        sure.append(probability(logits, token))
+        found = logits(
+            input_ids=step, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
+        ).float()
+        token = found.argmax(-1)
+        sure.append(probability(found, token))
         token = token.masked_fill(done, generation.pad_token_id)
         new.append(token)
         done = done | torch.isin(token, ends)

@@ -22,7 +22,8 @@ from docvlm.data.loading.packing import IGNORED
 from docvlm.errors import DocvlmError
 from docvlm.vlms import load_family, saved
 from docvlm.vlms.base import VLM
-from docvlm.vlms.codec import Budget
+from docvlm.vlms.codec import Budget, Stored
+from docvlm.vlms.feature_store import FeatureStore
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.proof import prove
 from docvlm.vlms.trainable import Lora, Parts
@@ -211,6 +212,63 @@ def test_a_page_that_the_processor_refuses_is_one_line(vlm: VLM, monkeypatch: py
     monkeypatch.setattr(type(vlm.codec.processor.image_processor), "preprocess", refuse)
     with pytest.raises(DocvlmError, match=r"page invoice of 280 x 168 pixels: .* refuses it: too thin a page; cut"):
         vlm.codec.prompt_batch(examples)
+
+
+PLAIN = {
+    "qwen2_vl": "loss",  # positions of their own for pages; these two and qwen3_vl have families that know them
+    "qwen2_5_vl": "loss",
+    "qwen3_vl": "deepstack_features",
+    "granite_docling": "deepstack_features",
+    "qwen3_5": "loss",
+    "glm_ocr": "loss",
+    "paddleocr_vl": "loss",
+}
+ALONE = {"gemma3": "an answer", "lfm2_vl": "batch_select_indices"}
+"""Architectures whose questions do not share a page, or share it in training alone, and a word of the reason."""
+
+
+def test_pages_are_shared_where_that_is_exact(architecture: Architecture, folder: Path) -> None:
+    vlm, examples = load(folder), asked(5)
+    trainable = apply(vlm, 100, Lora(4))
+    line, name = vlm.settle(examples), architecture.model_type
+    assert PLAIN.get(name, "") in line and ALONE.get(name, "") in line
+    assert (vlm.codec.shares, vlm.codec.continues) == (name not in PLAIN, name not in {*PLAIN, *ALONE})
+    assert vlm.training and bool(line) == (name in {*PLAIN, *ALONE})
+
+    gradients = []
+    for batch in (vlm.codec.train_batch(examples), vlm.codec.packed_batch(examples)):
+        loss, _ = vlm.loss(batch)
+        loss.backward()
+        gradients.append([loss.detach(), *(p.grad for p in trainable.language.values())])
+        vlm.zero_grad()
+    assert ("parts" in batch) == vlm.codec.shares
+    for one, other in zip(*gradients, strict=True):
+        assert (one - other).abs().max() <= 1e-3 * one.abs().max()
+    batch = vlm.codec.packed_prompt_batch(examples)
+    assert ("question_ids" in batch) == vlm.codec.continues
+    assert [one.text for one in vlm.generate(batch, MORE)] == answers(vlm, examples)
+
+
+def test_what_a_frozen_tower_makes_of_pages_is_stored(
+    architecture: Architecture, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if architecture.model_type in PLAIN:
+        pytest.skip("its questions do not share a page")
+    vlm, examples = load(folder), asked(5)
+    apply(vlm, 100, Lora(4))
+    vlm.settle(examples)
+    assert not vlm.unstored
+    expected = vlm.loss(vlm.codec.packed_batch(examples))[0].item()
+    vlm.codec.stored = Stored(FeatureStore(tmp_path, 1 << 30), torch.float32, torch.float32)
+    assert vlm.loss(vlm.codec.packed_batch(examples))[0].item() == expected  # and keeps them
+    vlm.codec.stored.store.flush()
+    monkeypatch.setattr(type(vlm.codec.processor.image_processor), "preprocess", None)  # no page is processed again
+    again = vlm.codec.packed_batch(examples)
+    assert again["features"].shape[0] == (again["parts"][:, 0] == vlm.codec.image).sum()
+    assert vlm.loss(again)[0].item() == pytest.approx(expected, rel=1e-6)
+    other = load(folder)
+    apply(other, 66, Lora(4))
+    assert "freeze=66" in other.unstored
 
 
 # What does not depend on the architecture

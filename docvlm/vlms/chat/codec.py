@@ -8,12 +8,16 @@ before an answer is token for token what generation gets.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from transformers import ProcessorMixin
 
@@ -22,20 +26,21 @@ from docvlm.data.loading.batching import Lengths
 from docvlm.data.loading.packing import IGNORED
 from docvlm.errors import DocvlmError
 from docvlm.vlms.chat import page_size
+from docvlm.vlms.chat.page_part import EMPTY, Rows, page_part, question_text, wording
 from docvlm.vlms.chat.page_tokens import PageTokens
 from docvlm.vlms.chat.template import asked, turn_of
 from docvlm.vlms.checkpoint import load_config, load_generation_config, load_processor
-from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, padded
+from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
+from docvlm.vlms.feature_store import DIGEST
 from docvlm.vlms.page_images import open_page, open_pages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from PIL.Image import Image
-
     from docvlm.data.example import Example, Page
 
 _UNBOUNDED = 1 << 20  # positions, where neither config nor tokenizer names a limit
+BLANK = (330, 470)  # pixels of a page that shows what a processor returns
 _PROOF = "12.50"  # an answer that is tokenised and read back
 
 
@@ -45,10 +50,15 @@ class ChatCodec(Codec):
     family = "chat"
     prompt = "the checkpoint's chat template: pages, then question + instruction"
 
-    def __init__(self, processor: Any, budget: Budget, longest: int, stops: Sequence[int]) -> None:
+    shares = True  # until `Chat.settle` finds that what the tower makes of a page cannot be put into several rows
+    continues = True  # likewise, that a question cannot go on from the cache of its page
+
+    def __init__(
+        self, processor: Any, budget: Budget, longest: int, stops: Sequence[int], image: int | None = None
+    ) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
-        self.longest, self.stops = longest, tuple(stops)
+        self.longest, self.stops, self.image = longest, tuple(stops), image
         self.budget = page_size.apply(processor.image_processor, budget)
         ends = {self.tokenizer.convert_ids_to_tokens(stop): stop for stop in self.stops}
         usual = self.tokenizer.eos_token
@@ -76,7 +86,8 @@ class ChatCodec(Codec):
             )
         positions = getattr(config.get_text_config(), "max_position_embeddings", None)
         longest = int(min(positions or _UNBOUNDED, _UNBOUNDED))
-        return cls(processor, budget, longest, [stops] if isinstance(stops, int) else stops)
+        image = getattr(config, "image_token_id", None)
+        return cls(processor, budget, longest, [stops] if isinstance(stops, int) else stops, image)
 
     def account(self) -> list[str]:
         """What was found out about the checkpoint: page budget, and what is learned where."""
@@ -136,17 +147,23 @@ class ChatCodec(Codec):
         texts = [asked(self.processor, len(e.pages), e.question + e.instruction) for e in examples]
         return Prompts(self._processed(texts, open_pages(examples, open_page), examples), [])
 
-    def _processed(self, texts: list[str], pages: list[list[Image]], examples: Sequence[Example]) -> dict[str, Tensor]:
+    def _called(self, texts: list[str], pages: list[list[Image.Image]]) -> dict[str, Tensor]:
+        """The processor's tensors. Pages are nested by prompt: some take a flat list for the pages of one prompt."""
+        found = self.processor(
+            text=texts,
+            images=pages,
+            padding=True,
+            padding_side="left",
+            add_special_tokens=self._adds(texts[0]),
+            return_tensors="pt",
+        )
+        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+
+    def _processed(
+        self, texts: list[str], pages: list[list[Image.Image]], examples: Sequence[Example]
+    ) -> dict[str, Tensor]:
         try:
-            # nested by prompt: a flat list is for some processors the pages of one prompt
-            found = self.processor(
-                text=texts,
-                images=pages,
-                padding=True,
-                padding_side="left",
-                add_special_tokens=self._adds(texts[0]),
-                return_tensors="pt",
-            )
+            return self._called(texts, pages)
         except ValueError as error:
             if len(examples) == 1:
                 page = examples[0].pages[0]
@@ -154,7 +171,6 @@ class ChatCodec(Codec):
             for text, own, example in zip(texts, pages, examples, strict=True):
                 self._processed([text], [own], [example])  # to name the page
             raise
-        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
     def _adds(self, text: str) -> bool:
         """Whether the tokenizer is to put its own first token before a prompt: not twice.
@@ -168,48 +184,118 @@ class ChatCodec(Codec):
         """Answers behind the prompts, padded on the right; every input of a position goes on as at the last one."""
         answers = [[*self._answer(example.target), self.end] for example in examples]
         ids = padded(answers, self.pad)
-        batch = {name: self._continued(prompts.pages, name, ids.shape[1]) for name in prompts.pages}
-        before = prompts.pages["input_ids"]
-        there = padded([[1] * len(answer) for answer in answers], 0)
+        before, there = prompts.pages["input_ids"], padded([[1] * len(answer) for answer in answers], 0)
+        batch = dict(prompts.pages)
+        for name in self.row_inputs:
+            last = batch[name][:, -1:]
+            batch[name] = torch.cat([batch[name], last.expand(-1, ids.shape[1], *last.shape[2:])], dim=1)
         return batch | {
             "input_ids": torch.cat([before, ids], dim=1),
             "attention_mask": torch.cat([prompts.pages["attention_mask"], there], dim=1),
             "labels": torch.cat([torch.full_like(before, IGNORED), padded(answers, IGNORED)], dim=1),
         }
 
-    def _continued(self, prompt: dict[str, Tensor], name: str, more: int) -> Tensor:
-        """An input, longer by `more` positions where it has one value (or more) a position."""
-        tensor, positions = prompt[name], prompt["input_ids"].shape
-        if tensor.shape[:2] != positions:
-            return tensor
-        return torch.cat([tensor, tensor[:, -1:].expand(-1, more, *tensor.shape[2:])], dim=1)
-
     def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]:
         return prompts.pages
+
+    @cached_property
+    def row_inputs(self) -> tuple[str, ...]:
+        """Inputs that have a value a position, beside `input_ids` and `attention_mask`: seen on a blank page."""
+        text = asked(self.processor, 1, "?")
+        found = self._called([text], [[Image.new("RGB", BLANK, "white")]])
+        positions = found["input_ids"].shape
+        rows = (name for name, tensor in found.items() if tensor.shape[:2] == positions)
+        return tuple(sorted(set(rows) - {"input_ids", "attention_mask"}))
 
     def _answer(self, text: str) -> list[int]:
         return self._tokens(self.turn.before + text + self.turn.after)
 
     def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """A row a question: nothing is shared."""
-        return self.train_batch(examples)
+        """A row a question, with what the tower makes of a page once; as `train_batch` where pages are not shared."""
+        return super().packed_batch(examples) if self.shares else self.train_batch(examples)
 
     def packed_prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """A row a question: nothing is shared."""
-        return self.prompt_batch(examples)
+        """A row a page and a row a question; as `prompt_batch` where pages are not shared."""
+        return super().packed_prompt_batch(examples) if self.continues else self.prompt_batch(examples)
 
     def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
-        """A row a question: nothing is shared."""
-        return super().eval_batch(examples, packed=False)
+        """Inputs to generate from and the same examples with labels."""
+        return super().eval_batch(examples, packed=packed and self.continues)
 
     def _shared(self, examples: Sequence[Example], dtype: str | None) -> SharedPrompts:
-        raise NotImplementedError
+        """`pages` of the documents: `parts` (documents x inputs x positions), and `features` or what they come from."""
+        firsts, page_of = self._documents(examples)
+        asks = [self._tokens(question_text(self.processor, len(e.pages), e.question + e.instruction)) for e in examples]
+        own = [asks[page_of.index(number)] for number in range(len(firsts))]
+        pages = self._pages_of(firsts, own) if dtype is None else self._stored_pages(firsts, own, dtype)
+        return SharedPrompts(pages, asks, page_of, [])
+
+    def _pages_of(self, firsts: Sequence[Example], own: Sequence[list[int]]) -> dict[str, Tensor]:
+        """What the processor makes of the documents; `own` are the tokens of the question that each is asked with."""
+        found = self._prompts(firsts).pages
+        names = ("input_ids", *self.row_inputs)
+        parts = []
+        for number, (there, question) in enumerate(zip(found["attention_mask"], own, strict=True)):
+            rows = Rows(names, torch.stack([found[name][number] for name in names])[:, there.bool()])
+            parts.append(page_part(rows, question).values)
+        rest = {name: tensor for name, tensor in found.items() if name not in (*names, "attention_mask")}
+        return rest | {"parts": _stacked(parts)}
+
+    def _stored_pages(self, firsts: Sequence[Example], own: Sequence[list[int]], dtype: str) -> dict[str, Tensor]:
+        """`features` of all documents (tokens x D) where the store has them, else as `_pages_of`, to be stored."""
+        assert self.stored is not None
+        digests = [self._digest(self.stored.digests(example.pages)) for example in firsts]
+        parts = self.stored.features(digests, self.wording)
+        features = self.stored.features(digests, dtype)
+        if parts is None or features is None:
+            return self._pages_of(firsts, own) | {"digests": as_tensor(digests)}
+        return {"features": torch.cat(features), "parts": _stacked(parts)}
+
+    @staticmethod
+    def _digest(pages: Sequence[str]) -> str:
+        """That of a document from those of its pages: a processor may treat several otherwise than each alone."""
+        joined = bytes.fromhex("".join(pages))
+        return pages[0] if len(pages) == 1 else hashlib.blake2b(joined, digest_size=DIGEST).hexdigest()
+
+    @cached_property
+    def wording(self) -> str:
+        """What the part of a prompt before its question is stored under, beside the page's digest."""
+        return wording(self.processor)
+
+    def _parts(self, shared: SharedPrompts) -> list[Rows]:
+        names = ("input_ids", *self.row_inputs)
+        return [Rows(names, part[:, part[0] != EMPTY]) for part in shared.pages["parts"]]
 
     def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]:
-        raise NotImplementedError
+        """As `train_batch`, but what comes of a page is there once; `page_of` (B) says whose page a row is about."""
+        parts = self._parts(shared)
+        rows = [parts[n].followed(question) for n, question in zip(shared.page_of, shared.rows, strict=True)]
+        whole = self._left_padded(rows)
+        labelled = self._labelled(Prompts(whole, []), examples)
+        return shared.pages | labelled | {"page_of": torch.tensor(shared.page_of)}
 
     def _packed_unlabelled(self, shared: SharedPrompts) -> dict[str, Tensor]:
-        raise NotImplementedError
+        """A row a document and a row a question, both padded on the left; `page_of` (B) joins them."""
+        questions = {
+            "question_ids": padded(shared.rows, self.pad, "left"),
+            "question_mask": padded([[1] * len(row) for row in shared.rows], 0, "left"),
+            "page_of": torch.tensor(shared.page_of),
+        }
+        return shared.pages | self._left_padded([part.values for part in self._parts(shared)]) | questions
+
+    def _left_padded(self, rows: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Rows of every input (inputs x positions) as its tensor (B x T), and their mask."""
+        columns = {
+            name: padded([row[place].tolist() for row in rows], 0 if place else self.pad, "left")
+            for place, name in enumerate(("input_ids", *self.row_inputs))
+        }
+        return columns | {"attention_mask": padded([[1] * row.shape[1] for row in rows], 0, "left")}
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Page parts as one tensor (documents x inputs x positions), filled up with `EMPTY`."""
+    longest = max(part.shape[1] for part in parts)
+    return torch.stack([F.pad(part, (0, longest - part.shape[1]), value=EMPTY) for part in parts])
 
 
 def _refused(page: Page, size: tuple[int, int] | None, processor: Any, error: Exception) -> str:

@@ -6,25 +6,43 @@ the next is read from its module tree (`tree`), its processor (`codec`) and its 
 
 from __future__ import annotations
 
+import inspect
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, DynamicCache
 
-from docvlm.data.loading.packing import IGNORED
+from docvlm.data.loading.packing import IGNORED, by_pages
+from docvlm.errors import DocvlmError
 from docvlm.vlms.base import VLM, Block
 from docvlm.vlms.chat import tree
 from docvlm.vlms.chat.codec import ChatCodec
-from docvlm.vlms.decoding import Probabilities
+from docvlm.vlms.chat.page_part import EMPTY
+from docvlm.vlms.decoding import Probabilities, continued
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from transformers import PreTrainedConfig
 
+    from docvlm.data.example import Example
     from docvlm.vlms.codec import Budget
     from docvlm.vlms.trainable import Parts
+
+_OF_A_TOWER = {"last_hidden_state", "pooler_output", "hidden_states", "attentions"}
+_TRIED = 4  # tokens of the answers that are compared
+_UNSHARED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class Chat(VLM):
@@ -32,6 +50,7 @@ class Chat(VLM):
 
     family = "chat"
     codec: ChatCodec
+    _settled = False
 
     @classmethod
     def net_class(cls, model_type: str) -> Any:
@@ -63,7 +82,7 @@ class Chat(VLM):
     def set_budget(self, budget: Budget) -> None:
         """Terms of the checkpoint's image processor."""
         codec = self.codec
-        self.codec = type(codec)(codec.processor, budget, codec.longest, codec.stops)
+        self.codec = type(codec)(codec.processor, budget, codec.longest, codec.stops, codec.image)
 
     def vision_blocks(self) -> list[Block]:
         """The tower's blocks. What comes before them is the first's, what comes after, projectors too, the last's."""
@@ -75,22 +94,151 @@ class Chat(VLM):
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
+        said, wanted = self._said(batch)
+        return F.cross_entropy(said, wanted, reduction="sum"), len(wanted)
+
+    def _said(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (N x V, float32) of all labelled tokens, and the tokens (N)."""
         labels = batch["labels"]
         first = int((labels != IGNORED).any(dim=0).int().argmax())
         kept = labels.shape[1] - first + 1  # the position before each label speaks of it
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with self.autocast():
+            inputs = self._embedded(inputs) if "parts" in batch else inputs
             logits = self.bare(**inputs, use_cache=False, logits_to_keep=kept).logits
         said, wanted = logits[:, -kept:-1].float(), labels[:, first:]
         answers = wanted != IGNORED
-        return F.cross_entropy(said[answers], wanted[answers], reduction="sum"), int(answers.sum())
+        return said[answers], wanted[answers]
+
+    def _embedded(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Inputs of rows with each page's features in their places, in place of ids and pixels."""
+        ids = batch["input_ids"]
+        image = self._of_pages(ids)
+        embeds: Tensor = self.bare.get_input_embeddings()(ids.masked_fill(image, self.codec.pad))
+        features = self.page_features(batch).to(embeds.dtype)
+        if "question_ids" not in batch:  # a row a question: its page's features once more
+            pages = features.split(self._counts(batch))
+            features = torch.cat([pages[number] for number in batch["page_of"].tolist()])
+        rows = {name: tensor for name, tensor in batch.items() if name in (*self.codec.row_inputs, "attention_mask")}
+        return rows | {"inputs_embeds": embeds.masked_scatter(image[..., None], features)}
+
+    def _counts(self, batch: dict[str, Tensor]) -> list[int]:
+        """Features of every document."""
+        counts: list[int] = self._of_pages(batch["parts"][:, 0]).sum(dim=1).tolist()
+        return counts
+
+    def _of_pages(self, ids: Tensor) -> Tensor:
+        """Which of the positions are those of pages."""
+        assert self.codec.image is not None  # or pages were not shared
+        return ids.eq(self.codec.image)
 
     def page_features(self, batch: dict[str, Tensor]) -> Tensor:
-        """Not asked for: nothing of a page is stored."""
-        raise NotImplementedError
+        """What goes into the image tokens of all documents (tokens x D), by the model's own `get_image_features`."""
+        if "features" in batch:
+            return batch["features"]
+        takes = inspect.signature(self.bare.get_image_features).parameters
+        found: Any = self.bare.get_image_features(**{name: one for name, one in batch.items() if name in takes})
+        if more := [name for name, one in found.items() if one is not None and name not in _OF_A_TOWER]:
+            raise DocvlmError(f"get_image_features gives {', '.join(more)} beside what image tokens stand for")
+        pooled = found.pooler_output
+        features = torch.cat([one.flatten(0, -2) for one in pooled])
+        if "digests" in batch and self.codec.stored is not None:
+            self._keep(batch, features.split(self._counts(batch)))
+            names = (f"{bytes(row).hex()}.{self.codec.wording}" for row in batch["digests"].tolist())
+            parts = [part[:, part[0] != EMPTY] for part in batch["parts"]]
+            self.codec.stored.store.write(dict(zip(names, parts, strict=True)))
+        return features
+
+    @property
+    def unstored(self) -> str:
+        """A tower that learns from some block on gives other features with every step."""
+        assert self.trainable is not None
+        if not self.codec.shares:
+            return "questions do not share a page here"
+        whole = self.trainable.frozen_blocks == len(self.trainable.blocks)
+        return (
+            "" if whole else f"only the output of a whole frozen tower is stored, and freeze={self.trainable.freeze:g}"
+        )
+
+    @torch.no_grad()
+    def settle(self, examples: Sequence[Example]) -> str:
+        """Compare losses and answers with and without sharing on a few examples; share where they are the same."""
+        if self._settled:
+            return ""
+        self._settled = True
+        codec, stored, training = self.codec, self.codec.stored, self.training
+        codec.stored = None
+        self.eval()
+        lost = self._tried(self._other_loss, _two_documents(examples))
+        said = lost or self._tried(self._other_answer, _two_documents(examples))
+        self.train(training)
+        codec.stored, codec.shares, codec.continues = stored, not lost, not said
+        if lost:
+            return f"pages are not shared by their questions ({lost})"
+        return f"pages are shared in training, in evaluation each question reads its own ({said})" if said else ""
+
+    def _tried(self, compare: Callable[[Sequence[Example]], str], examples: Sequence[Example]) -> str:
+        if self.codec.image is None:
+            return "its config names no image token"
+        try:
+            return compare(examples)
+        except DocvlmError as error:
+            return str(error)
+        except _UNSHARED as error:  # whatever an architecture says to inputs that it was not written for
+            return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+    def _other_loss(self, examples: Sequence[Example]) -> str:
+        """What the loss would be with pages shared, where it is another one."""
+        learned = [example for example in examples if example.answers]
+        if not learned:
+            return ""
+        alone, wanted = self._said(self._here(self.codec.train_batch(learned)))
+        shared, _ = self._said(self._here(self.codec.packed_batch(learned)))
+        if (alone - shared).abs().max() <= 10 * self._exact * alone.std():
+            return ""
+        first, second = (F.cross_entropy(said, wanted, reduction="sum").item() for said in (alone, shared))
+        return f"the loss would be {second:.4f} in place of {first:.4f}"
+
+    def _other_answer(self, examples: Sequence[Example]) -> str:
+        """The first answer that would be another from the cache of its page."""
+        alone = self.generate(self._here(self.codec.prompt_batch(examples)), _TRIED)
+        shared = self.generate(self._here(self.codec.packed_prompt_batch(examples)), _TRIED)
+        for one, other in zip(alone, shared, strict=True):
+            if abs(one.confidence - other.confidence) > self._exact:
+                return f"an answer would be {other.text!r} in place of {one.text!r}"
+        return ""
+
+    @property
+    def _exact(self) -> float:
+        """What may lie between two ways to the same number."""
+        return 1e-4 if self.dtype == torch.float32 else 2e-2
+
+    def _here(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> tuple[Tensor, Tensor]:
+        if "question_ids" in batch:
+            return self._greedy_on_pages(batch, max_new_tokens)
         sure = Probabilities()
         ids: Tensor = self.bare.generate(**batch, max_new_tokens=max_new_tokens, logits_processor=[sure])  # type: ignore[operator]  # from a mixin
         new = ids[:, batch["input_ids"].shape[1] :]
         return new, sure.of(new)
+
+    def _greedy_on_pages(self, batch: dict[str, Tensor], max_new_tokens: int) -> tuple[Tensor, Tensor]:
+        """Pages are read once; every question goes on from a copy of its document's cache."""
+        mask = batch["attention_mask"]
+        cache = DynamicCache(config=self.bare.config.get_text_config())
+        places = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        self.bare(**self._embedded(batch), position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
+
+        def logits(**inputs: Any) -> Tensor:
+            found: Tensor = self.bare(**inputs, logits_to_keep=1).logits
+            return found[:, -1]
+
+        return continued(self.bare, batch, cache, mask.sum(dim=1), logits, max_new_tokens)
+
+
+def _two_documents(examples: Sequence[Example]) -> list[Example]:
+    """Up to two questions about each of the first two documents: what is shared, and what is told apart."""
+    groups = by_pages(examples[:64])[:2]
+    return [example for group in groups for example in group[:2]]
