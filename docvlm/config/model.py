@@ -134,7 +134,7 @@ class ModelVerbConfig(VerbConfig):
 
 
 def check_model(model: ModelConf, base: str | None) -> None:
-    """Raise `DocvlmError` for the first impossible value of `model`; `base` is the checkpoint that is loaded, or None."""
+    """Raise `DocvlmError` for the first impossible value of `model`; `base` is what is loaded, if anything."""
     known = f"choose one of {', '.join(sorted(FAMILIES))}, or name the module that registers it in extensions"
     need(model.family in FAMILIES, "model.family", model.family, known)
     need(model.dtype in DTYPES, "model.dtype", model.dtype, f"choose one of {', '.join(DTYPES)}")
