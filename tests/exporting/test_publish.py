@@ -52,12 +52,10 @@ def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub.Hub]:
-    """huggingface_hub in this process, set to the stand-in through its own constants and environment."""
-    with hub.served() as server:
-        for name, value in (("ENDPOINT", server.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
-            monkeypatch.setattr(huggingface_hub.constants, name, value)
-        monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hub.Hub]:
+    """huggingface_hub in this process, set to the stand-in."""
+    monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
+    with hub.served() as server, hub.asked(server.url, tmp_path / "cache", monkeypatch):
         yield server
 
 
