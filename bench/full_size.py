@@ -6,7 +6,7 @@ takes and how much memory. The vocabulary has the published size, but the small 
 a question is several times as long as it would be. Qwen2-VL-2B (2.2 billion parameters) is `model=qwen2vl`; Qwen3-VL-2B
 and Granite-Docling-258M are `model=chat`, with a page budget as their processors have it where they are published.
 
-    python -m bench.full_size --model granite-docling-258m --checkpoint FOLDER --pages FOLDER_WITH_QA_JSONL [KEY=VALUE ...]
+    python -m bench.full_size --model granite-docling-258m --checkpoint FOLDER --pages RECEIPTS [KEY=VALUE ...]
 
 What is computed in is bf16 where the processor multiplies it in hardware, else float32, from the same weights. Keys of
 docvlm-train at the end change the run. About 0.5 GB are written for Granite-Docling-258M, 4.5 GB for the others.
