@@ -3,8 +3,8 @@
 The weights are random (the architecture is the published one in bf16, built from its config: `bench.dimensions`), so
 the answers are noise; what is shown is that the path from pages to a saved adapter holds at full size, how long it
 takes and how much memory. The vocabulary has the published size, but the small tokenizer spells into its first ids, so
-a question is several times as long as it would be. Qwen2-VL-2B (2.2 billion parameters) is `model=qwen2vl`; Qwen3-VL-2B
-and Granite-Docling-258M are `model=chat`, with a page budget as their processors have it where they are published.
+a text is longer than it would be, up to several times. Qwen2-VL-2B (2.2 billion parameters) is `model=qwen2vl`;
+Qwen3-VL-2B (2.1) and Granite-Docling-258M are `model=chat`, with the page budgets of their published processors.
 
     python -m bench.full_size --model granite-docling-258m --checkpoint FOLDER --pages RECEIPTS [KEY=VALUE ...]
 
@@ -42,11 +42,12 @@ def qwen2vl_2b() -> Made:
 
 
 def qwen3vl_2b() -> Made:
-    """Qwen3-VL-2B on a tokenizer of bytes; pages of 64 to 16 384 tokens, as published."""
-    from bench import dimensions
+    """Qwen3-VL-2B on a tokenizer of bytes and of common words; pages of 64 to 16 384 tokens, as published."""
+    from bench import dimensions, pages
     from tests.support.architectures.qwen import qwen3_vl
 
     small: Any = qwen3_vl()
+    small.processor.tokenizer.add_tokens([f" {word}" for word in pages.words("full")])
     small.processor.image_processor.size = {"shortest_edge": 2**16, "longest_edge": 2**24}
     return dimensions.qwen3vl_2b(small.config), small.processor, small.generation
 

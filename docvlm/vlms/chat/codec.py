@@ -52,9 +52,7 @@ class ChatCodec(Codec):
 
     shares = True  # until `Chat.settle` finds that what the tower makes of a page cannot be put into several rows
     continues = True  # likewise, that a question cannot go on from the cache of its page
-    learns_from_cache = (
-        True  # in training too; until layers are computed anew in the backward pass, which have no cache
-    )
+    learns_from_cache = True  # in training too, unless layers are computed anew in the backward pass
 
     def __init__(
         self, processor: Any, budget: Budget, longest: int, stops: Sequence[int], image: int | None = None

@@ -209,7 +209,7 @@ class Chat(VLM):
         if lost:
             return f"pages are not shared by their questions ({lost})"
         return (
-            f"in training questions share what the tower makes of a page, in evaluation nothing ({said})"
+            f"questions share the tower's work on a page in training, and nothing in evaluation ({said})"
             if said
             else ""
         )
