@@ -18,10 +18,10 @@ from pathlib import Path
 import datasets
 from transformers.utils import logging
 
-from bench import chart, evaluation, florence, growth, metrics, seeds, sweep, table, training
+from bench import chart, chat, evaluation, florence, growth, metrics, seeds, sweep, table, training
 from bench.suite import Cell, Row, Section, Suite
 
-SECTIONS = [module.SECTION for module in (training, evaluation, florence, sweep, seeds, growth, metrics)]
+SECTIONS = [module.SECTION for module in (training, evaluation, florence, chat, sweep, seeds, growth, metrics)]
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
 

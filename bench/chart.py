@@ -20,6 +20,7 @@ AGAINST = {
     "training": "against {peer}",
     "evaluation": "against one by one",
     "florence": "against {peer}",
+    "chat": "against {peer}",
     "sweep": "whole commands",
 }
 

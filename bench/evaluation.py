@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
 
 from bench import clock, pages
 from bench.ours import LIMIT
@@ -38,14 +38,21 @@ def at_tokens(suite: Suite, tokens: int) -> list[Row]:
     asked = pages.of_tokens(folder, tokens, [QUESTIONS] * (2 if tokens <= 256 else 1), suite.preset)
     examples = [example for page in asked for example in page]
     vlm = load_family("qwen2vl").load(suite.checkpoint("qwen2vl"), pages.budget(tokens), attn="sdpa", offline=True)
-    speak_freely(vlm.bare)
+    return answered(f"{tokens} tokens, {QUESTIONS} questions a page", vlm, examples, folder, suite.steps)
+
+
+def answered(
+    cell: str, vlm: VLM, examples: Sequence[Example], folder: Path, steps: int, dtype: torch.dtype = torch.bfloat16
+) -> list[Row]:
+    """All ways to answer `examples`, timed in `dtype`."""
+    speak_freely(vlm)
     store = FeatureStore(folder / "features", LIMIT)
-    ways = {name: Answers(vlm, examples, name, store) for name in (ONE, PADDED, SHARED, STORED)}
+    ways = {name: Answers(vlm, examples, name, store, dtype) for name in (ONE, PADDED, SHARED, STORED)}
     texts = {name: way.texts() for name, way in ways.items()}
-    taken = clock.in_turn({name: way.timed for name, way in ways.items()}, suite.steps + 1)
+    taken = clock.in_turn({name: way.timed for name, way in ways.items()}, steps + 1)
     return [
         {
-            "cell": f"{tokens} tokens, {QUESTIONS} questions a page",
+            "cell": cell,
             "variant": name,
             "ms": 1000 * statistics.median(times) / len(examples),
             "ratio": clock.faster(taken[ONE], times),
@@ -56,11 +63,12 @@ def at_tokens(suite: Suite, tokens: int) -> list[Row]:
     ]
 
 
-def speak_freely(net: PreTrainedModel) -> None:
+def speak_freely(vlm: VLM) -> None:
     """Wider language weights and no end token."""
+    net = vlm.bare
     with torch.no_grad():
         for name, parameter in net.named_parameters():
-            if parameter.ndim == 2 and "visual" not in name:
+            if parameter.ndim == 2 and name.startswith((vlm.language, "lm_head")):
                 parameter.mul_(WIDER)
     generation = net.generation_config
     assert generation is not None
@@ -70,26 +78,28 @@ def speak_freely(net: PreTrainedModel) -> None:
 class Answers:
     """One way to answer `examples`."""
 
-    def __init__(self, vlm: VLM, examples: Sequence[Example], name: str, store: FeatureStore) -> None:
-        self.vlm, self.examples, self.name, self.store = vlm, examples, name, store
-        kept = (torch.float32, torch.bfloat16) if name == STORED else ()
+    def __init__(
+        self, vlm: VLM, examples: Sequence[Example], name: str, store: FeatureStore, dtype: torch.dtype
+    ) -> None:
+        self.vlm, self.examples, self.name, self.store, self.dtype = vlm, examples, name, store, dtype
+        kept = {torch.float32, dtype} if name == STORED else ()
         self.stored = {dtype: Stored(store, dtype, dtype) for dtype in kept}
 
     def texts(self) -> list[str]:
         """In float32, and with stored features from the store."""
         if self.stored:  # the first pass in a dtype fills the store
-            self._in_bf16()
+            self._as_timed()
             self._answer(torch.float32)
             self.store.flush()
         return self._answer(torch.float32)
 
     def timed(self, step: int) -> float:
-        """Seconds for all examples in bf16; every step is the same."""
-        return clock.seconds(self._in_bf16)
+        """Seconds for all examples; every step is the same."""
+        return clock.seconds(self._as_timed)
 
-    def _in_bf16(self) -> list[str]:
-        with torch.autocast("cpu", torch.bfloat16):
-            return self._answer(torch.bfloat16)
+    def _as_timed(self) -> list[str]:
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            return self._answer(self.dtype)
 
     def _answer(self, dtype: torch.dtype) -> list[str]:
         codec = self.vlm.codec

@@ -17,7 +17,12 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from tokenizers import AddedToken
-from transformers import Florence2ForConditionalGeneration, PreTrainedModel, Qwen2VLForConditionalGeneration
+from transformers import (
+    AutoModelForImageTextToText,
+    Florence2ForConditionalGeneration,
+    PreTrainedModel,
+    Qwen2VLForConditionalGeneration,
+)
 
 from docvlm.vlms import load_family
 from docvlm.vlms.base import VLM
@@ -27,7 +32,11 @@ from docvlm.vlms.trainable import Lora
 from pretraining.architecture import untrained
 
 RANK = 16
-CLASSES = {"qwen2vl": Qwen2VLForConditionalGeneration, "florence2": Florence2ForConditionalGeneration}
+CLASSES: dict[str, Any] = {
+    "qwen2vl": Qwen2VLForConditionalGeneration,
+    "florence2": Florence2ForConditionalGeneration,
+    "chat": AutoModelForImageTextToText,
+}
 VOCABULARY = 6656  # 0.16 of the language body's parameters, as 151 936 x 1 536 are of Qwen2-VL-2B's
 
 
@@ -35,7 +44,7 @@ def checkpoint(family: str, size: str, words: list[str], folder: Path) -> Path:
     """A randomly initialised checkpoint in `folder`; its tokenizer has a token for each of `words`."""
     small, processor = untrained(family)
     if size == "mid":
-        _learn_words(processor.tokenizer, words)
+        learn_words(processor.tokenizer, words, VOCABULARY)
         _resize(family, small.config)
     torch.manual_seed(0)
     net = type(small)(small.config)
@@ -47,13 +56,13 @@ def checkpoint(family: str, size: str, words: list[str], folder: Path) -> Path:
     return folder
 
 
-def _learn_words(tokenizer: Any, words: list[str]) -> None:
+def learn_words(tokenizer: Any, words: list[str], vocabulary: int) -> None:
     """Whole words as tokens, then fillers, so that every id of the model's vocabulary has a text."""
-    free = VOCABULARY - len(tokenizer)
+    free = vocabulary - len(tokenizer)
     known = [f" {word}" for word in words][:free]
     fillers = [f"‹{number}›" for number in range(free - len(known))]
     tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in [*known, *fillers]])
-    assert len(tokenizer) == VOCABULARY
+    assert len(tokenizer) == vocabulary
 
 
 def _resize(family: str, config: Any) -> None:

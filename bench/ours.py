@@ -23,18 +23,20 @@ LIMIT = 2**33  # bytes of a store; nothing is dropped here
 
 
 class Learner:
-    """A model with its optimizer; the ways to take a step share it."""
+    """A model with its optimizer; the ways to take a step share it, and compute in `dtype`."""
 
-    def __init__(self, vlm: VLM, steps: Sequence[Sequence[Example]], folder: Path) -> None:
-        self.vlm, self.steps = vlm, steps
+    def __init__(
+        self, vlm: VLM, steps: Sequence[Sequence[Example]], folder: Path, dtype: torch.dtype = torch.bfloat16
+    ) -> None:
+        self.vlm, self.steps, self.dtype = vlm, steps, dtype
         self.store = FeatureStore(folder, LIMIT)
         self._stored: dict[torch.dtype, Stored] = {}  # they remember the pages' digests, as they do in a run
         learning = [parameter for parameter in vlm.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(learning, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
 
     def step(self, number: int, *, packed: bool, stored: bool = False) -> float:
-        """Take one optimizer step in bf16 autocast. Returns its seconds, from examples to updated weights."""
-        self.vlm.codec.stored = self.stored(torch.bfloat16) if stored else None
+        """Take one optimizer step. Returns its seconds, from examples to updated weights."""
+        self.vlm.codec.stored = self.stored(self.dtype) if stored else None
         return seconds(lambda: self._step(self.steps[number % len(self.steps)], packed))
 
     def exact(self, *, packed: bool, stored: bool = False) -> tuple[float, dict[str, Tensor]]:
@@ -45,8 +47,8 @@ class Learner:
         return loss.item() / tokens, gradients(self.vlm.net)
 
     def fill(self) -> None:
-        """Store the features of all pages: in bf16 for the steps, those of step 0 in float32 too."""
-        for steps, dtype in ((self.steps, torch.bfloat16), (self.steps[:1], torch.float32)):
+        """Store the features of all pages: in `dtype` for the steps, those of step 0 in float32 too."""
+        for steps, dtype in ((self.steps, self.dtype), (self.steps[:1], torch.float32)):
             self.vlm.codec.stored = self.stored(dtype)
             for examples in steps:
                 with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
@@ -61,7 +63,7 @@ class Learner:
 
     def _step(self, examples: Sequence[Example], packed: bool) -> None:
         batch = self._batch(examples, packed)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
             loss, tokens = self.vlm.loss(batch)
         (loss / tokens).backward()
         self.optimizer.step()

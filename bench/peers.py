@@ -1,7 +1,7 @@
 """The trainers of others on the same weights, questions and steps: Hugging Face `Trainer` and TRL `SFTTrainer`.
 
 Both get what their documentation shows for vision models: a data set of chats with an image column, decoded when a row
-is read. `Trainer` gets the usual hand-written collator (chat template an example, pad, labels masked up to the answer;
+is read. `Trainer` gets the usual hand-written collator (chat template a row, pad, labels masked up to the answer;
 for Florence-2, which TRL does not train, the one of huggingface.co/blog/finetune-florence2); `SFTTrainer` builds its
 own for prompt and completion. Gradient checkpointing, which TRL turns on by default, is off: it would only make it
 slower here. Nothing clips, so that a step is the same sum on all sides.
@@ -28,6 +28,7 @@ from transformers.models.florence2.modeling_florence2 import shift_tokens_right
 
 from bench.clock import gradients
 from docvlm.data.example import Example
+from docvlm.vlms.chat.template import asked
 from docvlm.vlms.codec import Codec
 from docvlm.vlms.florence2.codec import TASK
 
@@ -49,16 +50,21 @@ class Watch(TrainerCallback):
 
 
 class Collator:
-    """Chats to tensors as one writes it by hand: template, processor, labels up to the last assistant turn masked."""
+    """Chats to tensors as one writes it by hand: template, processor, labels up to the last assistant turn masked.
+
+    That turn begins behind what the template puts between a question and its answer.
+    """
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
-        self.header = processor.tokenizer("<|im_start|>assistant\n", add_special_tokens=False)["input_ids"]
+        header = asked(processor, 1, "?").rpartition("?")[2]
+        self.header = processor.tokenizer(header, add_special_tokens=False)["input_ids"]
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         texts = [self.processor.apply_chat_template(row["messages"], tokenize=False) for row in rows]
         images = [row["images"] for row in rows]
-        batch = self.processor(text=texts, images=images, padding=True, padding_side="right", return_tensors="pt")
+        options = {"padding": True, "padding_side": "right", "add_special_tokens": False, "return_tensors": "pt"}
+        batch = self.processor(text=texts, images=images, **options)  # the template writes all special tokens
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
         width = len(self.header)
         turns = (batch["input_ids"].unfold(1, width, 1) == torch.tensor(self.header)).all(-1)
@@ -145,7 +151,7 @@ class Peer:
 
 
 def _after_the_end(end: int) -> Callable[[dict[str, Tensor]], None]:
-    """Qwen2-VL: the template's newline after the end token."""
+    """Chats: the template's newline after the end token."""
 
     def drop(batch: dict[str, Tensor]) -> None:
         ends = (batch["labels"] == end).cumsum(1)
@@ -165,13 +171,13 @@ def _the_forced_start(config: Any) -> Callable[[dict[str, Tensor]], None]:
     return drop
 
 
-def settings(folder: Path) -> dict[str, Any]:
-    """What both trainers are told."""
+def settings(folder: Path, dtype: torch.dtype = torch.bfloat16) -> dict[str, Any]:
+    """What both trainers are told; they compute in `dtype`, by autocast."""
     return {
         "output_dir": str(folder),
         "max_steps": 1,
         "use_cpu": True,
-        "bf16": True,
+        "bf16": dtype == torch.bfloat16,
         "optim": OPTIMIZER,
         "learning_rate": LEARNING_RATE,
         "lr_scheduler_type": "constant",
@@ -184,10 +190,16 @@ def settings(folder: Path) -> dict[str, Any]:
     }
 
 
-def hugging_face(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], folder: Path) -> Peer:
-    """Hugging Face `Trainer` on Qwen2-VL with the usual collator."""
+def hugging_face(
+    model: PreTrainedModel | PeftModel,
+    codec: Codec,
+    steps: Sequence[Sequence[Example]],
+    folder: Path,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Peer:
+    """Hugging Face `Trainer` on a model that chats, with the usual collator."""
     rows = chats([example for step in steps for example in step]).select_columns(["images", "messages"])
-    trainer = _trainer(model, rows, Collator(codec.processor), folder)
+    trainer = _trainer(model, rows, Collator(codec.processor), folder, dtype)
     return Peer(trainer, steps, _after_the_end(codec.end))
 
 
@@ -200,10 +212,15 @@ def florence2(
     return Peer(trainer, steps, _the_forced_start(model.config.text_config))
 
 
-def _trainer(model: PreTrainedModel | PeftModel, rows: datasets.Dataset, collator: Any, folder: Path) -> Trainer:
-    return _GivenSteps(
-        model=model, args=TrainingArguments(**settings(folder)), train_dataset=rows, data_collator=collator
-    )
+def _trainer(
+    model: PreTrainedModel | PeftModel,
+    rows: datasets.Dataset,
+    collator: Any,
+    folder: Path,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Trainer:
+    arguments = TrainingArguments(**settings(folder, dtype))
+    return _GivenSteps(model=model, args=arguments, train_dataset=rows, data_collator=collator)
 
 
 def trl(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], folder: Path) -> Peer:

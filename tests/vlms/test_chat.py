@@ -241,7 +241,7 @@ def test_pages_are_shared_where_that_is_exact(architecture: Architecture, folder
         loss.backward()
         gradients.append([loss.detach(), *(p.grad for p in trainable.language.values())])
         vlm.zero_grad()
-    assert ("parts" in batch) == vlm.codec.shares
+    assert ("parts" in batch, "question_ids" in batch) == (vlm.codec.shares, vlm.codec.continues)
     for one, other in zip(*gradients, strict=True):
         assert (one - other).abs().max() <= 1e-3 * one.abs().max()
     batch = vlm.codec.packed_prompt_batch(examples)
@@ -269,6 +269,34 @@ def test_what_a_frozen_tower_makes_of_pages_is_stored(
     other = load(folder)
     apply(other, 66, Lora(4))
     assert "freeze=66" in other.unstored
+
+
+def test_a_learning_tower_hears_of_all_questions_of_a_page() -> None:
+    """Through the page's cache, and without one where layers are computed anew in the backward pass."""
+    gradients = []
+    for recomputed, packed in ((False, False), (False, True), (True, True)):
+        vlm, examples = load(checkpoint("smolvlm")), asked(5)
+        torch.manual_seed(0)  # for the adapter
+        trainable = apply(vlm, 66, Lora(4))
+        if recomputed:
+            vlm.gradient_checkpointing()
+        assert not vlm.settle(examples)
+        batch = vlm.codec.packed_batch(examples) if packed else vlm.codec.train_batch(examples)
+        assert ("question_ids" in batch) == (packed and not recomputed)
+        loss, _ = vlm.loss(batch)
+        loss.backward()
+        learning = (*trainable.language.values(), *trainable.vision.values())
+        gradients.append([loss.detach(), *(p.grad for p in learning)])
+    for others in gradients[1:]:
+        for one, other in zip(gradients[0], others, strict=True):
+            assert (one - other).abs().max() <= 1e-3 * one.abs().max()
+
+
+def test_another_budget_does_not_make_pages_shared() -> None:
+    vlm = load(checkpoint("qwen2_vl"))
+    assert vlm.settle(asked())
+    vlm.set_budget(replace(vlm.codec.budget, max_pixels=48 * 28 * 28))
+    assert not vlm.codec.shares and not vlm.codec.continues
 
 
 # What does not depend on the architecture

@@ -52,6 +52,7 @@ class ChatCodec(Codec):
 
     shares = True  # until `Chat.settle` finds that what the tower makes of a page cannot be put into several rows
     continues = True  # likewise, that a question cannot go on from the cache of its page
+    learns_from_cache = True  # in training too, unless layers are computed anew in the backward pass
 
     def __init__(
         self, processor: Any, budget: Budget, longest: int, stops: Sequence[int], image: int | None = None
@@ -182,18 +183,22 @@ class ChatCodec(Codec):
 
     def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Answers behind the prompts, padded on the right; every input of a position goes on as at the last one."""
-        answers = [[*self._answer(example.target), self.end] for example in examples]
-        ids = padded(answers, self.pad)
-        before, there = prompts.pages["input_ids"], padded([[1] * len(answer) for answer in answers], 0)
         batch = dict(prompts.pages)
+        ids, mask, labels = self._answered(batch["input_ids"], batch["attention_mask"], examples)
+        more = ids.shape[1] - batch["input_ids"].shape[1]
         for name in self.row_inputs:
             last = batch[name][:, -1:]
-            batch[name] = torch.cat([batch[name], last.expand(-1, ids.shape[1], *last.shape[2:])], dim=1)
-        return batch | {
-            "input_ids": torch.cat([before, ids], dim=1),
-            "attention_mask": torch.cat([prompts.pages["attention_mask"], there], dim=1),
-            "labels": torch.cat([torch.full_like(before, IGNORED), padded(answers, IGNORED)], dim=1),
-        }
+            batch[name] = torch.cat([batch[name], last.expand(-1, more, *last.shape[2:])], dim=1)
+        return batch | {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+    def _answered(self, ids: Tensor, mask: Tensor, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids, mask and labels (each B x T) of prompts (B x P) with their answers behind them."""
+        answers = [[*self._answer(example.target), self.end] for example in examples]
+        return (
+            torch.cat([ids, padded(answers, self.pad)], dim=1),
+            torch.cat([mask, padded([[1] * len(answer) for answer in answers], 0)], dim=1),
+            torch.cat([torch.full_like(ids, IGNORED), padded(answers, IGNORED)], dim=1),
+        )
 
     def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]:
         return prompts.pages
@@ -211,7 +216,7 @@ class ChatCodec(Codec):
         return self._tokens(self.turn.before + text + self.turn.after)
 
     def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """A row a question, with what the tower makes of a page once; as `train_batch` where pages are not shared."""
+        """Each page once, by the language side too where questions go on from its cache; else as `train_batch`."""
         return super().packed_batch(examples) if self.shares else self.train_batch(examples)
 
     def packed_prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -267,7 +272,15 @@ class ChatCodec(Codec):
         return [Rows(names, part[:, part[0] != EMPTY]) for part in shared.pages["parts"]]
 
     def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """As `train_batch`, but what comes of a page is there once; `page_of` (B) says whose page a row is about."""
+        """A row a page and a row a question with its answer (`labels`); `page_of` (B) says whose page a row is about.
+
+        Where questions do not go on from a cache of pages, rows as in `train_batch`, but what comes of a page is there
+        once.
+        """
+        if self.continues and self.learns_from_cache:
+            batch = self._packed_unlabelled(shared)
+            ids, mask, labels = self._answered(batch["question_ids"], batch["question_mask"], examples)
+            return batch | {"question_ids": ids, "question_mask": mask, "labels": labels}
         parts = self._parts(shared)
         rows = [parts[n].followed(question) for n, question in zip(shared.page_of, shared.rows, strict=True)]
         whole = self._left_padded(rows)

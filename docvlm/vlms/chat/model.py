@@ -83,6 +83,13 @@ class Chat(VLM):
         """Terms of the checkpoint's image processor."""
         codec = self.codec
         self.codec = type(codec)(codec.processor, budget, codec.longest, codec.stops, codec.image)
+        for found in ("shares", "continues", "learns_from_cache"):
+            setattr(self.codec, found, getattr(codec, found))
+
+    def gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass; layers that are, keep no cache for questions to go on from."""
+        super().gradient_checkpointing()
+        self.codec.learns_from_cache = False
 
     def vision_blocks(self) -> list[Block]:
         """The tower's blocks. What comes before them is the first's, what comes after, projectors too, the last's."""
@@ -104,11 +111,35 @@ class Chat(VLM):
         kept = labels.shape[1] - first + 1  # the position before each label speaks of it
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with self.autocast():
-            inputs = self._embedded(inputs) if "parts" in batch else inputs
-            logits = self.bare(**inputs, use_cache=False, logits_to_keep=kept).logits
+            if "question_ids" in batch:
+                inputs = self._behind_pages(batch)
+            else:
+                inputs = (self._embedded(inputs) if "parts" in batch else inputs) | {"use_cache": False}
+            logits = self.bare(**inputs, logits_to_keep=kept).logits
         said, wanted = logits[:, -kept:-1].float(), labels[:, first:]
         answers = wanted != IGNORED
         return said[answers], wanted[answers]
+
+    def _behind_pages(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """Inputs of questions and answers behind the cache of their pages, through which gradients reach the pages."""
+        cache, first = self._read(batch)
+        page_of, mask = batch["page_of"], batch["question_mask"]
+        cache.batch_select_indices(page_of)
+        return {
+            "input_ids": batch["question_ids"],
+            "attention_mask": torch.cat([batch["attention_mask"][page_of], mask], dim=1),
+            "position_ids": first[page_of, None] + (mask.cumsum(1) - 1).clamp(min=0),
+            "past_key_values": cache,
+            "use_cache": True,
+        }
+
+    def _read(self, batch: dict[str, Tensor]) -> tuple[DynamicCache, Tensor]:
+        """Cache of the pages of a batch, and the positions (documents) at which questions begin behind them."""
+        mask = batch["attention_mask"]
+        cache = DynamicCache(config=self.bare.config.get_text_config())
+        places = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        self.bare(**self._embedded(batch), position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache, mask.sum(dim=1)
 
     def _embedded(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Inputs of rows with each page's features in their places, in place of ids and pixels."""
@@ -169,13 +200,19 @@ class Chat(VLM):
         codec, stored, training = self.codec, self.codec.stored, self.training
         codec.stored = None
         self.eval()
-        lost = self._tried(self._other_loss, _two_documents(examples))
-        said = lost or self._tried(self._other_answer, _two_documents(examples))
+        two = _two_documents(examples)
+        said = self._tried(self._other_answer, two) or self._tried(self._other_loss, two)
+        codec.continues = not said
+        lost = said and self._tried(self._other_loss, two)
         self.train(training)
         codec.stored, codec.shares, codec.continues = stored, not lost, not said
         if lost:
             return f"pages are not shared by their questions ({lost})"
-        return f"pages are shared in training, in evaluation each question reads its own ({said})" if said else ""
+        return (
+            f"questions share the tower's work on a page in training, and nothing in evaluation ({said})"
+            if said
+            else ""
+        )
 
     def _tried(self, compare: Callable[[Sequence[Example]], str], examples: Sequence[Example]) -> str:
         if self.codec.image is None:
@@ -226,16 +263,13 @@ class Chat(VLM):
 
     def _greedy_on_pages(self, batch: dict[str, Tensor], max_new_tokens: int) -> tuple[Tensor, Tensor]:
         """Pages are read once; every question goes on from a copy of its document's cache."""
-        mask = batch["attention_mask"]
-        cache = DynamicCache(config=self.bare.config.get_text_config())
-        places = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        self.bare(**self._embedded(batch), position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache, first = self._read(batch)
 
         def logits(**inputs: Any) -> Tensor:
             found: Tensor = self.bare(**inputs, logits_to_keep=1).logits
             return found[:, -1]
 
-        return continued(self.bare, batch, cache, mask.sum(dim=1), logits, max_new_tokens)
+        return continued(self.bare, batch, cache, first, logits, max_new_tokens)
 
 
 def _two_documents(examples: Sequence[Example]) -> list[Example]:
