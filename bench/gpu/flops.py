@@ -2,8 +2,9 @@
 
 A multiplication and an addition are two FLOPs. Counted are matrix products and attention; norms, activations and the
 optimizer are not. A batch is counted as its own algorithm needs it: a plain one encodes a page for every question, a
-packed one once, and one with stored features not at all. Not counted are padding, masked attention (a causal square is
-its lower half) and what checkpointing computes twice, so they show as a lower MFU. With D = hidden, A = heads x size of
+packed one once, and one with stored features not at all; its last layer makes keys and values of all tokens, and the
+rest where an answer token is predicted. Not counted are padding, masked attention (a causal square is its lower half)
+and what checkpointing computes twice, so they show as a lower MFU. With D = hidden, A = heads x size of
 a head, K = key-value heads x size of a head, F = MLP, r = rank, V = vocabulary, W = tower width, a token or pair costs
 
     linear     2 (D A + 2 D K + A D + 3 D F) a token and layer, forward; as much again backward, since the weights are
@@ -30,12 +31,17 @@ from docvlm.data.loading.packing import IGNORED
 
 @dataclass(frozen=True)
 class Work:
-    """A batch in numbers: patches of each page that is encoded, body tokens, attended pairs, projected positions."""
+    """A batch in numbers: patches of each page that is encoded, body tokens, attended pairs, projected positions.
+
+    `spared_tokens` and `spared_pairs`: those of which the last layer needs no output.
+    """
 
     pages: tuple[int, ...]
     tokens: int
     pairs: int
     answers: int
+    spared_tokens: int = 0
+    spared_pairs: int = 0
 
     def __add__(self, other: Work) -> Work:
         return Work(
@@ -43,6 +49,8 @@ class Work:
             self.tokens + other.tokens,
             self.pairs + other.pairs,
             self.answers + other.answers,
+            self.spared_tokens + other.spared_tokens,
+            self.spared_pairs + other.spared_pairs,
         )
 
 
@@ -53,12 +61,13 @@ def work(batch: dict[str, Tensor]) -> Work:
     if "segments" not in batch:
         lengths = batch["attention_mask"].sum(dim=1).tolist()
         return Work(pages, sum(lengths), sum(_triangle(n) for n in lengths), answers)
-    tokens = pairs = 0
-    for row in batch["segments"]:
+    tokens = pairs = read = 0
+    for row, labels, offsets in zip(batch["segments"], batch["labels"], batch["offsets"], strict=True):
         prefix, *branches = (int((row == number).sum()) for number in range(int(row.max()) + 1))
         tokens += prefix + sum(branches)
         pairs += _triangle(prefix) + sum(prefix * length + _triangle(length) for length in branches)
-    return Work(pages, tokens, pairs, answers)
+        read += int((prefix + offsets[labels != IGNORED]).sum())  # what the position before a label attends to
+    return Work(pages, tokens, pairs, answers, tokens - answers, pairs - read)
 
 
 def training_flops(config: Any, rank: int, done: Work) -> int:
@@ -75,6 +84,8 @@ def training_flops(config: Any, rank: int, done: Work) -> int:
     attention = 3 * 4 * inner * layers
     head = 2 * 2 * hidden * text.vocab_size
     body = per_token * done.tokens + attention * done.pairs + head * done.answers
+    spared = 2 * (2 * hidden * inner + rest) + 3 * 2 * 2 * rank * (hidden + inner)  # q, o and the MLP of one layer
+    body -= spared * done.spared_tokens + 3 * 4 * inner * done.spared_pairs
     return body + sum(tower_flops(config.vision_config, patches) for patches in done.pages)
 
 

@@ -25,10 +25,7 @@ from docvlm.vlms.codec import Budget
 from docvlm.vlms.florence2.codec import Florence2Codec
 from docvlm.vlms.florence2.model import Florence2
 from docvlm.vlms.prepare import apply
-from docvlm.vlms.qwen2vl.attention import use_fast_paths
-from docvlm.vlms.qwen2vl.branches import use_branches
 from docvlm.vlms.qwen2vl.model import Qwen2VL, Qwen2VLCodec
-from docvlm.vlms.qwen2vl.recompute import use_recompute
 from docvlm.vlms.trainable import Lora
 from pretraining.architecture import florence2, qwen2vl
 
@@ -103,9 +100,7 @@ def qwen(device: torch.device, dtype: torch.dtype, *, tiny: bool, attn: str = "s
     config = _shallow(small.config) if tiny else qwen2vl_2b(small.config)
     net = _made(Qwen2VLNet, config, device, dtype, attn)
     net.generation_config = small.generation_config
-    use_fast_paths(net)
-    use_branches(net)
-    use_recompute(net)
+    Qwen2VL.adjust(net)
     longest = config.get_text_config().max_position_embeddings
     codec = _SpokenIds(processor, Budget(min_pixels=CELL**2, max_pixels=4096 * CELL**2), longest)
     vlm = Qwen2VL(net, codec, "random", dtype)

@@ -21,7 +21,7 @@ from docvlm.vlms.embedded import checkpoint
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.qwen2vl.branches import branch_mask
 from docvlm.vlms.trainable import Lora
-from tests.support.tiny import Paper, example, load, widen
+from tests.support.tiny import Paper, example, load, qwen25, widen
 
 WIDE = (Paper("wide", 560, 84),)
 ONE = (Paper("one"),)
@@ -44,8 +44,9 @@ def gradients(vlm: VLM, batch: dict[str, Tensor]) -> tuple[float, dict[str, Tens
 
 
 def prepared(family: str, freeze: float, lora: Lora, attn: str = "eager") -> VLM:
+    """`family` may be "qwen2.5-vl" too, which loads as "qwen2vl"."""
     torch.manual_seed(1)
-    vlm = load(family, attn=attn)
+    vlm = load("qwen2vl", source=qwen25(), attn=attn) if family == "qwen2.5-vl" else load(family, attn=attn)
     apply(vlm, freeze, lora)
     for name, parameter in vlm.named_parameters():
         if "lora_B" in name:  # which starts at zero, and with it every gradient of lora_A
@@ -56,9 +57,9 @@ def prepared(family: str, freeze: float, lora: Lora, attn: str = "eager") -> VLM
 DORA = Lora(4, use_dora=True)
 PACKED = [
     ("qwen2vl", 50, Lora(4)), ("qwen2vl", 100, Lora(0)), ("florence2", 50, Lora(0)),
-    ("qwen2vl", 50, DORA), ("florence2", 100, DORA),
+    ("qwen2vl", 50, DORA), ("florence2", 100, DORA), ("qwen2.5-vl", 0, Lora(4)), ("qwen2.5-vl", 100, DORA),
 ]  # fmt: skip
-NAMES = ["qwen2vl-50-r4", "qwen2vl-100-r0", "florence2-50-r0", "qwen2vl-50-dora", "florence2-100-dora"]
+NAMES = [f"{family}-{freeze}-{'dora' if lora.use_dora else f'r{lora.r}'}" for family, freeze, lora in PACKED]
 
 
 @pytest.mark.parametrize("attn", ["eager", "sdpa"])
@@ -67,7 +68,7 @@ def test_packed_losses_and_gradients_are_those_of_plain_sequences(
     family: str, freeze: float, lora: Lora, attn: str
 ) -> None:
     vlm = prepared(family, freeze, lora, attn)
-    asked = ASKED + TWO_PAGES * (family == "qwen2vl")
+    asked = ASKED + TWO_PAGES * (family != "florence2")
     packed = vlm.codec.packed_batch(asked)
     plain_loss, plain = gradients(vlm, vlm.codec.train_batch(asked))
     packed_loss, shared = gradients(vlm, packed)
@@ -78,14 +79,15 @@ def test_packed_losses_and_gradients_are_those_of_plain_sequences(
         assert torch.allclose(shared[name], gradient, rtol=1e-4, atol=float(largest) * 2e-6), name
     pages = len(by_pages(asked))
     assert questions(packed) == questions(vlm.codec.train_batch(asked)) == len(asked)
-    assert len(packed["input_ids"] if family == "qwen2vl" else packed["pixel_values"]) == pages < len(asked)
+    assert len(packed["input_ids"] if family != "florence2" else packed["pixel_values"]) == pages < len(asked)
 
 
 @pytest.mark.parametrize(
     ("family", "freeze", "lora"),
-    [("qwen2vl", 100, Lora(4)), ("qwen2vl", 66, Lora(0)), ("florence2", 33, Lora(4)), ("qwen2vl", 100, DORA)],
-    ids=["qwen2vl-r4", "qwen2vl-r0", "florence2-r4", "qwen2vl-dora"],
-)
+    [("qwen2vl", 100, Lora(4)), ("qwen2vl", 66, Lora(0)), ("florence2", 33, Lora(4)), ("qwen2vl", 100, DORA),
+     ("qwen2.5-vl", 50, Lora(4))],
+    ids=["qwen2vl-r4", "qwen2vl-r0", "florence2-r4", "qwen2vl-dora", "qwen2.5-vl-r4"],
+)  # fmt: skip
 def test_one_to_twelve_questions_a_page_with_checkpointing(family: str, freeze: float, lora: Lora) -> None:
     """Relative to the whole gradient, 1e-5: what is recomputed in the backward pass is what was computed."""
     vlm = prepared(family, freeze, lora)
@@ -98,6 +100,28 @@ def test_one_to_twelve_questions_a_page_with_checkpointing(family: str, freeze: 
     assert packed_loss == pytest.approx(plain_loss, rel=1e-5)
     away = sum((packed[name] - gradient).square().sum() for name, gradient in plain.items())
     assert away <= 1e-10 * sum(gradient.square().sum() for gradient in plain.values())
+
+
+@pytest.mark.parametrize("attn", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", ["qwen2vl", "qwen2.5-vl"])
+@pytest.mark.parametrize("answers", [("12 Elm Street", "", "B", ""), ("", "")], ids=["apart", "one position a row"])
+def test_the_last_layer_is_of_answers_only(family: str, attn: str, answers: tuple[str, ...]) -> None:
+    """And gives the gradients of all of it, also where a row has one answer token: the end of an empty answer."""
+    vlm = prepared(family, 100, Lora(4), attn)
+    asked = [replace(ASKED[n % 2], question_id=str(n), answers=(answer,)) for n, answer in enumerate(answers)]
+    plain_loss, plain = gradients(vlm, vlm.codec.train_batch(asked))
+    packed = vlm.codec.packed_batch(asked)
+    seen: list[torch.Size] = []
+    for layer in vlm.bare.get_submodule("model.language_model.layers"):  # type: ignore[union-attr]
+        layer.mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[:2]))
+    packed_loss, shared = gradients(vlm, packed)
+    *others, last = seen
+    assert set(others) == {packed["input_ids"].shape}
+    assert last == (2, (packed["labels"] != -100).sum(dim=1).max())
+    assert packed_loss == pytest.approx(plain_loss, rel=2e-6)
+    largest = float(max(gradient.abs().max() for gradient in plain.values()))
+    for name, gradient in plain.items():
+        assert torch.allclose(shared[name], gradient, rtol=1e-4, atol=largest * 2e-6), name
 
 
 @pytest.mark.parametrize("family", ["qwen2vl", "florence2"])

@@ -95,6 +95,20 @@ def test_flops_are_those_torch_counts() -> None:
     assert counter.get_total_flops() == pytest.approx(tower_flops(vlm.bare.config.vision_config, *done.pages), rel=0.01)
 
 
+def test_flops_of_a_packed_row_are_those_torch_counts() -> None:
+    """Its last layer is computed where an answer token is predicted; torch counts masked pairs too."""
+    vlm = qwen(CPU, torch.float32, tiny=True, attn="eager")
+    batch = vlm.codec.packed_batch(asked(sheets([60]), 3))
+    done, split = work(batch), int((batch["segments"] == 0).sum())
+    pairs = split**2 + (done.tokens - split) * done.tokens
+    unmasked = replace(done, pairs=pairs, spared_pairs=pairs - done.answers * done.tokens)
+    with FlopCounterMode(display=False) as counter:
+        vlm.loss(batch)[0].backward()
+    assert counter.get_total_flops() == pytest.approx(training_flops(vlm.bare.config, RANK, unmasked), rel=0.01)
+    read = done.pairs - done.spared_pairs
+    assert split * done.answers < read < done.tokens * done.answers, "they see the page and some of their own branch"
+
+
 def test_work_is_what_the_layout_needs() -> None:
     vlm = qwen(CPU, torch.float32, tiny=True)
     examples = asked(sheets([12, 20]), 3)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
+from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen2_5_vl import Qwen2_5_VLConfig, Qwen2_5_VLProcessor
 
 from docvlm.data.example import Example
 from docvlm.vlms import FAMILIES, load_family
@@ -60,9 +62,36 @@ def widen(net: torch.nn.Module, factor: float = 6.0) -> None:
                 parameter.mul_(factor)
 
 
-def load(family: str, budget: Budget | None = None, **options: Any) -> VLM:
-    """A fresh model of the family, nothing prepared for training."""
-    return load_family(family).load(checkpoint(family), budget or Budget(), offline=True, **options)
+@lru_cache
+def qwen25() -> Path:
+    """The like of Qwen2.5-VL, which is of the family "qwen2vl"; two query heads share a key-value head."""
+    base = load("qwen2vl")
+    text = base.bare.config.text_config.to_dict()
+    config = Qwen2_5_VLConfig(
+        vision_config={"depth": 2, "hidden_size": 64, "out_hidden_size": 128, "num_heads": 2, "intermediate_size": 128,
+                       "fullatt_block_indexes": [1], "window_size": 56},
+        text_config={key: text[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+                                                "num_attention_heads", "rope_parameters",
+                                                "bos_token_id", "eos_token_id", "pad_token_id")}
+                    | {"num_key_value_heads": 2},
+        image_token_id=base.codec.image, vision_start_token_id=base.bare.config.vision_start_token_id,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    net = Qwen2_5_VLForConditionalGeneration(config)
+    widen(net, 4.0)
+    net.generation_config = base.bare.generation_config
+    own = base.codec.processor
+    processor = Qwen2_5_VLProcessor(own.image_processor, own.tokenizer, own.video_processor, own.chat_template)
+    folder = Path(tempfile.mkdtemp(prefix="docvlm-qwen25-"))
+    net.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def load(family: str, budget: Budget | None = None, source: Path | None = None, **options: Any) -> VLM:
+    """A fresh model of the family, from `source` or the untrained checkpoint, nothing prepared for training."""
+    return load_family(family).load(source or checkpoint(family), budget or Budget(), offline=True, **options)
 
 
 def example(number: int, *, pages: tuple[Paper, ...] | None = None, question: str = "What is the total") -> Example:

@@ -17,7 +17,6 @@ from PIL.Image import Image, fromarray
 from qwen_vl_utils import process_vision_info
 from qwen_vl_utils.vision_process import fetch_image
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen2VLForConditionalGeneration
-from transformers.models.qwen2_5_vl import Qwen2_5_VLConfig, Qwen2_5_VLProcessor
 
 from docvlm.errors import DocvlmError
 from docvlm.vlms.base import VLM
@@ -27,9 +26,8 @@ from docvlm.vlms.proof import prove
 from docvlm.vlms.qwen2vl import recompute
 from docvlm.vlms.qwen2vl.attention import use_fast_paths
 from docvlm.vlms.qwen2vl.codec import resized
-from docvlm.vlms.qwen2vl.model import Qwen2VL
 from docvlm.vlms.trainable import Lora
-from tests.support.tiny import Paper, checkpoint, example, load, widen
+from tests.support.tiny import Paper, checkpoint, example, load, qwen25
 
 SNAPSHOT = Path(__file__).parents[1] / "snapshots" / "qwen2vl.txt"
 MIXED = [
@@ -264,33 +262,8 @@ def test_what_is_cheap_is_computed_again_and_not_kept(lora: Lora, monkeypatch: p
     assert grads and all(torch.equal(p.grad, grads[name]) for name, p in vlm.named_parameters() if name in grads)
 
 
-@pytest.fixture(scope="module")
-def qwen25(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = load("qwen2vl")
-    text = base.bare.config.text_config.to_dict()
-    config = Qwen2_5_VLConfig(
-        vision_config={"depth": 2, "hidden_size": 64, "out_hidden_size": 128, "num_heads": 2, "intermediate_size": 128,
-                       "fullatt_block_indexes": [1], "window_size": 56},
-        text_config={key: text[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
-                                                "num_attention_heads", "num_key_value_heads", "rope_parameters",
-                                                "bos_token_id", "eos_token_id", "pad_token_id")},
-        image_token_id=base.codec.image, vision_start_token_id=base.bare.config.vision_start_token_id,
-        tie_word_embeddings=True,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    net = Qwen2_5_VLForConditionalGeneration(config)
-    widen(net, 4.0)
-    net.generation_config = base.bare.generation_config
-    own = base.codec.processor
-    processor = Qwen2_5_VLProcessor(own.image_processor, own.tokenizer, own.video_processor, own.chat_template)
-    folder = tmp_path_factory.mktemp("qwen25")
-    net.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
-def test_qwen25vl_checkpoints_load_learn_and_answer(qwen25: Path) -> None:
-    vlm = Qwen2VL.load(qwen25, Budget(), offline=True)
+def test_qwen25vl_checkpoints_load_learn_and_answer() -> None:
+    vlm = load("qwen2vl", source=qwen25())
     assert isinstance(vlm.net, Qwen2_5_VLForConditionalGeneration)
     assert vlm.generate(vlm.codec.prompt_batch(MIXED), 6)[1:] == vlm.generate(vlm.codec.prompt_batch(MIXED[1:]), 6)
     trainable = apply(vlm, 50, Lora(r=4))

@@ -25,11 +25,12 @@ PREFIX = "branches_"
 @dataclass(frozen=True)
 class BranchMask:
     """What the two calls see. `split`: columns of the pages; `pages`: B x 1 x P x P, or None for plain causal;
-    `branches`: B x 1 x Q x (P + Q)."""
+    `branches`: B x 1 x Q x (P + Q). `wanted`: branch columns whose output is used (B x W), or None for all."""
 
     split: int
     pages: Tensor | None
     branches: Tensor
+    wanted: Tensor | None = None
 
 
 def branch_mask(segments: Tensor, split: int, *, additive: bool) -> BranchMask:

@@ -19,6 +19,7 @@ from docvlm.vlms.prefix import entered, observed
 from docvlm.vlms.qwen2vl.attention import use_fast_paths
 from docvlm.vlms.qwen2vl.branches import branch_mask, use_branches
 from docvlm.vlms.qwen2vl.codec import Qwen2VLCodec
+from docvlm.vlms.qwen2vl.last_layer import only_answers, use_last_layer
 from docvlm.vlms.qwen2vl.recompute import use_recompute
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ class Qwen2VL(VLM):
 
     @classmethod
     def adjust(cls, net: PreTrainedModel) -> None:
-        """Fast vision, packed questions, and less kept for the backward pass."""
+        """Fast vision, packed questions, a last layer of answers only, and less kept for the backward pass."""
         use_fast_paths(net)
         use_branches(net)
+        use_last_layer(net)
         use_recompute(net)
 
     def set_budget(self, budget: Budget) -> None:
@@ -58,13 +60,20 @@ class Qwen2VL(VLM):
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
-        inputs = self._unpacked(batch) if "segments" in batch else batch
-        inputs = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+        if "segments" in batch:
+            return self._packed_loss(batch)
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with self.autocast():
-            if "segments" in batch:
-                inputs["inputs_embeds"] = self._embeds(batch)
             hidden = self.bare.model(**inputs, use_cache=False).last_hidden_state
         return self._answer_loss(hidden[:, :-1], batch["labels"][:, 1:])
+
+    def _packed_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
+        inputs = self._unpacked(batch)
+        mask, labels = only_answers(inputs["attention_mask"]["full_attention"], batch["labels"])
+        inputs["attention_mask"] = {"full_attention": mask}
+        with self.autocast():
+            hidden = self.bare.model(**inputs, inputs_embeds=self._embeds(batch), use_cache=False).last_hidden_state
+        return self._answer_loss(hidden, labels)
 
     def _unpacked(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         """Mask and positions of a packed batch's branches, as the Transformers model takes them."""
