@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from qwen_vl_utils import process_vision_info
+from safetensors.torch import load_file
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
+from docvlm.config import TrainConfig
+from docvlm.config.compose import load as config
+from docvlm.errors import DocvlmError
+from docvlm.files import read_json
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.families import imported
@@ -20,6 +25,7 @@ from docvlm.vlms.proof import prove
 from docvlm.vlms.qwen2vl.last_layer import use_last_layer
 from docvlm.vlms.qwen3vl.model import Qwen3VL
 from docvlm.vlms.trainable import Lora
+from tests.support.runs import train
 from tests.support.tiny import Paper, checkpoint, example, load
 
 MIXED = [
@@ -130,3 +136,15 @@ def test_as_many_levels_as_layers_is_no_error() -> None:
     with torch.no_grad():
         plain, packed = (vlm.loss(make(MIXED))[0] for make in (vlm.codec.train_batch, vlm.codec.packed_batch))
     assert packed.item() == pytest.approx(plain.item(), rel=1e-6)
+
+
+def test_a_run_stores_blocks_learns_and_says_where_checkpoints_come_from(tmp_path: Path) -> None:
+    train(tmp_path / "run", "freeze=66", "features=on", f"features_folder={tmp_path / 'features'}", family="qwen3vl")
+    record = read_json(tmp_path / "run" / "checkpoints" / "best" / "docvlm.json")
+    assert (record["family"], record["freeze"], record["budget"]["min_pixels"]) == ("qwen3vl", 66, 1024)
+    (shard, *_) = (tmp_path / "features").rglob("*.safetensors")
+    page = next(iter(load_file(shard).values()))
+    assert page.shape[-1] == LEVELS * 32, "of the two frozen blocks, both read by mergers that learn"
+    with pytest.raises(DocvlmError, match=r"model.checkpoint: ''; a folder or a hub id"):
+        config("train", TrainConfig, ["model=qwen3vl", "scale=tiny"])
+    assert config("train", TrainConfig, ["model=qwen3vl", "scale=full"]).model.checkpoint == "Qwen/Qwen3-VL-2B-Instruct"
