@@ -138,13 +138,18 @@ def test_as_many_levels_as_layers_is_no_error() -> None:
     assert packed.item() == pytest.approx(plain.item(), rel=1e-6)
 
 
-def test_a_run_stores_blocks_learns_and_says_where_checkpoints_come_from(tmp_path: Path) -> None:
+def test_a_run_stores_blocks_and_learns_behind_them(tmp_path: Path) -> None:
     train(tmp_path / "run", "freeze=66", "features=on", f"features_folder={tmp_path / 'features'}", family="qwen3vl")
     record = read_json(tmp_path / "run" / "checkpoints" / "best" / "docvlm.json")
     assert (record["family"], record["freeze"], record["budget"]["min_pixels"]) == ("qwen3vl", 66, 1024)
     (shard, *_) = (tmp_path / "features").rglob("*.safetensors")
     page = next(iter(load_file(shard).values()))
     assert page.shape[-1] == LEVELS * 32, "of the two frozen blocks, both read by mergers that learn"
-    with pytest.raises(DocvlmError, match=r"model.checkpoint: ''; a folder or a hub id"):
-        config("train", TrainConfig, ["model=qwen3vl", "scale=tiny"])
-    assert config("train", TrainConfig, ["model=qwen3vl", "scale=full"]).model.checkpoint == "Qwen/Qwen3-VL-2B-Instruct"
+
+
+def test_no_checkpoint_comes_with_docvlm() -> None:
+    with pytest.raises(DocvlmError, match=r"model.checkpoint='': a folder or a hub id"):
+        config("train", TrainConfig, ["model=qwen3vl", "scale=tiny"]).check()
+    full = config("train", TrainConfig, ["model=qwen3vl", "scale=full"])
+    full.check()
+    assert full.model.checkpoint == "Qwen/Qwen3-VL-2B-Instruct"
