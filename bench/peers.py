@@ -185,7 +185,7 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 def hugging_face(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], folder: Path) -> Peer:
-    """Hugging Face `Trainer` on Qwen2-VL with the usual collator."""
+    """Hugging Face `Trainer` on a chat model with the usual collator."""
     rows = chats([example for step in steps for example in step]).select_columns(["images", "messages"])
     trainer = _trainer(model, rows, Collator(codec.processor), folder)
     return Peer(trainer, steps, _after_the_end(codec.end))
