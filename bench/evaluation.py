@@ -17,7 +17,7 @@ from bench import clock, pages
 from bench.ours import LIMIT
 from bench.suite import Cell, Column, Row, Section, Suite, each
 from docvlm.data.example import Example
-from docvlm.vlms import load_family
+from docvlm.vlms import FAMILIES, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Stored
 from docvlm.vlms.feature_store import FeatureStore
@@ -29,16 +29,18 @@ SHARED, STORED = "shared prefill", "shared prefill, stored features"
 
 def cells(suite: Suite) -> list[Cell]:
     """Small and middle pages, and large ones in the full suite."""
-    return each(at_tokens, suite, [(tokens,) for tokens in (suite.tokens if suite.full else suite.tokens[:2])])
+    sizes = suite.tokens if suite.full else suite.tokens[:2]
+    return each(at_tokens, suite, [(tokens, family) for family in pages.SIDES for tokens in sizes])
 
 
-def at_tokens(suite: Suite, tokens: int) -> list[Row]:
+def at_tokens(suite: Suite, tokens: int, family: str) -> list[Row]:
     """All ways to answer the same questions."""
-    folder = suite.folder / f"answers-{tokens}"
-    asked = pages.of_tokens(folder, tokens, [QUESTIONS] * (2 if tokens <= 256 else 1), suite.preset)
+    folder = suite.folder / f"{family}-answers-{tokens}"
+    asked = pages.of_tokens(folder, tokens, [QUESTIONS] * (2 if tokens <= 256 else 1), suite.preset, family)
     examples = [example for page in asked for example in page]
-    vlm = load_family("qwen2vl").load(suite.checkpoint("qwen2vl"), pages.budget(tokens), attn="sdpa", offline=True)
-    return answered(f"{tokens} tokens, {QUESTIONS} questions a page", vlm, examples, folder, suite.steps)
+    vlm = load_family(family).load(suite.checkpoint(family), pages.budget(tokens, family), attn="sdpa", offline=True)
+    model = "" if family == "qwen2vl" else f", {FAMILIES[family].label}"
+    return answered(f"{tokens} tokens, {QUESTIONS} questions a page{model}", vlm, examples, folder, suite.steps)
 
 
 def answered(

@@ -2,8 +2,9 @@
 
 A ratio depends on what share of a step is tower, body and vocabulary. Per question on a page of about 1 000 tokens
 Qwen2-VL-2B spends 1.5 to 2 times its language body on the tower, forward and backward, and 0.16 of the body on the
-vocabulary: depth and width of `qwen2vl` are chosen for that, with a few seconds a step on two cores. Florence-2 is
-Florence-2-base at a quarter of its width. Attention heads are as wide as the published ones: on a CPU the backward pass
+vocabulary: depth and width of `qwen2vl` are chosen for that, with a few seconds a step on two cores. `qwen3vl` has
+these widths too, and three levels of DeepStack as the published ones. Florence-2 is Florence-2-base at a quarter of its
+width. Attention heads are as wide as the published ones: on a CPU the backward pass
 of narrow ones is several times as slow. The tokenizer is the embedded one, which spells; here it knows the words of the
 questions, since spelt questions would be several times as long as real ones. "tiny" is the embedded architecture.
 """
@@ -22,6 +23,11 @@ from transformers import (
     Florence2ForConditionalGeneration,
     PreTrainedModel,
     Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
 )
 
 from docvlm.vlms import load_family
@@ -34,6 +40,7 @@ from pretraining.architecture import untrained
 RANK = 16
 CLASSES: dict[str, Any] = {
     "qwen2vl": Qwen2VLForConditionalGeneration,
+    "qwen3vl": Qwen3VLForConditionalGeneration,
     "florence2": Florence2ForConditionalGeneration,
     "chat": AutoModelForImageTextToText,
 }
@@ -42,7 +49,7 @@ VOCABULARY = 6656  # 0.16 of the language body's parameters, as 151 936 x 1 536 
 
 def checkpoint(family: str, size: str, words: list[str], folder: Path) -> Path:
     """A randomly initialised checkpoint in `folder`; its tokenizer has a token for each of `words`."""
-    small, processor = untrained(family)
+    small, processor = _newer(*untrained("qwen2vl")) if family == "qwen3vl" else untrained(family)
     if size == "mid":
         learn_words(processor.tokenizer, words, VOCABULARY)
         _resize(family, small.config)
@@ -54,6 +61,38 @@ def checkpoint(family: str, size: str, words: list[str], folder: Path) -> Path:
     net.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def _newer(small: Any, processor: Any) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
+    """A miniature of Qwen3-VL from one of Qwen2-VL: its widths, tokenizer and template."""
+    vision, text = small.config.vision_config, small.config.text_config
+    special = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    layers = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    tokens = ("num_key_value_heads", "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id")
+    config = Qwen3VLConfig(
+        vision_config={
+            "depth": vision.depth,
+            "hidden_size": vision.embed_dim,
+            "intermediate_size": vision.embed_dim * vision.mlp_ratio,
+            "num_heads": vision.num_heads,
+            "out_hidden_size": text.hidden_size,
+            "deepstack_visual_indexes": [0, 1, 2],
+        },
+        text_config={name: getattr(text, name) for name in (*layers, *tokens)}
+        | {
+            "head_dim": text.hidden_size // text.num_attention_heads,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [6, 5, 5]},
+        },
+        tie_word_embeddings=True,
+        **{name: getattr(small.config, name) for name in special},
+    )
+    net = Qwen3VLForConditionalGeneration(config)
+    net.generation_config = small.generation_config
+    size = {"shortest_edge": 4 * 32 * 32, "longest_edge": 240 * 32 * 32}
+    geometry = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2, "size": size}
+    half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    images, videos = Qwen2VLImageProcessor(**geometry, **half), Qwen3VLVideoProcessor(**geometry, **half)
+    return net, Qwen3VLProcessor(images, processor.tokenizer, videos, chat_template=processor.chat_template)
 
 
 def learn_words(tokenizer: Any, words: list[str], vocabulary: int) -> None:
@@ -74,6 +113,14 @@ def _resize(family: str, config: Any) -> None:
         text.layer_types = ["full_attention"] * text.num_hidden_layers
         text.num_attention_heads = text.num_key_value_heads = 4
         text.rope_parameters["mrope_section"] = [16, 24, 24]
+        return
+    if family == "qwen3vl":
+        vision.depth, vision.hidden_size, vision.num_heads, vision.out_hidden_size = 4, 384, 6, 512
+        vision.intermediate_size = 4 * vision.hidden_size
+        text.hidden_size, text.intermediate_size, text.num_hidden_layers = 512, 1408, 6
+        text.num_attention_heads = text.num_key_value_heads = 4
+        text.head_dim = text.hidden_size // text.num_attention_heads
+        text.rope_parameters["mrope_section"] = [24, 20, 20]
         return
     vision.depths, vision.embed_dim = [1, 1, 9, 1], [32, 64, 128, 256]
     vision.num_heads = vision.num_groups = [1, 2, 4, 8]

@@ -22,7 +22,7 @@ from docvlm.data.generated import documents
 from docvlm.data.pages import FilePage
 from docvlm.vlms.codec import Budget
 
-SIDE = 28  # pixels of a Qwen2-VL page token: patch 14, merged 2 x 2
+SIDES = {"qwen2vl": 28, "qwen3vl": 32}  # pixels of a page token: patches of 14 or 16, merged 2 x 2
 ANNOTATIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "annotations"
 COUNTED = {  # benchmark → its files, and (questions, pages) as counted in them; ChartQA's two are sets of their own
     "DocVQA": (("docvqa_val",), (5349, 1286)),
@@ -56,10 +56,10 @@ def grid(tokens: int) -> tuple[int, int]:
     return max(1, round(tokens / columns)), columns
 
 
-def budget(tokens: int) -> Budget:
+def budget(tokens: int, family: str = "qwen2vl") -> Budget:
     """A budget under which a page of this module keeps its size."""
-    rows, columns = grid(tokens)
-    return Budget(min_pixels=4 * SIDE * SIDE, max_pixels=rows * columns * SIDE * SIDE)
+    (rows, columns), side = grid(tokens), SIDES[family]
+    return Budget(min_pixels=4 * side * side, max_pixels=rows * columns * side * side)
 
 
 def drawn(folder: Path, pixels: tuple[int, int], questions: Sequence[int], preset: str) -> list[list[Example]]:
@@ -76,10 +76,12 @@ def drawn(folder: Path, pixels: tuple[int, int], questions: Sequence[int], prese
     return asked
 
 
-def of_tokens(folder: Path, tokens: int, questions: Sequence[int], preset: str) -> list[list[Example]]:
-    """`drawn` at a number of Qwen2-VL page tokens."""
-    rows, columns = grid(tokens)
-    return drawn(folder, (rows * SIDE, columns * SIDE), questions, preset)
+def of_tokens(
+    folder: Path, tokens: int, questions: Sequence[int], preset: str, family: str = "qwen2vl"
+) -> list[list[Example]]:
+    """`drawn` at a number of a family's page tokens."""
+    (rows, columns), side = grid(tokens), SIDES[family]
+    return drawn(folder, (rows * side, columns * side), questions, preset)
 
 
 def cut(pages: Sequence[list[Example]], size: int) -> list[list[Example]]:

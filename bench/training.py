@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bench import clock, models, pages, peers
 from bench.ours import Learner
 from bench.suite import Cell, Column, Row, Section, Suite, each
+from docvlm.vlms import FAMILIES
 
 TRL, TRAINER, OFF = "TRL SFTTrainer", "Transformers Trainer", "packing=off"
 SHARED, STORED = "shared pages", "shared pages, stored features"
@@ -31,19 +32,20 @@ def cells(suite: Suite) -> list[Cell]:
     central = [(middle, "DocVQA"), (small, "DocVQA"), (middle, "InfoVQA"), (middle, "ChartQA")]
     every = [(tokens, name) for tokens in suite.tokens for name in ("ChartQA", "DocVQA", "InfoVQA")]
     learning = suite.tokens[:2] if suite.full else suite.tokens[:1]
-    return each(frozen_tower, suite, every if suite.full else central) + each(
+    newer = [(tokens, "DocVQA", "qwen3vl") for tokens in (small, middle)]
+    return each(frozen_tower, suite, [*(every if suite.full else central), *newer]) + each(
         learning_tower, suite, [(tokens,) for tokens in learning]
     )
 
 
-def frozen_tower(suite: Suite, tokens: int, benchmark: str) -> list[Row]:
+def frozen_tower(suite: Suite, tokens: int, benchmark: str, family: str = "qwen2vl") -> list[Row]:
     """Every variant at one page size and question density."""
     density = pages.densities()[0][benchmark]
     size = 2 if tokens <= 256 or density < 2 else 1  # pages a step: small pages come together, as in real batches
     asked = pages.asked_on((suite.steps + 1) * size, density)
-    folder = suite.folder / f"{benchmark}-{tokens}"
-    steps = pages.cut(pages.of_tokens(folder, tokens, asked, suite.preset), size)
-    vlm = models.prepared("qwen2vl", suite.checkpoint("qwen2vl"), pages.budget(tokens))
+    folder = suite.folder / f"{family}-{benchmark}-{tokens}"
+    steps = pages.cut(pages.of_tokens(folder, tokens, asked, suite.preset, family), size)
+    vlm = models.prepared(family, suite.checkpoint(family), pages.budget(tokens, family))
     learner = Learner(vlm, steps, folder / "features")
     learner.fill()
     others = {}
@@ -61,7 +63,8 @@ def frozen_tower(suite: Suite, tokens: int, benchmark: str) -> list[Row]:
     add(learner, ways, exact, run)
     questions = [len(step) for step in steps[1:]]
     count = sum(asked[size:]) / len(asked[size:])
-    cell = f"{tokens} tokens, {count:.1f} questions a page ({benchmark})"
+    model = "" if family == "qwen2vl" else f", {FAMILIES[family].label}"
+    cell = f"{tokens} tokens, {count:.1f} questions a page ({benchmark}){model}"
     nets = [vlm, *(peer.trainer.model for peer in others.values())]
     return rows(cell, exact, run, questions, nets)
 

@@ -219,6 +219,11 @@ class VLM(nn.Module, ABC):
         return tuple(self.bare.get_submodule(name) for name in self.frozen_modules)
 
     @property
+    def kept_of_prefix(self) -> tuple[nn.Module, ...]:
+        """The modules of `prefix` whose output is stored of a page, in the order in which they compute."""
+        return self.prefix[-1:]
+
+    @property
     def quant(self) -> str:
         """How frozen language weights are held: "none" (in `dtype`) or "4bit"."""
         return of(self.bare)

@@ -40,14 +40,15 @@ def probability(logits: Tensor, token: Tensor) -> Tensor:
 
 
 def greedy_on_pages(
-    net: PreTrainedModel, batch: dict[str, Tensor], embeds: Tensor, max_new_tokens: int
+    net: PreTrainedModel, batch: dict[str, Tensor], pages: dict[str, Any], max_new_tokens: int
 ) -> tuple[Tensor, Tensor]:
     """New ids (questions x T, T <= max_new_tokens), up to an end token, then padding; and the probability of each.
 
     `batch`: `input_ids` and `attention_mask` (documents x P), `question_ids` and `question_mask` (questions x Q), all
-    padded on the left, and `page_of` (questions). `embeds`: documents x P x D, the pages' features in their places.
+    padded on the left, and `page_of` (questions). `pages`: `inputs_embeds` (documents x P x D) with the
+    pages' features in their places, and what else the language side reads of them.
     """
-    cache, first = _prefill(net, batch, embeds)
+    cache, first = _prefill(net, batch, pages)
 
     def logits(**inputs: Any) -> Tensor:
         places = inputs.pop("position_ids").expand(3, -1, -1)
@@ -94,7 +95,7 @@ def continued(
     return torch.stack(new, dim=1), torch.stack(sure, dim=1)
 
 
-def _prefill(net: PreTrainedModel, batch: dict[str, Tensor], embeds: Tensor) -> tuple[DynamicCache, Tensor]:
+def _prefill(net: PreTrainedModel, batch: dict[str, Tensor], pages: dict[str, Any]) -> tuple[DynamicCache, Tensor]:
     """Cache of the documents' pages, and the M-RoPE position (documents) at which their questions begin."""
     where, _ = net.model.get_rope_index(
         input_ids=batch["input_ids"],
@@ -103,8 +104,8 @@ def _prefill(net: PreTrainedModel, batch: dict[str, Tensor], embeds: Tensor) -> 
         attention_mask=batch["attention_mask"],
     )
     cache = DynamicCache(config=net.config.get_text_config())
-    net.model(
-        inputs_embeds=embeds,
+    net.model.language_model(
+        **pages,
         attention_mask=batch["attention_mask"],
         position_ids=where,
         past_key_values=cache,

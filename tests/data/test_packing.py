@@ -14,7 +14,7 @@ from docvlm.data.loading.batching import page_groups
 from docvlm.data.loading.packing import Branch, by_pages, pack, positions, questions, split_of
 from docvlm.data.loading.samplers import TrainBatches, epoch_order
 from docvlm.errors import DocvlmError
-from docvlm.vlms import load_family
+from docvlm.vlms import FAMILIES, load_family
 from docvlm.vlms.base import VLM, Generated
 from docvlm.vlms.codec import Budget
 from docvlm.vlms.embedded import checkpoint
@@ -58,6 +58,7 @@ DORA = Lora(4, use_dora=True)
 PACKED = [
     ("qwen2vl", 50, Lora(4)), ("qwen2vl", 100, Lora(0)), ("florence2", 50, Lora(0)),
     ("qwen2vl", 50, DORA), ("florence2", 100, DORA), ("qwen2.5-vl", 0, Lora(4)), ("qwen2.5-vl", 100, DORA),
+    ("qwen3vl", 0, Lora(4)), ("qwen3vl", 66, Lora(0)), ("qwen3vl", 100, DORA),
 ]  # fmt: skip
 NAMES = [f"{family}-{freeze}-{'dora' if lora.use_dora else f'r{lora.r}'}" for family, freeze, lora in PACKED]
 
@@ -85,8 +86,8 @@ def test_packed_losses_and_gradients_are_those_of_plain_sequences(
 @pytest.mark.parametrize(
     ("family", "freeze", "lora"),
     [("qwen2vl", 100, Lora(4)), ("qwen2vl", 66, Lora(0)), ("florence2", 33, Lora(4)), ("qwen2vl", 100, DORA),
-     ("qwen2.5-vl", 50, Lora(4))],
-    ids=["qwen2vl-r4", "qwen2vl-r0", "florence2-r4", "qwen2vl-dora", "qwen2.5-vl-r4"],
+     ("qwen2.5-vl", 50, Lora(4)), ("qwen3vl", 33, Lora(4))],
+    ids=["qwen2vl-r4", "qwen2vl-r0", "florence2-r4", "qwen2vl-dora", "qwen2.5-vl-r4", "qwen3vl-r4"],
 )  # fmt: skip
 def test_one_to_twelve_questions_a_page_with_checkpointing(family: str, freeze: float, lora: Lora) -> None:
     """Relative to the whole gradient, 1e-5: what is recomputed in the backward pass is what was computed."""
@@ -103,7 +104,7 @@ def test_one_to_twelve_questions_a_page_with_checkpointing(family: str, freeze: 
 
 
 @pytest.mark.parametrize("attn", ["eager", "sdpa"])
-@pytest.mark.parametrize("family", ["qwen2vl", "qwen2.5-vl"])
+@pytest.mark.parametrize("family", ["qwen2vl", "qwen2.5-vl", "qwen3vl"])
 @pytest.mark.parametrize("answers", [("12 Elm Street", "", "B", ""), ("", "")], ids=["apart", "one position a row"])
 def test_the_last_layer_is_of_answers_only(family: str, attn: str, answers: tuple[str, ...]) -> None:
     """And gives the gradients of all of it, also where a row has one answer token: the end of an empty answer."""
@@ -124,7 +125,7 @@ def test_the_last_layer_is_of_answers_only(family: str, attn: str, answers: tupl
         assert torch.allclose(shared[name], gradient, rtol=1e-4, atol=largest * 2e-6), name
 
 
-@pytest.mark.parametrize("family", ["qwen2vl", "florence2"])
+@pytest.mark.parametrize("family", ["qwen2vl", "qwen3vl", "florence2"])
 def test_a_single_question_is_the_plain_sequence(family: str) -> None:
     vlm = load(family)
     with torch.no_grad():
@@ -132,16 +133,18 @@ def test_a_single_question_is_the_plain_sequence(family: str) -> None:
     assert packed.item() == pytest.approx(plain.item(), rel=1e-6)
 
 
-def test_a_branch_does_not_see_its_siblings() -> None:
+@pytest.mark.parametrize("family", ["qwen2vl", "qwen3vl"])
+def test_a_branch_does_not_see_its_siblings(family: str) -> None:
     """Other answers on the page change nothing for a branch; under a plain causal mask they would."""
-    vlm = load("qwen2vl")
-    widen(vlm.net)
+    vlm = load(family)
+    if family == "qwen2vl":
+        widen(vlm.net)
     other = replace(ASKED[0], question="Something else entirely?", answers=("no",))
 
     def last_branch(first: object) -> Tensor:
         batch = vlm.codec.packed_batch([first, ASKED[2]])  # type: ignore[list-item]
-        inputs = {**vlm._unpacked(batch), "inputs_embeds": vlm._embeds(batch)}  # type: ignore[attr-defined,operator]
-        hidden = vlm.bare.model(**inputs)  # type: ignore[operator]
+        inputs = vlm._unpacked(batch) | vlm._embedded(batch)  # type: ignore[attr-defined,operator]
+        hidden = vlm.bare.model.language_model(**inputs)  # type: ignore[operator]
         return hidden.last_hidden_state[batch["segments"] == 2]
 
     with torch.no_grad():
@@ -187,6 +190,14 @@ def test_equal_pages_need_no_mask() -> None:
     assert branch_mask(pack(ROWS[:1] * 2, pad=0)["segments"], 3, additive=False).pages is None
 
 
+def test_layers_of_sliding_windows_are_one_line() -> None:
+    vlm = load("qwen2vl")
+    vlm.bare.model.language_model.has_sliding_layers = True  # type: ignore[union-attr]
+    vlm.bare.config.text_config.sliding_window = 8  # type: ignore[union-attr]
+    with pytest.raises(DocvlmError, match=r"sliding windows.*packing=off"):
+        vlm.loss(vlm.codec.packed_batch(ASKED))
+
+
 def test_a_template_that_asks_before_the_page_is_refused() -> None:
     vlm = load("qwen2vl")
     template = vlm.codec.processor.chat_template
@@ -219,7 +230,9 @@ def test_groups_are_pages() -> None:
 
 
 def embedded(family: str, attn: str = "eager") -> VLM:
-    """The embedded checkpoint: unlike a random one it says something else to every question."""
+    """The embedded checkpoint: unlike most random ones it says something else to every question."""
+    if FAMILIES[family].embedded is None:
+        return load(family, attn=attn)
     return load_family(family).load(checkpoint(family), Budget(), attn=attn, offline=True)
 
 
@@ -230,14 +243,14 @@ def answers(vlm: VLM) -> tuple[list[Generated], list[Generated]]:
 
 
 @pytest.mark.parametrize("attn", ["eager", "sdpa"])
-@pytest.mark.parametrize("family", ["qwen2vl", "florence2"])
+@pytest.mark.parametrize("family", ["qwen2vl", "qwen3vl", "florence2"])
 def test_shared_pages_give_the_text_of_one_by_one(family: str, attn: str) -> None:
     alone, together = answers(embedded(family, attn))
     assert together == alone
     assert len({answer.text for answer in together}) > len(by_pages(DRAWN))
 
 
-@pytest.mark.parametrize("family", ["qwen2vl", "florence2"])
+@pytest.mark.parametrize("family", ["qwen2vl", "qwen3vl", "florence2"])
 def test_answers_that_end_apart_or_are_cut(family: str) -> None:
     vlm = embedded(family)
     first = vlm.generate(vlm.codec.prompt_batch(DRAWN[:1]), 14)[0].text
@@ -249,8 +262,9 @@ def test_answers_that_end_apart_or_are_cut(family: str) -> None:
     assert len({answer.tokens for answer in alone}) > 1
 
 
-def test_documents_of_several_pages_and_sizes_share_too() -> None:
-    vlm = embedded("qwen2vl")
+@pytest.mark.parametrize("family", ["qwen2vl", "qwen3vl"])
+def test_documents_of_several_pages_and_sizes_share_too(family: str) -> None:
+    vlm = embedded(family)
     asked = [*ASKED, *TWO_PAGES]
     alone = [vlm.generate(vlm.codec.prompt_batch([example]), 8)[0] for example in asked]
     assert vlm.generate(vlm.codec.eval_batch(asked).prompts, 8) == alone

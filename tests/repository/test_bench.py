@@ -26,8 +26,9 @@ def differences(rows: list[Row]) -> dict[str, tuple[float | None, float | None]]
     return {str(row["variant"]): (number(row, "loss"), number(row, "gradient")) for row in rows}
 
 
-def test_all_trainers_take_the_same_step(suite: Suite) -> None:
-    rows = training.frozen_tower(suite, 12, "DocVQA")
+@pytest.mark.parametrize("family", pages.SIDES)
+def test_all_trainers_take_the_same_step(suite: Suite, family: str) -> None:
+    rows = training.frozen_tower(suite, 12, "DocVQA", family)
     names = {training.TRAINER, training.OFF, training.SHARED, training.STORED}
     found = differences(rows)
     assert found.keys() == names | ({training.TRL} if find_spec("trl") else set())
@@ -55,8 +56,9 @@ def test_a_learning_tower(suite: Suite) -> None:
     assert all(gradient is not None and gradient < 1e-4 for _, gradient in found.values())
 
 
-def test_every_way_to_answer_says_the_same(suite: Suite) -> None:
-    rows = evaluation.at_tokens(suite, 24)
+@pytest.mark.parametrize("family", pages.SIDES)
+def test_every_way_to_answer_says_the_same(suite: Suite, family: str) -> None:
+    rows = evaluation.at_tokens(suite, 24, family)
     assert [row["equal"] for row in rows] == ["8 of 8"] * 4
     assert all(row["different"] != 1 for row in rows), "a model that says one thing to all proves nothing"
 

@@ -32,10 +32,10 @@ def overrides(family: str = "qwen2vl", *more: str) -> list[str]:
     return [f"model={family}", f"model.checkpoint={checkpoint(family)}", *SMALL, *more]
 
 
-def train(folder: Path, *more: str) -> float:
+def train(folder: Path, *more: str, family: str = "qwen2vl") -> float:
     """Train in this process, in `folder`, as the command would after Hydra has made the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    cfg = load("train", TrainConfig, overrides("qwen2vl", *more))
+    cfg = load("train", TrainConfig, overrides(family, *more))
     score: float = main.__wrapped__(cfg, Job(folder, more))  # type: ignore[attr-defined]
     return score
 

@@ -19,6 +19,7 @@ from docvlm.vlms import FAMILIES, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Budget
 from pretraining.architecture import untrained
+from tests.support import architectures
 
 MINIATURES = tuple(name for name, one in FAMILIES.items() if one.embedded is not None)
 """Families with an embedded checkpoint: the two that docvlm knows by name."""
@@ -44,7 +45,9 @@ class Paper:
 
 @lru_cache
 def checkpoint(family: str) -> Path:
-    """A folder with an untrained checkpoint of the embedded architecture."""
+    """A folder with an untrained checkpoint of the embedded architecture, or of the smallest one where none is."""
+    if family not in MINIATURES:
+        return architectures.checkpoint(FAMILIES[family].model_types[0])
     folder = Path(tempfile.mkdtemp(prefix=f"docvlm-{family}-"))
     torch.manual_seed(0)
     net, processor = untrained(family)

@@ -72,6 +72,7 @@ DORA = Lora(4, use_dora=True)
     [
         *(("qwen2vl", Lora(4), freeze) for freeze in (33, 66, 100)),
         *(("florence2", Lora(0), freeze) for freeze in (33, 66, 100)),
+        *(("qwen3vl", lora, freeze) for lora, freeze in ((Lora(4), 33), (Lora(0), 66), (Lora(4), 100))),
         ("qwen2vl", DORA, 66), ("florence2", DORA, 100),
     ],
     ids=lambda value: ("dora" if value.use_dora else f"r{value.r}") if isinstance(value, Lora) else str(value),

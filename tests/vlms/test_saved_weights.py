@@ -23,10 +23,14 @@ from docvlm.vlms.codec import Budget
 from docvlm.vlms.families import Miniature
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.trainable import Lora
-from tests.support.tiny import MINIATURES, checkpoint, example, load, widen
+from tests.support.tiny import checkpoint, example, load, widen
 
 EXAMPLES = [example(0), example(1), example(2)]
-BUDGETS = {"qwen2vl": Budget(min_pixels=784, max_pixels=28 * 28 * 30), "florence2": Budget(height=112, width=196)}
+BUDGETS = {
+    "qwen2vl": Budget(min_pixels=784, max_pixels=28 * 28 * 30),
+    "qwen3vl": Budget(min_pixels=1024, max_pixels=32 * 32 * 30),
+    "florence2": Budget(height=112, width=196),
+}
 DORA = (66, Lora(r=4, use_dora=True))
 SETTINGS = [
     (100, Lora(r=4)), (50, Lora(r=4, target_modules=["q_proj", "v_proj"])), (0, Lora(r=0)), (66, Lora(r=0)), DORA,
@@ -57,7 +61,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("freeze", "lora"), SETTINGS, ids=["lora", "lora+vision", "full", "full-66", "dora"])
-@pytest.mark.parametrize("family", MINIATURES)
+@pytest.mark.parametrize("family", BUDGETS)
 def test_what_was_saved_is_what_loads(family: str, freeze: float, lora: Lora, tmp_path: Path) -> None:
     vlm = trained(family, freeze, lora)
     adapter.save(vlm, tmp_path / "best")
@@ -98,9 +102,9 @@ assert "docvlm" not in sys.modules
 
 
 def test_plain_transformers_and_peft_give_the_same_text(tmp_path: Path) -> None:
-    """Adapters with vision blocks, and full model, of both families; one process: imports are most of the time."""
+    """Adapters with vision blocks, and full model, of every family; one process: imports are most of the time."""
     cases, ours, bases = [], [], []
-    for family in MINIATURES:
+    for family in BUDGETS:
         for number, (freeze, lora) in enumerate((SETTINGS[1], SETTINGS[3], DORA)):
             vlm = trained(family, freeze, lora)
             best = tmp_path / f"{family}-{number}" / "best"

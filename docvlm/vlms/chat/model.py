@@ -109,7 +109,7 @@ class Chat(VLM):
         labels = batch["labels"]
         first = int((labels != IGNORED).any(dim=0).int().argmax())
         kept = labels.shape[1] - first + 1  # the position before each label speaks of it
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        inputs: dict[str, Any] = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with self.autocast():
             if "question_ids" in batch:
                 inputs = self._behind_pages(batch)

@@ -75,10 +75,10 @@ class Florence2(VLM):
         features: Tensor
         if "prefix" in batch:
             stored = self._stored_prefix(batch)
-            with entered(self.prefix, stored):
+            with entered(self.prefix, {self.prefix[-1]: stored}):
                 features = self.bare.model.get_image_features(stored).pooler_output
             return features
-        with observed(self.prefix) as seen:
+        with observed(self.kept_of_prefix) as seen:
             features = self.bare.model.get_image_features(batch["pixel_values"]).pooler_output
         self._keep(batch, list(seen[0] if seen else features))
         return features

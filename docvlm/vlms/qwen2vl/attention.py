@@ -1,4 +1,4 @@
-"""Exact fast paths for Qwen2-VL's vision tower, as subclasses that take the place of the library's own modules.
+"""Exact fast paths for the vision towers of Qwen2-VL to Qwen3-VL, as subclasses in place of the library's own modules.
 
 Transformers embeds patches with a Conv3d whose kernel is the whole patch, which is one matrix product done slowly, and
 attends page by page in a Python loop. Here it is the matrix product, and pages of equal size attend as one batch; pages
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as qwen25
 from transformers.models.qwen2_vl import modeling_qwen2_vl as qwen2
+from transformers.models.qwen3_vl import modeling_qwen3_vl as qwen3
 
 
 class _LinearPatches(nn.Module):
@@ -24,7 +25,7 @@ class _LinearPatches(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         weight = self.proj.weight
-        return F.linear(hidden_states.to(weight.dtype), weight.flatten(1))
+        return F.linear(hidden_states.to(weight.dtype), weight.flatten(1), self.proj.bias)
 
 
 class _PagesTogether(nn.Module):
@@ -75,17 +76,25 @@ class _Qwen2Patches(_LinearPatches, qwen2.PatchEmbed): ...
 class _Qwen25Patches(_LinearPatches, qwen25.Qwen2_5_VisionPatchEmbed): ...
 
 
+class _Qwen3Patches(_LinearPatches, qwen3.Qwen3VLVisionPatchEmbed): ...
+
+
 class _Qwen2Attention(_PagesTogether, qwen2.VisionAttention): ...
 
 
 class _Qwen25Attention(_PagesTogether, qwen25.Qwen2_5_VLVisionAttention): ...
 
 
+class _Qwen3Attention(_PagesTogether, qwen3.Qwen3VLVisionAttention): ...
+
+
 _FAST: dict[type[nn.Module], type[nn.Module]] = {
     qwen2.PatchEmbed: _Qwen2Patches,
     qwen25.Qwen2_5_VisionPatchEmbed: _Qwen25Patches,
+    qwen3.Qwen3VLVisionPatchEmbed: _Qwen3Patches,
     qwen2.VisionAttention: _Qwen2Attention,
     qwen25.Qwen2_5_VLVisionAttention: _Qwen25Attention,
+    qwen3.Qwen3VLVisionAttention: _Qwen3Attention,
 }
 
 

@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, causal_mask_function
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen2_vl.modeling_qwen2_vl import eager_attention_forward
+
+from docvlm.errors import DocvlmError
 
 PREFIX = "branches_"
 
@@ -31,6 +33,13 @@ class BranchMask:
     pages: Tensor | None
     branches: Tensor
     wanted: Tensor | None = None
+
+    ndim = 3  # to Transformers it is a mask from which the one of the attention implementation is yet to be made
+
+    @property
+    def shape(self) -> torch.Size:
+        """B x Q x (P + Q)."""
+        return self.branches[:, 0].shape
 
 
 def branch_mask(segments: Tensor, split: int, *, additive: bool) -> BranchMask:
@@ -75,7 +84,17 @@ def _attend(
     return torch.cat([pages, rest], dim=1), None
 
 
+def _mask(inner: Any, *, mask_function: Any, attention_mask: Any, **kwargs: Any) -> Any:
+    if not isinstance(attention_mask, BranchMask):
+        return inner(mask_function=mask_function, attention_mask=attention_mask, **kwargs)
+    if mask_function is not causal_mask_function:
+        raise DocvlmError(
+            "config.json: layers attend in sliding windows, which packed questions cannot; set packing=off"
+        )
+    return attention_mask
+
+
 _INNER = {"sdpa": ALL_ATTENTION_FUNCTIONS["sdpa"], "eager": eager_attention_forward}
 for _name, _inner in _INNER.items():
     AttentionInterface.register(PREFIX + _name, partial(_attend, _inner))
-    AttentionMaskInterface.register(PREFIX + _name, ALL_MASK_ATTENTION_FUNCTIONS[_name])
+    AttentionMaskInterface.register(PREFIX + _name, partial(_mask, ALL_MASK_ATTENTION_FUNCTIONS[_name]))

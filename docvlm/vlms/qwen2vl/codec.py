@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import PIL.Image
@@ -25,7 +25,7 @@ from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, 
 from docvlm.vlms.page_images import open_page, open_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from PIL.Image import Image
@@ -39,16 +39,17 @@ _JPEG_SIDE = 65_500  # libjpeg's limit
 _UTILS_MERGE = 2  # qwen-vl-utils makes sides multiples of patch x 2, whatever the checkpoint says
 
 
-_PROCESSORS: dict[str, type[ProcessorMixin]] = {"qwen2_vl": Qwen2VLProcessor, "qwen2_5_vl": Qwen2_5_VLProcessor}
-
-
 class Qwen2VLCodec(Codec):
     """Chat prompt `pages, question + instruction`; budget `min_pixels`/`max_pixels`, default the processor's own."""
 
     family = "qwen2vl"
     prompt = "chat template: pages, then question + instruction"
+    processors: ClassVar[Mapping[str, type[ProcessorMixin]]] = {
+        "qwen2_vl": Qwen2VLProcessor,
+        "qwen2_5_vl": Qwen2_5_VLProcessor,
+    }  # of each `model_type`
 
-    def __init__(self, processor: Qwen2VLProcessor, budget: Budget, longest: int) -> None:
+    def __init__(self, processor: Any, budget: Budget, longest: int) -> None:
         self.processor = processor
         self.longest = longest
         self.tokenizer = processor.tokenizer
@@ -71,7 +72,7 @@ class Qwen2VLCodec(Codec):
     def load(cls, checkpoint: str | Path, budget: Budget, *, offline: bool, revision: str | None) -> Qwen2VLCodec:
         """The processor with this budget, and how many positions the language side has."""
         config = load_config(checkpoint, offline=offline, revision=revision)
-        processor = load_processor(checkpoint, _PROCESSORS[config.model_type], offline=offline, revision=revision)
+        processor = load_processor(checkpoint, cls.processors[config.model_type], offline=offline, revision=revision)
         return cls(processor, budget, config.get_text_config().max_position_embeddings)
 
     def lengths(self, examples: Sequence[Example]) -> Lengths:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as qwen25
 from transformers.models.qwen2_vl import modeling_qwen2_vl as qwen2
+from transformers.models.qwen3_vl import modeling_qwen3_vl as qwen3
 
 from docvlm.data.loading.packing import IGNORED
 from docvlm.vlms.qwen2vl.branches import BranchMask
@@ -66,9 +67,9 @@ def _attended(
     assert mask.wanted is not None
     wanted = mask.wanted[..., None]
     here = [torch.take_along_dim(part, wanted, dim=1) for part in (hidden, *position_embeddings)]
-    query = _rotated(_heads(attention, attention.q_proj(here[0])), *here[1:])
-    key = _rotated(_heads(attention, attention.k_proj(hidden)), *position_embeddings)
-    value = _heads(attention, attention.v_proj(hidden))
+    query = _rotated(_heads(attention, "q", here[0]), *here[1:])
+    key = _rotated(_heads(attention, "k", hidden), *position_embeddings)
+    value = _heads(attention, "v", hidden)
     seen = torch.take_along_dim(mask.branches, wanted[:, None] - mask.split, dim=2)
     name = attention.config._attn_implementation
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(name, qwen2.eager_attention_forward)
@@ -77,8 +78,11 @@ def _attended(
     return attention.o_proj(out.flatten(2))  # type: ignore[no-any-return]  # nn.Module.__call__
 
 
-def _heads(attention: Any, projected: Tensor) -> Tensor:
-    return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+def _heads(attention: Any, which: str, hidden: Tensor) -> Tensor:
+    """`hidden` (B x T x D) projected to queries, keys or values (B x heads x T x width), normed where Qwen3-VL does."""
+    projected: Tensor = getattr(attention, f"{which}_proj")(hidden).unflatten(-1, (-1, attention.head_dim))
+    norm = getattr(attention, f"{which}_norm", None)
+    return (projected if norm is None else norm(projected)).transpose(1, 2)
 
 
 def _rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -92,7 +96,11 @@ class _Qwen2LastLayer(_LastLayer, qwen2.Qwen2VLDecoderLayer): ...
 class _Qwen25LastLayer(_LastLayer, qwen25.Qwen2_5_VLDecoderLayer): ...
 
 
+class _Qwen3LastLayer(_LastLayer, qwen3.Qwen3VLTextDecoderLayer): ...
+
+
 _LAST: dict[type[nn.Module], type[nn.Module]] = {
     qwen2.Qwen2VLDecoderLayer: _Qwen2LastLayer,
     qwen25.Qwen2_5_VLDecoderLayer: _Qwen25LastLayer,
+    qwen3.Qwen3VLTextDecoderLayer: _Qwen3LastLayer,
 }

@@ -52,11 +52,15 @@ class Qwen2VL(VLM):
 
     def vision_blocks(self) -> list[Block]:
         """One a transformer block of the tower; the patch embedding belongs to the first, the merger to the last."""
-        depth = len(self.bare.get_submodule("model.visual.blocks"))
-        modules = [[f"model.visual.blocks.{index}"] for index in range(depth)]
-        modules[0].insert(0, "model.visual.patch_embed")
-        modules[-1].append("model.visual.merger")
-        return [self._block(f"block {index}", names) for index, names in enumerate(modules)]
+        return self._blocks(["patch_embed"], ["merger"])
+
+    def _blocks(self, before: list[str], after: list[str]) -> list[Block]:
+        """The tower's blocks, with its modules `before` them and `after` them."""
+        modules = [[f"blocks.{index}"] for index in range(len(self.bare.get_submodule("model.visual.blocks")))]
+        modules[0] = before + modules[0]
+        modules[-1] += after
+        names = [[f"model.visual.{module}" for module in block] for block in modules]
+        return [self._block(f"block {index}", block) for index, block in enumerate(names)]
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         """Summed cross-entropy over labelled tokens (scalar, nats) and how many there were."""
@@ -69,14 +73,14 @@ class Qwen2VL(VLM):
 
     def _packed_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         inputs = self._unpacked(batch)
-        mask, labels = only_answers(inputs["attention_mask"]["full_attention"], batch["labels"])
-        inputs["attention_mask"] = {"full_attention": mask}
+        inputs["attention_mask"], labels = only_answers(inputs["attention_mask"], batch["labels"])
         with self.autocast():
-            hidden = self.bare.model(**inputs, inputs_embeds=self._embeds(batch), use_cache=False).last_hidden_state
+            inputs |= self._embedded(batch)
+            hidden = self.bare.model.language_model(**inputs, use_cache=False).last_hidden_state
         return self._answer_loss(hidden, labels)
 
     def _unpacked(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        """Mask and positions of a packed batch's branches, as the Transformers model takes them."""
+        """Mask and positions of a packed batch's branches, as the language model takes them."""
         segments = batch["segments"]
         split = split_of(segments)
         prefix, _ = self.bare.model.get_rope_index(
@@ -88,35 +92,44 @@ class Qwen2VL(VLM):
         additive = self.bare.config.get_text_config()._attn_implementation.endswith("eager")
         return {
             "position_ids": positions(prefix, segments, batch["offsets"]),
-            "attention_mask": {"full_attention": branch_mask(segments, split, additive=additive)},
+            "attention_mask": branch_mask(segments, split, additive=additive),
         }
 
-    def _embeds(self, batch: dict[str, Tensor]) -> Tensor:
-        """Embeddings of `input_ids` (B x T x D) with each page's features in its place."""
+    def _embedded(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """What the language model reads in place of `input_ids`: embeddings with each page's features in its place."""
+        return {"inputs_embeds": self._in_place(batch, self.page_features(batch))}
+
+    def _in_place(self, batch: dict[str, Tensor], features: Tensor) -> Tensor:
+        """Embeddings of `input_ids` (B x T x D), those of image tokens replaced by `features` (tokens x D)."""
         embeds: Tensor = self.bare.get_input_embeddings()(batch["input_ids"])
         image = (batch["input_ids"] == self.codec.image)[..., None]
-        return embeds.masked_scatter(image, self.page_features(batch).to(embeds.dtype))
+        return embeds.masked_scatter(image, features.to(embeds.dtype))
 
     def page_features(self, batch: dict[str, Tensor]) -> Tensor:
         """Tokens of all pages (tokens x D)."""
         if "features" in batch:
             return batch["features"]
-        grid, tower = batch["image_grid_thw"], self.bare.model.get_image_features
+        grid = batch["image_grid_thw"]
         if "prefix" in batch:
-            stored = self._stored_prefix(batch)
-            with entered(self.prefix, stored):
-                return torch.cat(tuple(tower(stored, grid).pooler_output))
-        with observed(self.prefix) as seen:
-            pages = tower(batch["pixel_values"], grid).pooler_output
-        side = 1 if seen else self.codec.merge
-        sizes, patches = (grid[:, 1:] // side).tolist(), grid.prod(-1).tolist()
-        kept = zip(seen[0].split(patches) if seen else pages, sizes, strict=True)
-        self._keep(batch, [page.unflatten(0, size) for page, size in kept])
-        return torch.cat(tuple(pages))
+            taken = self.kept_of_prefix
+            given = [part.contiguous() for part in self._stored_prefix(batch).chunk(len(taken), dim=-1)]
+            with entered(self.prefix, dict(zip(taken, given, strict=True))):
+                return self._tower(given[-1], grid)
+        with observed(self.kept_of_prefix) as seen:
+            features = self._tower(batch["pixel_values"], grid)
+        side, made = (1, torch.cat(seen, dim=-1)) if seen else (self.codec.merge, features)
+        pages = made.split((grid.prod(-1) // side**2).tolist())
+        sizes = (grid[:, 1:] // side).tolist()
+        self._keep(batch, [page.unflatten(0, size) for page, size in zip(pages, sizes, strict=True)])
+        return features
+
+    def _tower(self, pixels: Tensor, grid: Tensor) -> Tensor:
+        """What the tower makes of pages (tokens x D) from their `pixels` (patches x values)."""
+        return torch.cat(tuple(self.bare.model.get_image_features(pixels, grid).pooler_output))
 
     def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> tuple[Tensor, Tensor]:
         if "page_of" in batch:
-            return greedy_on_pages(self.bare, batch, self._embeds(batch), max_new_tokens)
+            return greedy_on_pages(self.bare, batch, self._embedded(batch), max_new_tokens)
         sure = Probabilities()
         ids: Tensor = self.bare.generate(**batch, max_new_tokens=max_new_tokens, logits_processor=[sure])  # type: ignore[operator]  # from a mixin
         new = ids[:, batch["input_ids"].shape[1] :]

@@ -1,4 +1,4 @@
-"""Qwen2-VL's norms and gated products computed again in the backward pass, so that their insides are not kept.
+"""Norms and gated products of Qwen2-VL to Qwen3-VL computed again in the backward pass: their insides are not kept.
 
 A normalisation keeps its input twice in float32 and a gated MLP up to four tensors of its wide inner size, though both
 are elementwise and come back from what is kept anyway: the residual stream, and the two projections. That is selective
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as qwen25
 from transformers.models.qwen2_vl import modeling_qwen2_vl as qwen2
+from transformers.models.qwen3_vl import modeling_qwen3_vl as qwen3
 
 KEPT = 1 << 20  # values; what takes as many or fewer is not computed again
 
@@ -57,17 +58,25 @@ class _Qwen2Norm(_Norm, qwen2.Qwen2VLRMSNorm): ...
 class _Qwen25Norm(_Norm, qwen25.Qwen2_5_VLRMSNorm): ...
 
 
+class _Qwen3Norm(_Norm, qwen3.Qwen3VLTextRMSNorm): ...
+
+
 class _Qwen2MLP(_GatedMLP, qwen2.Qwen2MLP): ...
 
 
 class _Qwen25MLP(_GatedMLP, qwen25.Qwen2MLP): ...
 
 
+class _Qwen3MLP(_GatedMLP, qwen3.Qwen3VLTextMLP): ...
+
+
 _LEAN: dict[type[nn.Module], type[nn.Module]] = {
     qwen2.Qwen2VLRMSNorm: _Qwen2Norm,
     qwen25.Qwen2_5_VLRMSNorm: _Qwen25Norm,
+    qwen3.Qwen3VLTextRMSNorm: _Qwen3Norm,
     qwen2.Qwen2MLP: _Qwen2MLP,
     qwen25.Qwen2MLP: _Qwen25MLP,
+    qwen3.Qwen3VLTextMLP: _Qwen3MLP,
 }
 
 

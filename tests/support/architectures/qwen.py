@@ -116,13 +116,14 @@ def qwen2_5_vl() -> Parts:
 
 
 def qwen3_vl() -> Parts:
-    """Qwen3-VL: patches of 16, features of two blocks added to the first two layers (deepstack)."""
+    """Qwen3-VL: patches of 16, features of two blocks added to the first two of three layers (deepstack)."""
     tokenizer = _tokenizer()
     config = hf.Qwen3VLConfig(
         vision_config=_qwen3_vision() | {"deepstack_visual_indexes": [0, 1]},
         text_config={
             "vocab_size": len(tokenizer),
             **LANGUAGE,
+            "num_hidden_layers": 3,
             "head_dim": 16,
             "rope_parameters": _mrope(4, 2, 2, mrope_interleaved=True),
         },
