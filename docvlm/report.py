@@ -32,7 +32,7 @@ def main(cfg: ReportConfig, job: Job) -> None:
     drawn = bool(exams) and all(exam.kind == GENERATED for exam in exams)
     report = render.Report(answer(exams, cfg.target), highlights(exams, inputs.benchmarks), parts, drawn)
     html, text = render.write(folder, report)
-    cards = [card.write(folder / "cards" / f"{run.family}-{run.scale}", run, exams) for run in inputs.chosen]
+    cards = [card.write(folder / "cards" / f"{run.model}-{run.scale}", run, exams) for run in inputs.chosen]
     for one in report.answers:
         print(f"{one.question}\n  {one.sentence}")
     figures = len(sections.figures_of(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
@@ -25,6 +26,19 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MPLBACKEND"] = "Agg"
 for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
+
+gc.disable()  # what is imported for the tests stays
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported out of garbage collections: looking through it was a fifth of some tests' time."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let the interpreter clear up as it always does."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,10 @@ class BenchmarkConfig(ModelVerbConfig):
     def loads_checkpoint(self) -> bool:
         return not (self.run or self.best)
 
+    @property
+    def base(self) -> str | None:
+        return (self.checkpoint or super().base) if self.loads_checkpoint else None
+
     def check(self, *, sweep: bool = False) -> None:
         super().check(sweep=sweep)
         check_revision(self.model, self.checkpoint, run=self.run, best=self.best)

@@ -134,7 +134,8 @@ def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -
         config = typed(_without_hydra(full), schema)
         registry.load(config.extensions)
         config.check(sweep=sweep)
-        typed(compose(name, shared + swept if sweep else overrides), schema)
+        if swept:  # or this would be the config above once more
+            typed(compose(name, shared + swept if sweep else overrides), schema)
     seeded = _with_seeds(parsed, config.seed_list, full.hydra.sweeper) if config.seed_list else overrides
     return Rehearsal(config.scale_line(full.hydra.runtime.choices), seeded)
 

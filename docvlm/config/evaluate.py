@@ -50,6 +50,10 @@ class EvaluateConfig(ModelVerbConfig):
     def loads_checkpoint(self) -> bool:
         return not (self.run or self.best or self.predictions or self.endpoint)
 
+    @property
+    def base(self) -> str | None:
+        return (self.checkpoint or super().base) if self.loads_checkpoint else None
+
     def check(self, *, sweep: bool = False) -> None:
         super().check(sweep=sweep)
         brought = {"run": self.run, "best": self.best, "endpoint": self.endpoint, "predictions": self.predictions}

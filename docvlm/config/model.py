@@ -110,9 +110,14 @@ class ModelVerbConfig(VerbConfig):
         """Whether `model.checkpoint` is what is loaded."""
         return True
 
+    @property
+    def base(self) -> str | None:
+        """Folder, hub id or word of the checkpoint that is loaded; None where none is."""
+        return self.model.checkpoint if self.loads_checkpoint else None
+
     def check(self, *, sweep: bool = False) -> None:
         targets(dataclasses.asdict(self))
-        check_model(self.model)
+        check_model(self.model, self.base)
         need(self.packing in SWITCH, "packing", self.packing, "choose on or off")
         need(0 <= self.seed < 2**32, "seed", self.seed, "choose one from 0 to 4294967295")
 
@@ -128,15 +133,15 @@ class ModelVerbConfig(VerbConfig):
         return f"scale={name} ({why}): {what}. scale={other} overrides it."
 
 
-def check_model(model: ModelConf) -> None:
-    """Raise `DocvlmError` for the first impossible value of `model`."""
+def check_model(model: ModelConf, base: str | None) -> None:
+    """Raise `DocvlmError` for the first impossible value of `model`; `base` is what is loaded, if anything."""
     known = f"choose one of {', '.join(sorted(FAMILIES))}, or name the module that registers it in extensions"
     need(model.family in FAMILIES, "model.family", model.family, known)
     need(model.dtype in DTYPES, "model.dtype", model.dtype, f"choose one of {', '.join(DTYPES)}")
     family = FAMILIES[model.family]
     embedded = family.embedded is not None
     advice = "a folder or a hub id" + (", or the word embedded" if embedded else "")
-    need(bool(model.checkpoint), "model.checkpoint", "''", advice)
+    need(base is None or bool(base), "model.checkpoint", "''", advice)
     advice = f"{family.name} has no checkpoint that comes with docvlm; give a folder or a hub id"
     need(embedded or model.checkpoint != "embedded", "model.checkpoint", "embedded", advice)
     for key in ("tower", "blocks"):

@@ -88,7 +88,7 @@ def same_scale(run: Run, scale: str, job: Job) -> None:
 
 
 def best_runs(scale: str, benchmarks: Sequence[str]) -> dict[str, Run]:
-    """Of each family the run that stands for its best setting at this scale, trained on one of the benchmarks."""
+    """Of each model the run that stands for its best setting at this scale, trained on one of the benchmarks."""
     wanted = (*benchmarks, MIXTURE)
     fitting = [
         run for run in finished.finished() if run.scale == scale and run.manifest["config"]["data"]["name"] in wanted
@@ -102,10 +102,10 @@ def best_runs(scale: str, benchmarks: Sequence[str]) -> dict[str, Run]:
             f"no finished run at scale={scale} on {', '.join(wanted)} under outputs/ or multirun/; "
             f"train one first: python -m docvlm.train model={next(iter(FAMILIES))}"
         )
+    for chosen in best.values():
+        print(chosen, flush=True)
     for family in FAMILIES:
-        if family in best:
-            print(best[family], flush=True)
-        elif not FAMILIES[family].takes_any:
+        if family not in best and not FAMILIES[family].takes_any:
             print(f"{family}: no finished run; python -m docvlm.train model={family} makes one", flush=True)
     return {family: chosen.run for family, chosen in best.items()}
 

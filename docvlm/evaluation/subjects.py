@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from docvlm.answering.answer import device
 from docvlm.errors import DocvlmError
 from docvlm.runs.finished import Run
+from docvlm.vlms.families import called
 
 if TYPE_CHECKING:
     from docvlm.answering.endpoint import Endpoint
@@ -70,7 +71,7 @@ def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
 
     described = {"run": str(run.folder.root), "trained_on": run.trained_on, "status": run.status}
     place = output or run.folder.root / "eval"
-    return Subject("ours", run.family, load, lambda vlm: place, described, run.folder.best, codec=codec)
+    return Subject("ours", run.model, load, lambda vlm: place, described, run.folder.best, codec=codec)
 
 
 def of_saved(
@@ -104,7 +105,8 @@ def of_saved(
 
     place = output or named.parent / "eval"
     name = str(named) if whole else None
-    return Subject(word or "saved", record["family"], load, lambda vlm: place, described, folder, name, codec=codec)
+    family = called(record["family"], record["checkpoint"])
+    return Subject(word or "saved", family, load, lambda vlm: place, described, folder, name, codec=codec)
 
 
 def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
@@ -187,7 +189,14 @@ def of_checkpoint(
     def place(vlm: VLM) -> Path:
         return (output or ZERO_SHOT) / f"{family}-{fingerprint(vlm.checkpoint, vlm.revision)[:8]}"
 
-    return Subject("zero-shot", family, load, place, {"run": None, "trained_on": None, "status": None}, codec=codec)
+    return Subject(
+        "zero-shot",
+        called(family, checkpoint),
+        load,
+        place,
+        {"run": None, "trained_on": None, "status": None},
+        codec=codec,
+    )
 
 
 def served(cfg: EvaluateConfig, output: Path | None) -> Subject:

@@ -35,7 +35,7 @@ def write(folder: Path, source: Source, outcomes: Sequence[Outcome], row: Mappin
     answers = [
         Answers(
             name(run.family, run),
-            run.family,
+            run.model,
             one.label,
             one.split,
             one.score.metric,

@@ -26,11 +26,11 @@ from docvlm.answering import answer
 from docvlm.config.export import FORMATS
 from docvlm.errors import DocvlmError
 from docvlm.exporting.source import Source
-from docvlm.vlms import loading
+from docvlm.vlms import load_family, loading
 from docvlm.vlms.checkpoint import no_progress_bar
-from docvlm.vlms.families import FAMILIES
 from docvlm.vlms.quant import nf4
 from docvlm.vlms.saved import WEIGHTS
+from docvlm.vlms.trainable import Parts
 
 CONFIG = "adapter_config.json"
 
@@ -121,7 +121,7 @@ def _quantised(source: Source, folder: Path, form: str, settings: Callable[[list
         net = AutoModelForImageTextToText.from_pretrained(
             weights,
             dtype=source.dtype,
-            quantization_config=settings(_untouched(weights, FAMILIES[source.record["family"]].language)),
+            quantization_config=settings(_untouched(source, weights)),
             use_safetensors=True,
             local_files_only=True,
             **placed,
@@ -130,13 +130,11 @@ def _quantised(source: Source, folder: Path, form: str, settings: Callable[[list
     loading.complete(folder, source.best, source.about(form))
 
 
-def _untouched(weights: Path, language: str) -> list[str]:
-    """Modules outside the language side, and the vocabulary projection, which is tied to the embeddings."""
+def _untouched(source: Source, weights: Path) -> list[str]:
+    """Modules outside the language side, and the vocabulary projection, which may be tied to the embeddings."""
     config = AutoConfig.from_pretrained(weights, local_files_only=True)
-    with torch.device("meta"):
-        net = AutoModelForImageTextToText.from_config(config)
-    outside = [f"model.{name}" for name, _ in net.model.named_children() if f"model.{name}" != language]
-    return [*outside, *(name for name, module in net.named_modules() if module is net.get_output_embeddings())]
+    family, parts = load_family(source.record["family"]), Parts(**source.record["parts"])
+    return list(family.kept(config, parts))
 
 
 RECORDS: dict[str, Format] = {

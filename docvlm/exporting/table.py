@@ -47,7 +47,7 @@ _COLUMNS = (
 def table(source: Source, made: Made) -> Table:
     """A row for each format and benchmark."""
     device = made.rows[0]["device"]
-    title = f"{source.run.family}, {source.run.folder.root} as artefacts, {source.record['dtype']} on {device}"
+    title = f"{source.run.model}, {source.run.folder.root} as artefacts, {source.record['dtype']} on {device}"
     rows = [_values(row, score) for row in made.rows for score in row["scores"]]
     return Table("export", title, _COLUMNS, rows, [CAPTION])
 
@@ -60,7 +60,7 @@ def write(output: Path, cfg: ExportConfig, source: Source, made: Made) -> list[P
         {
             "docvlm": __version__,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "family": source.run.family,
+            "family": source.run.model,
             "run": str(source.run.folder.root),
             "dtype": source.record["dtype"],
             "tolerance": {word: asdict(tolerance) for word, tolerance in cfg.tolerance.items()},

@@ -11,11 +11,12 @@ from docvlm.vlms.families import label
 
 def name(family: str, run: Run | None, subject: str = "zero-shot") -> str:
     """A model as the report calls it: family, size, and what was trained of it; without a run, what `subject` says."""
-    words = [label(family)]
     if run is None:
-        return f"{words[0]} {subject}"
-    size, learned = str(run.manifest["config"]["model"]["size"]), run.manifest["trainable"]
-    words.append(size if size == "embedded" else size.upper() if size[:1].isdigit() else size)
+        return f"{label(family)} {subject}"
+    words, learned = [label(run.model)], run.manifest["trainable"]
+    if run.model == run.family:  # else its checkpoint is its name
+        size = str(run.manifest["config"]["model"]["size"])
+        words.append(size.upper() if size[:1].isdigit() else size)
     if learned["lora_r"]:
         words.append(f"{adapter(learned)} r={learned['lora_r']}")
     if learned["freeze"] != 100 or not learned["lora_r"]:

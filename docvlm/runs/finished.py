@@ -20,7 +20,7 @@ from docvlm.metrics.registry import goodness
 from docvlm.runs import identity
 from docvlm.runs.folder import RunFolder, follow
 from docvlm.runs.result import read as read_result
-from docvlm.vlms.families import FAMILIES
+from docvlm.vlms.families import FAMILIES, called
 
 ROOTS = (Path("outputs"), Path("multirun"))
 FINISHED = "finished"
@@ -38,6 +38,11 @@ class Run:
     def family(self) -> str:
         """Name of the model's family (`docvlm.vlms.families`)."""
         return str(self.manifest["family"])
+
+    @property
+    def model(self) -> str:
+        """What its results stand under: the family, or the checkpoint where a family takes any."""
+        return called(self.family, str(self.manifest["checkpoint"]["name"]))
 
     @property
     def extensions(self) -> tuple[str, ...]:
@@ -133,21 +138,21 @@ class Chosen:
         has = f"{self.name} has the highest" if self.name else "the only setting has a"
         if seeds == 1:
             score = f"val score ({self.mean:.3f} on {run.trained_on}, one seed only)"
-            return f"{run.family}: {has} {score}; its run {run.folder.root} is used"
+            return f"{run.model}: {has} {score}; its run {run.folder.root} is used"
         spread = stdev(run.selection for run in self.runs)
         score = f"mean val score over {seeds} seeds ({self.mean:.3f} ± {spread:.3f} on {run.trained_on})"
-        return f"{run.family}: {has} {score}; its run {run.folder.root}, the best of them, is used"
+        return f"{run.model}: {has} {score}; its run {run.folder.root}, the best of them, is used"
 
 
 def best(runs: Sequence[Run]) -> dict[str, Chosen]:
-    """Per family the setting with the highest mean selection score; the later one on a tie.
+    """Per model the setting with the highest mean selection score; the later one on a tie.
 
     A run that was repeated with its seed counts once, as its later self.
     """
-    families: dict[str, list[Chosen]] = {}
+    models: dict[str, list[Chosen]] = {}
     for seeds in by_setting(runs):
-        families.setdefault(seeds[0].family, []).append(Chosen("", seeds))
-    return {family: _best(settings) for family, settings in sorted(families.items())}
+        models.setdefault(seeds[0].model, []).append(Chosen("", seeds))
+    return {model: _best(settings) for model, settings in sorted(models.items())}
 
 
 def by_setting(runs: Iterable[Run]) -> list[list[Run]]:

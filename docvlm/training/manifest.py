@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from docvlm.machine import git_commit, hardware, versions
 from docvlm.training.feature_choice import training_dtype
 from docvlm.vlms import losses
+from docvlm.vlms.checkpoint import licence
 from docvlm.vlms.trainable import describe
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ def manifest(run: Run, accelerator: str) -> dict[str, Any]:
         "family": cfg.model.family,
         "scale": cfg.scale.name,
         "seed": cfg.seed,
-        "checkpoint": {"name": cfg.model.checkpoint, "fingerprint": identity.checkpoint},
+        "checkpoint": {
+            "name": cfg.model.checkpoint,
+            "fingerprint": identity.checkpoint,
+            "licence": licence(vlm.checkpoint, offline=cfg.offline, revision=vlm.revision),
+        },
         "data": {
             "benchmark": data.label,
             "source": data.source,

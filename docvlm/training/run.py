@@ -33,6 +33,7 @@ from docvlm.vlms import embedded, load_family, quant
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.families import called
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.trainable import Parts, describe
 from docvlm.writing import room
@@ -139,7 +140,11 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
     run = Run(cfg, job, data, vlm, identity, folder, resuming, StopRequest(), console)
     run.trainable = describe(vlm.trainable)
     del vlm  # this frame outlives the training: the model must be free to go before the best one is loaded
-    head = identity.known | {"name": cfg.name, "family": cfg.model.family, "benchmark": data.label}
+    head = identity.known | {
+        "name": cfg.name,
+        "family": called(cfg.model.family, cfg.model.checkpoint),
+        "benchmark": data.label,
+    }
     try:
         if claimed.action is Action.REUSE:
             run.summary = read_result(folder.result)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
+from huggingface_hub import metadata_load
 from huggingface_hub.errors import HfHubHTTPError, XetDownloadError
 from safetensors import SafetensorError
 from transformers import (
@@ -28,6 +29,7 @@ from transformers import (
 from transformers import __version__ as transformers_version
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import cached_file, logging
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from docvlm.errors import DocvlmError, causes
 from docvlm.vlms.families import Family
@@ -45,6 +47,7 @@ Files that are complete are kept. huggingface_hub 2.4 continues a file after a t
 after a reset connection or a 5xx, which reach us, it begins that file again.
 """
 GENERATION = "generation_config.json"
+CARD = "README.md"
 _SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
@@ -186,6 +189,22 @@ def fingerprint(checkpoint: str | Path, revision: str | None = None) -> str:
                 stream.seek(start)
                 digest.update(stream.read(_SAMPLE_BYTES))
     return digest.hexdigest()[:16]
+
+
+def licence(checkpoint: str | Path, *, offline: bool, revision: str | None = None) -> str | None:
+    """What the checkpoint's own card says (`license:` at the head of its README.md); None where it does not say."""
+    how: dict[str, Any] = {"local_files_only": offline, "revision": revision}
+
+    def read() -> str | None:
+        return cached_file(str(checkpoint), CARD, _raise_exceptions_for_missing_entries=False, **how)
+
+    file = _tried(checkpoint, how, read)
+    try:
+        said: Any = {} if file is None else metadata_load(file) or {}
+    except (UnicodeDecodeError, YAMLError):
+        return None  # a card that cannot be read does not say
+    found = said["license"] if "license" in said else None
+    return found if isinstance(found, str) else None
 
 
 @contextmanager

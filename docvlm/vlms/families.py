@@ -172,6 +172,16 @@ def label(family: str) -> str:
     return FAMILIES[family].label if family in FAMILIES else family
 
 
+def called(family: str, checkpoint: str) -> str:
+    """What results of a checkpoint stand under: its family, or its own name where the family takes any.
+
+    The name is the last part of its folder or hub id: runs from two checkpoints are of two models.
+    """
+    if family not in FAMILIES or not FAMILIES[family].takes_any:
+        return family
+    return checkpoint.replace("\\", "/").rstrip("/").rpartition("/")[2] or family
+
+
 def imported(path: str) -> Any:
     """What a record names as `module:name`."""
     module, _, name = path.partition(":")

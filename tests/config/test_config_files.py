@@ -12,6 +12,7 @@ from docvlm import build
 from docvlm.config import CONF_DIR, VERBS, ModelVerbConfig, TrainConfig
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
+from docvlm.vlms.families import FAMILIES
 
 ROOT_FILES = {name: schema for name, schema in VERBS.items() if issubclass(schema, ModelVerbConfig)}
 TABLES = {"prices"}  # read by their own reader, not composed
@@ -51,6 +52,8 @@ def test_every_choice_composes_and_builds(group: str, choice: str, tmp_path: Pat
     if choice == "folder":
         (tmp_path / "qa.jsonl").write_text('{"image": "a.png", "question": "?", "answers": ["a"]}\n', encoding="utf-8")
         overrides.append(f"data.source={tmp_path}")
+    if group == "model" and FAMILIES[choice].takes_any:
+        overrides.append("model.checkpoint=user/name")
     config = load("train", TrainConfig, overrides)
     config.check()
     builder = BUILDERS[group]

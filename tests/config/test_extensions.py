@@ -104,7 +104,7 @@ def test_a_local_file_says_it_once_for_every_verb(here: Path, name: str, schema:
 
 
 def test_an_unknown_name_lists_the_choices_and_the_way_out() -> None:
-    with pytest.raises(DocvlmError, match=r"model\.family=gpt: not known; choose one of qwen2vl, florence2, or name"):
+    with pytest.raises(DocvlmError, match=r"model\.family=gpt: not known; choose one of qwen2vl, florence2, chat, or name"):
         FAMILIES["gpt"]
 
 

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from docvlm.config import Job, TrainConfig, verb
@@ -21,12 +23,13 @@ INSTALLED = importlib.util.find_spec("optuna") is not None
 needs_optuna = pytest.mark.skipif(not INSTALLED, reason="needs the extra: pip install 'docvlm[optuna]'")
 
 
-@pytest.mark.skipif(INSTALLED, reason="optuna is installed")
 @pytest.mark.parametrize("word", ["hydra/sweeper=optuna", "experiment=search"])
 def test_without_the_extra_the_line_names_it(
     word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Plugins.instance()  # the sweeper, where it is installed, is in Hydra's store now, once for the process
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["sweeper"], "optuna.yaml", raising=False)
     with pytest.raises(SystemExit):
         main([word, "scale=tiny", "-m"])
     line = "error: hydra/sweeper=optuna: Optuna's sweeper is not installed; pip install 'docvlm[optuna]'\n"

@@ -52,12 +52,10 @@ def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub.Hub]:
-    """huggingface_hub in this process, set to the stand-in through its own constants and environment."""
-    with hub.served() as server:
-        for name, value in (("ENDPOINT", server.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
-            monkeypatch.setattr(huggingface_hub.constants, name, value)
-        monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hub.Hub]:
+    """huggingface_hub in this process, set to the stand-in."""
+    monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
+    with hub.served() as server, hub.asked(server.url, tmp_path / "cache", monkeypatch):
         yield server
 
 
@@ -101,8 +99,26 @@ def test_a_dry_run_lists_every_file_and_reaches_no_network(
     assert f"in {len(rows)} files from" in listed and "adapter_model.safetensors" in listed
 
 
-def test_what_arrives_is_the_folder_in_one_commit(here: Path) -> None:
-    """The public command in a process of its own, against the stand-in."""
+def assert_arrived(server: hub.Hub, out: str) -> None:
+    """The folder is there, in one commit of a private repository, and `out` says so without the token."""
+    assert server.files == sent() and len(server.commits) == 1
+    assert server.commits[0].startswith("adapter, exported by docvlm ")
+    assert server.private == {REPO: True} and any(request.startswith("PUT /storage/") for request in server.requests)
+    assert f"published: {REPO} (private), {len(sent())} files" in out and hub.TOKEN not in out
+    assert not any(hub.TOKEN.encode() in path.read_bytes() for path in Path().rglob("*") if path.is_file())
+
+
+def test_what_arrives_is_the_folder_in_one_commit(
+    here: Path, online: hub.Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*SMALL, f"push_to={REPO}"])
+    said = capsys.readouterr()
+    assert_arrived(online, said.out + said.err)
+
+
+@pytest.mark.slow
+def test_the_hub_and_the_token_are_those_of_the_environment(here: Path) -> None:
+    """The same in a process of its own, where nothing but the environment names the stand-in."""
     with hub.served() as server:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
         environment |= {"HF_ENDPOINT": server.url, "HF_TOKEN": hub.TOKEN, "HF_HUB_DISABLE_XET": "1"}
@@ -112,12 +128,7 @@ def test_what_arrives_is_the_folder_in_one_commit(here: Path) -> None:
             env=environment, capture_output=True, text=True,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert server.files == sent() and len(server.commits) == 1
-    assert server.commits[0].startswith("adapter, exported by docvlm ")
-    assert server.private == {REPO: True} and any(request.startswith("PUT /storage/") for request in server.requests)
-    assert f"published: {REPO} (private), {len(sent())} files" in done.stdout
-    assert hub.TOKEN not in done.stdout + done.stderr
-    assert not any(hub.TOKEN.encode() in path.read_bytes() for path in here.rglob("*") if path.is_file())
+    assert_arrived(server, done.stdout + done.stderr)
 
 
 def test_a_repository_that_is_public_is_only_written_to_when_told(

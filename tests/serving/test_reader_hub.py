@@ -29,7 +29,7 @@ PARTS = ("model.safetensors", "config.json", "generation_config.json", "chat_tem
 def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Place]:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # of docvlm and of huggingface_hub
     monkeypatch.chdir(tmp_path)
-    with downloads.served(monkeypatch, str(tmp_path / "cache")) as here:
+    with downloads.served(monkeypatch, tmp_path / "cache") as here:
         yield here
 
 

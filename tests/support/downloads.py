@@ -15,10 +15,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import datasets
+import huggingface_hub
 import pytest
+
+from tests.support import hub
 
 
 @dataclass
@@ -86,7 +91,7 @@ def _entry(path: str, content: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def served(monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterator[Place]:
+def served(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Place]:
     """The stand-in on a free port, and the libraries of this process set to it, with an empty cache."""
     place = Place()
 
@@ -151,25 +156,15 @@ def served(monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterator[Place]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     place.url = f"http://127.0.0.1:{server.server_address[1]}"
-    _point(monkeypatch, place.url, cache)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    settings = {"HF_ENDPOINT": place.url, "HF_HUB_OFFLINE": False, "HF_DATASETS_CACHE": cache / "datasets"}
+    for name, value in settings.items():
+        monkeypatch.setattr(datasets.config, name, value)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield place
+        with hub.asked(place.url, cache / "hub", monkeypatch):
+            huggingface_hub.HfFileSystem.clear_instance_cache()
+            yield place
     finally:
         server.shutdown()
         server.server_close()
-
-
-def _point(monkeypatch: pytest.MonkeyPatch, url: str, cache: str) -> None:
-    import datasets
-    import huggingface_hub
-    from huggingface_hub import constants
-
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    values = {"ENDPOINT": url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True, "HF_HUB_CACHE": f"{cache}/hub"}
-    values["HUGGINGFACE_CO_URL_TEMPLATE"] = url + "/{repo_id}/resolve/{revision}/{filename}"
-    for name, value in values.items():
-        monkeypatch.setattr(constants, name, value)
-    for name, value in (("HF_ENDPOINT", url), ("HF_HUB_OFFLINE", False), ("HF_DATASETS_CACHE", f"{cache}/datasets")):
-        monkeypatch.setattr(datasets.config, name, value)
-    huggingface_hub.HfFileSystem.clear_instance_cache()

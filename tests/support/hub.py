@@ -21,6 +21,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+import pytest
+from transformers.utils import hub as transformers_hub
+
 TOKEN = "hf_a-token-that-must-not-be-seen"
 LARGE = 4096  # bytes from which on a file goes to large file storage
 COMMIT = "c0ffee" + "0" * 34
@@ -190,3 +194,21 @@ def served() -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def asked(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """huggingface_hub and Transformers in this process ask `url`, and keep what they get in `cache`, empty so far.
+
+    They forget it afterwards: Transformers has one client for the endpoint of its first request, and huggingface_hub
+    keeps connections. A later test would ask a server that is gone, for 23 s a request, or one that still answers.
+    """
+    settings = {"ENDPOINT": url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True, "HF_HUB_CACHE": str(cache)}
+    settings["HUGGINGFACE_CO_URL_TEMPLATE"] = url + "/{repo_id}/resolve/{revision}/{filename}"
+    for name, value in settings.items():
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", url)
+    monkeypatch.setattr(transformers_hub, "_hf_api", None)
+    huggingface_hub.close_session()
+    yield
+    huggingface_hub.close_session()

@@ -202,7 +202,7 @@ def test_florence_is_shown_height_by_width(tmp_path: Path, monkeypatch: pytest.M
         (["run=absent"], "run=absent: there is no such file or folder"),
         (["best=true", "checkpoint=x"], "give one of checkpoint and best, not both"),
         (["best=true"], "no finished run at scale=tiny on docvqa, chartqa, infovqa, folder, mix"),
-        (["budgets=[168x280]"], "budgets=168x280: this family takes a number of pixels"),
+        (["budgets=[168x280]"], "budgets=168x280: this model takes a number of pixels"),
         (["budget=5"], "budget"),
         (["pages_=3"], "pages_: there is no such key (did you mean pages?)"),
         (["prices=conf"], "prices=conf: "),

@@ -155,9 +155,9 @@ def test_budgets_as_words() -> None:
     smaller = [replace(encoded, min_pixels=400, max_pixels=400), replace(encoded, min_pixels=784, max_pixels=900)]
     assert budgets.chosen(["400", "900"], encoded) == smaller
     assert budgets.chosen(["84x140"], florence) == [Budget(height=84, width=140)]
-    with pytest.raises(DocvlmError, match="budgets=400: this family takes height x width, such as 168x280"):
+    with pytest.raises(DocvlmError, match="budgets=400: this model takes height x width, such as 168x280"):
         budgets.chosen(["400"], florence)
-    with pytest.raises(DocvlmError, match="budgets=84x140: this family takes a number of pixels, such as 65536"):
+    with pytest.raises(DocvlmError, match="budgets=84x140: this model takes a number of pixels, such as 65536"):
         budgets.chosen(["84x140"], qwen)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 
 from docvlm.config import AuditConfig, EvaluateConfig, ExportConfig, TrainConfig
@@ -28,15 +27,9 @@ NAME = "somebody/small"
 @pytest.fixture
 def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hub.Hub]:
     """huggingface_hub in this process, set to the stand-in, with an empty cache and no waiting between tries."""
-    with hub.served() as server:
-        settings = {"ENDPOINT": server.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}
-        settings |= {"HF_HUB_CACHE": str(tmp_path / "cache")}
-        settings |= {"HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}"}
-        for name, value in settings.items():
-            monkeypatch.setattr(huggingface_hub.constants, name, value)
-        monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", server.url)
-        monkeypatch.setattr(checkpoints, "WAITS_S", (0.0, 0.0))
-        monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
+    monkeypatch.setattr(checkpoints, "WAITS_S", (0.0, 0.0))
+    monkeypatch.setenv("HF_TOKEN", hub.TOKEN)
+    with hub.served() as server, hub.asked(server.url, tmp_path / "cache", monkeypatch):
         yield server
 
 

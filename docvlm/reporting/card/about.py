@@ -28,7 +28,10 @@ def licence(run: Run, *, adapter: bool) -> str | None:
 
 
 def _of_base(run: Run) -> str | None:
-    return FAMILIES[run.family].licences.get(str(run.manifest["checkpoint"]["name"]))
+    """What docvlm knows of the checkpoint, else what its own card said when the run began; older runs did not look."""
+    base = run.manifest["checkpoint"]
+    known = FAMILIES[run.family].licences
+    return known[base["name"]] if base["name"] in known else base.get("licence")
 
 
 def licences(run: Run, *, adapter: bool) -> list[str]:

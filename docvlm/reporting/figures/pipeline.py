@@ -41,7 +41,7 @@ def _row(axes: Any, run: Run, row: int) -> None:
         ("page,\nquestion", "", 0.0), ("vision\ntower", seen, vision), ("projector", joint, float(vision > 0)),
         ("language\nmodel", language, share), ("answer", "only this is learned", 0.0),
     )  # fmt: skip
-    title = f"{label(run.family)}, {learned['percent']:.1f} % of parameters learn"
+    title = f"{label(run.model)}, {learned['percent']:.1f} % of parameters learn"
     axes.text(0, low + _TALL + 0.12, title, size=9, weight="bold")
     for i, (text, below, part) in enumerate(boxes):
         left = i * (_BOX + _GAP)

@@ -60,7 +60,7 @@ def evaluated(roots: Sequence[Path], own: Path, chosen: Sequence[Chosen]) -> tup
     for key, row in rows.items():
         folder = None if row["ours"]["run"] is None else _located(row["ours"]["run"], roots).resolve()
         run = wanted[folder] if folder in wanted else None
-        if run is None and (folder is not None or any(one.run.family == row["family"] for one in chosen)):
+        if run is None and (folder is not None or any(one.run.model == row["family"] for one in chosen)):
             others.append(f"{shown(key[0])}: evaluated on {key[1]}, and not the best run of its family")
             continue
         answers.append(_of_row(row, run, roots))
@@ -142,8 +142,8 @@ def _of_run(run: Run) -> list[Answers]:
     judged = run.result["benchmarks"]
     return [
         Answers(
-            name(run.family, run),
-            run.family,
+            name(run.model, run),
+            run.model,
             label,
             "test",
             judged[label]["metric"],

@@ -18,6 +18,7 @@ from docvlm.errors import DocvlmError
 from docvlm.reporting.naming import adapter
 from docvlm.serving import reader
 from docvlm.vlms import embedded
+from docvlm.vlms.families import called, label
 
 if TYPE_CHECKING:
     from docvlm.data.example import Page
@@ -37,7 +38,7 @@ class Contender:
     def kind(self) -> str:
         """Family, and what was learned where something was."""
         vlm = self.reader.vlm
-        words = [vlm.about.label]
+        words = [label(called(vlm.family, vlm.checkpoint))]
         if vlm.trainable is not None:
             lora = vlm.trainable.lora
             word = adapter({"lora_use_dora": lora.use_dora, "quant": vlm.quant})

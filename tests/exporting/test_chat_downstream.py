@@ -1,0 +1,101 @@
+"""A run from any checkpoint (`model=chat`) through every later verb: names, scores, exports, cards, sizes, answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from docvlm import benchmark, evaluate, predict, report, train
+from docvlm import load as load_reader
+from docvlm.export import main as export
+from docvlm.vlms import saved
+from tests.support.architectures import checkpoint
+from tests.support.runs import SMALL, copied
+from tests.support.tiny import Paper
+
+NAME = "Reader-256M"
+CARD = "---\nlicense: cc-by-4.0\n---\n\n# A reader\n"
+TINY = ("scale=tiny", "data.docvqa.max_new_tokens=3", "limit=4")
+
+
+def trained(folder: Path, name: str, model_type: str, *words: str) -> None:
+    """A run in `folder`/outputs/`name` from a checkpoint of that name beside it."""
+    base = folder / "checkpoints" / name
+    shutil.copytree(checkpoint(model_type), base)
+    (base / "README.md").write_text(CARD)
+    train.main(["model=chat", f"model.checkpoint=checkpoints/{name}", *SMALL, f"hydra.run.dir=outputs/{name}", *words])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two models, and all that the later verbs make of the first."""
+    folder = tmp_path_factory.mktemp("chat")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        trained(folder, NAME, "idefics3")
+        trained(folder, "Other", "qwen3_vl", "freeze=66")
+        evaluate.main(["best=true", "baseline=true", "benchmarks=[docvqa]", *TINY])
+        small = ("canary=2", "pages=1", "warmup=1", *TINY)
+        export([f"run=outputs/{NAME}", "formats=[adapter,merged]", *small])
+        benchmark.main([f"run=outputs/{NAME}", "pages=2", "warmup=1", "batch=2", *TINY])
+        report.main([])
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return copied(made, tmp_path, monkeypatch)
+
+
+def test_models_stand_under_the_names_of_their_checkpoints(here: Path) -> None:
+    text = (here / "outputs" / "report" / "report.md").read_text()
+    assert f"{NAME} LoRA r=4" in text and "Other LoRA r=4 freeze=66" in text, "each is the best of its own"
+    assert "chat model" not in text.replace("model=chat model.", "")
+    rows = [json.loads(file.read_text())["family"] for file in here.glob("outputs/*/result.json")]
+    assert sorted(rows) == ["Other", NAME]
+    assert {path.name for path in (here / "outputs" / "report" / "cards").iterdir()} == {f"{NAME}-tiny", "Other-tiny"}
+
+
+def test_the_card_has_the_licence_of_the_checkpoint_s_own_card(here: Path) -> None:
+    manifest = json.loads((here / "outputs" / NAME / "manifest.json").read_text())
+    assert manifest["checkpoint"]["licence"] == "cc-by-4.0"
+    merged = ModelCard.load(here / "outputs" / NAME / "export" / "merged" / "README.md")
+    assert merged.data.license == "cc-by-4.0"
+    adapter = ModelCard.load(here / "outputs" / NAME / "export" / "adapter" / "README.md")
+    assert adapter.data.license == "apache-2.0" and "cc-by-4.0" in adapter.content
+    (here / "outputs" / "report" / "cards" / f"{NAME}-tiny" / "README.md").read_text().index("AutoModelForImageText")
+
+
+def test_the_snippet_of_the_card_loads_the_export(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for form in ("adapter", "merged"):
+        text = (here / "outputs" / NAME / "export" / form / "README.md").read_text()
+        snippet = text.split("```python\n")[1].split("```")[0]
+        place = here / "outputs" / NAME / "export" / form
+        found: dict[str, object] = {}
+        exec(compile(snippet.replace('place = "."', f"place = {str(place)!r}"), form, "exec"), found)
+        assert type(found["processor"]).__name__ == "Idefics3Processor"
+
+
+def test_sizes_are_in_the_terms_of_the_processor(here: Path) -> None:
+    (file,) = here.glob(f"outputs/{NAME}/benchmark/**/*.json")
+    points = json.loads(file.read_text())["points"]
+    assert [point["budget"]["longest_edge"] for point in points] == [192, 135, 96]
+    assert [point["resolution"] for point in points] == ["192", "135", "96"]
+
+
+def test_run_export_and_checkpoint_answer_the_same_way(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = here / "page.png"
+    Paper("invoice").open().save(page)
+    asked = ["What is the total?", "Who is it from?"]
+    answers = [
+        [one.text for one in load_reader(place).ask(str(page), asked, max_new_tokens=4)]
+        for place in (f"outputs/{NAME}", f"outputs/{NAME}/export/adapter", f"outputs/{NAME}/export/merged")
+    ]
+    assert answers[0] == answers[1] == answers[2]
+    predict.main([str(page), "--checkpoint", f"checkpoints/{NAME}", "--family", "chat", "--question", asked[0]])
+    assert capsys.readouterr().out.strip()
+    assert saved.read(here / "outputs" / "Other" / "checkpoints" / "best")["freeze"] == 66
