@@ -83,14 +83,14 @@ def answers(vlm: VLM, examples: list[Example]) -> list[str]:
     return [one.text for one in vlm.generate(vlm.codec.prompt_batch(examples), MORE)]
 
 
-def plain_answers(net: Any, folder: Path, examples: list[Example]) -> list[str]:
+def plain_answers(net: Any, folder: Path, examples: list[Example], most: int = MORE) -> list[str]:
     """One by one, by `generate`; greedy."""
     processor = AutoProcessor.from_pretrained(folder)
     found = []
     for example in examples:
         inputs = plain_inputs(processor, example)
         with torch.inference_mode():
-            ids = net.generate(**inputs, max_new_tokens=MORE, do_sample=False)
+            ids = net.generate(**inputs, max_new_tokens=most, do_sample=False)
         new = ids[:, inputs["input_ids"].shape[1] :]
         found.append(processor.tokenizer.batch_decode(new, skip_special_tokens=True)[0].strip())
     return found
@@ -143,9 +143,12 @@ def test_the_loss_is_that_of_the_whole_chat_in_plain_transformers(vlm: VLM, fold
 
 
 def test_lengths_are_known_without_a_page(vlm: VLM) -> None:
-    examples = [replace(e, pages=(sized(e.pages[0]),)) for e in asked(5)]
+    sizes = [sized(Paper("slide", 320, 90)), *map(sized, PAGES)]
+    examples = [replace(e, pages=tuple(sizes[: 1 + place % 3])) for place, e in enumerate(asked(5))]
     found = vlm.codec.lengths(examples)
-    assert (found.pages + found.own).tolist() == vlm.codec.train_batch(examples)["attention_mask"].sum(1).tolist()
+    alone = [int(vlm.codec.train_batch([example])["attention_mask"].sum()) for example in examples]
+    assert (found.pages + found.own).tolist() == alone
+    assert vlm.codec.train_batch(examples)["attention_mask"].sum(1).tolist() == alone
 
 
 class Sized(Paper):

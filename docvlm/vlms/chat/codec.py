@@ -102,7 +102,7 @@ class ChatCodec(Codec):
 
     def lengths(self, examples: Sequence[Example]) -> Lengths:
         """A row is a question with its pages and its answer."""
-        pages = np.array([sum(map(self._page_tokens, example.pages)) for example in examples])
+        pages = np.array([self.page_tokens.together([_size(page) for page in example.pages]) for example in examples])
         own = self._counts([example.question + example.instruction for example in examples])
         own = own + self._counts([self.turn.before + example.target + self.turn.after for example in examples]) + 1
         around = {count: self._around(count) for count in {len(example.pages) for example in examples}}
@@ -121,11 +121,10 @@ class ChatCodec(Codec):
 
     def _page_tokens(self, page: Page) -> int:
         """Tokens of a page from its size; of one whose size is not known, as many as a large one has."""
-        size = getattr(page, "size", None)  # pages in files have one
-        return self.page_tokens.most if size is None else self.page_tokens.of(*size)
+        return self.page_tokens.together([_size(page)])
 
     def _too_small(self, page: Page) -> str:
-        size = getattr(page, "size", None)
+        size = _size(page)
         try:
             return "" if size is None or self.page_tokens.of(*size) else "it leaves no token of a page"
         except ValueError as error:
@@ -309,6 +308,12 @@ def _stacked(parts: Sequence[Tensor]) -> Tensor:
     """Page parts as one tensor (documents x inputs x positions), filled up with `EMPTY`."""
     longest = max(part.shape[1] for part in parts)
     return torch.stack([F.pad(part, (0, longest - part.shape[1]), value=EMPTY) for part in parts])
+
+
+def _size(page: Page) -> tuple[int, int] | None:
+    """Width and height in pixels where they are known: pages in files have them."""
+    size: tuple[int, int] | None = getattr(page, "size", None)
+    return size
 
 
 def _refused(page: Page, size: tuple[int, int] | None, processor: Any, error: Exception) -> str:
