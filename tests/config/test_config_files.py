@@ -52,7 +52,7 @@ def test_every_choice_composes_and_builds(group: str, choice: str, tmp_path: Pat
     if choice == "folder":
         (tmp_path / "qa.jsonl").write_text('{"image": "a.png", "question": "?", "answers": ["a"]}\n', encoding="utf-8")
         overrides.append(f"data.source={tmp_path}")
-    if group == "model" and FAMILIES[choice].takes_any:
+    if group == "model" and FAMILIES[choice].embedded is None:
         overrides.append("model.checkpoint=user/name")
     config = load("train", TrainConfig, overrides)
     config.check()

@@ -292,7 +292,8 @@ def test_a_learning_tower_hears_of_all_questions_of_a_page() -> None:
         gradients.append([loss.detach(), *(p.grad for p in learning)])
     for others in gradients[1:]:
         for one, other in zip(gradients[0], others, strict=True):
-            assert (one - other).abs().max() <= 1e-3 * one.abs().max()
+            # keys have biases, whose gradient is nothing but rounding: a softmax does not feel them
+            assert (one - other).abs().max() <= 1e-3 * one.abs().max() + 1e-5
 
 
 def test_another_budget_does_not_make_pages_shared() -> None:
