@@ -8,7 +8,7 @@ from tests.support.architectures import ARCHITECTURES
 from tests.vlms import model_matrix
 
 WORKING = [name for name, one in ARCHITECTURES.items() if one.chat]  # those of test_chat.py
-ONE = "lfm2_vl"  # tiles, layers of two kinds, pages shared in training alone
+ONE = "lighton_ocr"  # questions share their page in training and evaluation
 
 
 def test_every_type_with_a_miniature_stands_on_the_page() -> None:
