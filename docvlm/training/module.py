@@ -92,7 +92,9 @@ class AnswerModule(LightningModule):
         """Dropout noise that depends on the position alone."""
         self.at_epoch, self.step_ended = self.current_epoch + 1, False
         position = hash((self.seed, self.current_epoch, batch_idx, self.global_rank))  # of ints: the same everywhere
-        torch.manual_seed(position % 2**63)
+        # Without a GPU `torch.manual_seed` only writes down where it was called, for one that may come: 1 ms a step.
+        seed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed
+        seed(position % 2**63)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Summed token loss of a micro-batch; `on_before_optimizer_step` divides the gradient."""
