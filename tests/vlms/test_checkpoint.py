@@ -17,7 +17,7 @@ from tests.support.tiny import MINIATURES, checkpoint
 
 
 def test_an_unknown_family_is_one_line() -> None:
-    with pytest.raises(DocvlmError, match=r"model.family=gpt: not known; choose one of qwen2vl, florence2"):
+    with pytest.raises(DocvlmError, match=r"model.family=gpt: not known; choose one of qwen2vl, qwen3vl, florence2"):
         load_family("gpt")
 
 

@@ -132,7 +132,7 @@ def test_an_exported_adapter_knows_what_reads_it(here: Path) -> None:
 
 
 def test_help_and_mistakes_name_its_yaml(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "model=florence2|qwen2vl|scribe" in _help("train", "")
+    assert "model=florence2|qwen2vl|qwen3vl|scribe" in _help("train", "")
     assert "did you mean scribe?" in failure(capsys, train.main, "model=scrib", "extensions=[docvlm_ext.scribe]")
 
 
