@@ -86,7 +86,7 @@ MISTAKES = [
     (["lora.rr=3"], "error: lora.rr: there is no such key (did you mean lora.r?)"),
     (["modle=florence2"], "error: modle: there is no such key (did you mean model?)"),
     (["+nonsense=1"], "error: nonsense: there is no such key"),
-    (["model=qwen"], "error: model=qwen: there is no such choice (did you mean qwen2vl?); choose one of chat,"),
+    (["model=qwen2"], "error: model=qwen2: there is no such choice (did you mean qwen2vl?); choose one of chat,"),
     (["lora.r=abc"], "error: lora.r: Value 'abc' of type 'str' is not a whole number"),
     (["freeze=half"], "error: freeze: Value 'half' of type 'str' is not a number"),
     (["freeze=120"], "error: freeze=120: "),
