@@ -10,8 +10,25 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForImageTextToText
 
-from bench import chart, clock, evaluation, florence, metrics, models, pages, peer_sweep, peers, sweep, table, training
+from bench import (
+    chart,
+    chat,
+    clock,
+    evaluation,
+    florence,
+    full_size,
+    metrics,
+    models,
+    pages,
+    peer_sweep,
+    peers,
+    sweep,
+    table,
+    training,
+)
 from bench.__main__ import SECTIONS, main
 from bench.ours import Learner
 from bench.suite import Row, Suite, number
@@ -68,6 +85,25 @@ def test_florence(suite: Suite, freeze: float, r: int) -> None:
     for loss, gradient in differences(florence.at_freeze(suite, freeze, r)).values():
         assert loss is not None and loss < 1e-5
         assert gradient is not None and gradient < 1e-4
+
+
+def test_a_chat_model(suite: Suite) -> None:
+    found = differences(chat.trained(suite, "idefics3"))
+    assert found.keys() == {training.TRAINER, training.OFF, training.SHARED, training.STORED}
+    for loss, gradient in found.values():
+        assert loss is not None and loss < 1e-5
+        assert gradient is not None and gradient < 1e-5
+    rows = chat.answered(suite, "idefics3")
+    assert [row["equal"] for row in rows] == ["4 of 4"] * 4
+    assert all(row["different"] != 1 for row in rows)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("granite-docling-258m", 257.5), ("qwen3vl-2b", 2127.5)])
+def test_full_size(name: str, millions: float) -> None:
+    config, _, _ = full_size.MODELS[name][1]()
+    with torch.device("meta"):
+        net = AutoModelForImageTextToText.from_config(config)
+    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
 
 
 @pytest.mark.skipif(not find_spec("trl"), reason="the `bench` extra is not installed")
