@@ -2,10 +2,10 @@
 
 The same questions in the same words, each benchmark's instruction behind them, the same limit on tokens, greedy, and
 pages resized to the evaluation's budget by the code that local evaluation of the family uses: what its server is sent,
-its own processor leaves as it is, bit for bit (`tests/answering`). With both pixels null, pages go as they are, for
-models that resize in their own way. Documents are asked about at once, questions of one document one after the other,
-so that a server with a prefix cache reads its pages once. Answers are kept as they come; order and timing decide
-nothing.
+its own processor leaves as it is, bit for bit (`tests/answering`). With both pixels null, and with `model=chat`, pages
+go as they are, for models that resize in their own way. Documents are asked about at once, questions of one document
+one after the other, so that a server with a prefix cache reads its pages once. Answers are kept as they come; order and
+timing decide nothing.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Endpoint:
     def seen(self, page: Page) -> Image:
         """The page as it is sent. One is opened at a time: charts are drawn by matplotlib, which is not for threads."""
         with self._opening:
-            if self.budget == Budget():
+            if self.how.page is None or self.budget == Budget():
                 return open_page(page)
             image: Image = imported(self.how.page)(page, self.budget)
             return image

@@ -111,9 +111,14 @@ def _endpoint(cfg: EvaluateConfig) -> None:
     need(cfg.timeout > 0, "timeout", cfg.timeout, "seconds, above 0")
     need(cfg.retries >= 0, "retries", cfg.retries, "0 or more tries after the first")
     asked = [family for family in FAMILIES.values() if family.served is not None]
-    labels = " or ".join(f"{family.label}'s" for family in asked)
+    labels = " or ".join(f"{family.label}'s" for family in asked if family.served and family.served.page)
     advice = f"a served model is asked by chat, and its pages are resized as {labels}; leave model=… out"
-    need(FAMILIES[cfg.model.family] in asked, "model", cfg.model.family, advice)
+    family = FAMILIES[cfg.model.family]
+    need(family in asked, "model", cfg.model.family, advice)
+    if family.served is not None and family.served.page is None:
+        advice = "the server's own processor says how large a page is read; drop it"
+        for key, value in vars(cfg.budget).items():
+            need(value is None, f"budget.{key}", value, advice)
 
 
 def _address(endpoint: str) -> None:

@@ -44,11 +44,12 @@ class Miniature:
 class Served:
     """How a model of the family is asked behind an OpenAI-compatible API.
 
-    `page(page, budget)` is the image that is sent. `described` is recorded with the answers: families that send a page
-    otherwise say so here, or one's answers are taken for the other's.
+    `page(page, budget)` is the image that is sent; None: pages go as they are, and the server's own processor resizes
+    them. `described` is recorded with the answers: families that send a page otherwise say so here, or one's answers
+    are taken for the other's.
     """
 
-    page: str
+    page: str | None
     described: str = "chat completions: pages, then question + instruction"
 
 
@@ -183,6 +184,7 @@ FAMILIES: Registry[Family] = Registry(
             kept=(),
             budget=OWN,
             licences={},
+            served=Served(None),
         ),
     ),
 )

@@ -15,6 +15,7 @@ from docvlm.export import main as export
 from docvlm.vlms import saved
 from tests.support.architectures import checkpoint
 from tests.support.runs import SMALL, copied
+from tests.support.served import serving
 from tests.support.tiny import Paper
 
 NAME = "Reader-256M"
@@ -85,6 +86,22 @@ def test_sizes_are_in_the_terms_of_the_processor(here: Path) -> None:
     points = json.loads(file.read_text())["points"]
     assert [point["budget"]["longest_edge"] for point in points] == [192, 135, 96]
     assert [point["resolution"] for point in points] == ["192", "135", "96"]
+
+
+def test_a_server_of_it_is_sent_pages_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("model=chat", "benchmarks=[docvqa]", *TINY)
+    evaluate.main([*words, f"checkpoint=checkpoints/{NAME}", "output=local"])
+    with serving(load_reader(f"checkpoints/{NAME}", family="chat")) as server:
+        evaluate.main([*words, f"endpoint={server.url}", "output=asked"])
+    with pytest.raises(SystemExit):
+        evaluate.main([*words, f"endpoint={server.url}", "budget.longest_edge=96"])
+    assert "budget.longest_edge=96: the server's own processor says" in capsys.readouterr().err
+    answers = []
+    for folder in ("local", "asked"):
+        (row,) = json.loads((here / folder / "table.json").read_text())["rows"]
+        lines = (Path(row["ours"]["folder"]) / "predictions.jsonl").read_text().splitlines()
+        answers.append({line["question_id"]: line["prediction"] for line in map(json.loads, lines)})
+    assert answers[0] == answers[1] and any(answers[0].values())
 
 
 def test_run_export_and_checkpoint_answer_the_same_way(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,4 +135,5 @@ def _repository(label: str) -> str | None:
 def _base(run: Run) -> str | None:
     """The hub id of the checkpoint the run started from; None for the embedded one and for local folders."""
     base = str(run.manifest["checkpoint"]["name"])
-    return base if base.count("/") == 1 and not base.startswith((".", "/", "~")) else None
+    local = base.startswith((".", "/", "~")) or Path(base).exists()
+    return base if base.count("/") == 1 and not local else None
