@@ -288,8 +288,8 @@ def test_a_learning_tower_hears_of_all_questions_of_a_page() -> None:
         learning = (*trainable.language.values(), *trainable.vision.values())
         gradients.append([loss.detach(), *(p.grad for p in learning)])
     for others in gradients[1:]:
-        for one, other in zip(gradients[0], others, strict=True):
-            assert (one - other).abs().max() <= 1e-3 * one.abs().max()
+        for one, other in zip(gradients[0], others, strict=True):  # that of a bias of keys is 0, up to rounding
+            assert (one - other).abs().max() <= 1e-3 * one.abs().max() + 1e-4
 
 
 def test_another_budget_does_not_make_pages_shared() -> None:
