@@ -91,7 +91,7 @@ def test_results_and_the_report_say_which_endpoint_and_which_model(server: Serve
     assert (row["ours"]["endpoint"], row["ours"]["served"], row["ours"]["run"]) == (server.url, "tiny", None)
     record = json.loads((Path(row["ours"]["folder"]) / "evaluation.json").read_text())
     assert (record["endpoint"], record["served"], record["max_new_tokens"]) == (server.url, "tiny", 16)
-    unset = dict.fromkeys(("height", "width", "jpeg_quality"))
+    unset = dict.fromkeys(("height", "width", "jpeg_quality", "longest_edge", "max_tiles"))
     assert record["budget"] == {"min_pixels": 784, "max_pixels": 65536, **unset}
     assert record["instruction"] == ["\nAnswer the question with a single word."]
     assert all(text.endswith(record["instruction"][0]) for _, text in server.asked)
