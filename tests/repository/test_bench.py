@@ -95,7 +95,6 @@ def test_a_chat_model(suite: Suite) -> None:
         assert gradient is not None and gradient < 1e-5
     rows = chat.answered(suite, "idefics3")
     assert [row["equal"] for row in rows] == ["4 of 4"] * 4
-    assert all(row["different"] != 1 for row in rows)
 
 
 @pytest.mark.parametrize(("name", "millions"), [("granite-docling-258m", 257.5), ("qwen3vl-2b", 2127.5)])

@@ -206,7 +206,8 @@ def test_what_is_loaded(page: Path, tmp_path: Path) -> None:
     (tmp_path / "best" / "docvlm.json").write_text(record.replace(str(checkpoint("qwen2vl")), "/gone/base"))
     refused("its base /gone/base is not there any more; say where it is now with --base", load, tmp_path / "best")
     assert load(tmp_path / "best", base=moved).vlm.checkpoint == str(moved)
-    refused(r"a checkpoint, not a run; give it with its family \(qwen2vl or qwen3vl or florence2 or chat\)", load, moved)
+    families = r"\(qwen2vl or qwen3vl or florence2 or chat\)"
+    refused(rf"a checkpoint, not a run; give it with its family {families}", load, moved)
     refused("a checkpoint, not a run", load, "embedded")
     refused("benchmark=textvqa: not known", load, best, benchmark="textvqa")
 
