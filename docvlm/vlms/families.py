@@ -133,7 +133,7 @@ FAMILIES: Registry[Family] = Registry(
         Family(
             name="qwen3vl",
             label="Qwen3-VL",
-            revision=1,
+            revision=1,  # most of its code is qwen2vl's: what raises that one's raises this one too
             model="docvlm.vlms.qwen3vl.model:Qwen3VL",
             codec="docvlm.vlms.qwen3vl.codec:Qwen3VLCodec",
             transformers="Qwen3VLForConditionalGeneration",

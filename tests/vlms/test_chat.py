@@ -296,6 +296,20 @@ def test_a_learning_tower_hears_of_all_questions_of_a_page() -> None:
             assert (one - other).abs().max() <= 1e-3 * one.abs().max() + 1e-5
 
 
+def test_a_larger_budget_after_a_smaller_one_is_larger() -> None:
+    vlm, seen = load(checkpoint("llava_onevision")), []  # its processor chooses from a list of sizes
+    for budget in (vlm.codec.budget, Budget(max_tiles=1), vlm.codec.budget):
+        vlm.set_budget(budget)
+        assert vlm.codec.budget == budget
+        seen.append(int(vlm.codec.prompt_batch(asked(1))["attention_mask"].sum()))
+    assert seen[0] == seen[2] > seen[1]
+
+
+def test_the_guide_shows_what_is_said_first(root: Path) -> None:
+    lines = load(checkpoint("idefics3")).codec.account()
+    assert "\n".join(lines) in (root / "docs" / "guide" / "chat.md").read_text(encoding="utf-8")
+
+
 def test_another_budget_does_not_make_pages_shared() -> None:
     vlm = load(checkpoint("qwen2_vl"))
     assert vlm.settle(asked())

@@ -80,9 +80,9 @@ class Chat(VLM):
         return tree.lora_targets(self.bare, self.language)
 
     def set_budget(self, budget: Budget) -> None:
-        """Terms of the checkpoint's image processor."""
+        """Terms of the checkpoint's image processor, read anew: what a smaller budget took from it has to come back."""
         codec = self.codec
-        self.codec = type(codec)(codec.processor, budget, codec.longest, codec.stops, codec.image)
+        self.codec = ChatCodec.load(self.checkpoint, budget, offline=True, revision=self.revision)
         for found in ("shares", "continues", "learns_from_cache"):
             setattr(self.codec, found, getattr(codec, found))
 
