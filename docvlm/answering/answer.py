@@ -49,6 +49,9 @@ def record(example: Example, answer: Generated | Reply, latency_s: float) -> Pre
         answers=example.answers,
         latency_s=round(latency_s, 6),
         truncated=answer.truncated,
+        n_pages=len(example.pages),
+        answer_pages=example.answer_pages,
+        language=example.language,
         content=content(example),
     )
 

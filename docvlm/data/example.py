@@ -35,8 +35,10 @@ class Example:
 
     `document` groups questions: splits, limits and intervals never cut a document in two. `benchmark` is the label a
     result carries (its name, with `-generated` where the pages were drawn). `instruction` is the benchmark's own
-    wording that follows the question for families that take one. `where` is the file and line it was read from, ""
-    for a drawn page; it is for messages and no part of what an example is.
+    wording that follows the question for families that take one. `answer_pages` are the numbers of the pages that hold
+    the answer, from 1 in the order of `pages`, empty where nobody says. `language` is that of the question (ISO 639-1,
+    such as "ko"), "" where nobody says. `where` is the file and line it was read from, "" for a drawn page; it is for
+    messages and no part of what an example is.
     """
 
     question_id: str
@@ -48,6 +50,8 @@ class Example:
     instruction: str = ""
     question_types: tuple[str, ...] = ()
     document_type: str = ""
+    answer_pages: tuple[int, ...] = ()
+    language: str = ""
     where: str = field(default="", compare=False)
 
     @property

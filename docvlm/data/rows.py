@@ -125,6 +125,17 @@ def answers(row: Row, *columns: str) -> tuple[str, ...]:
     return tuple(_answer(name, answer) for answer in values)
 
 
+def page_numbers(value: Any, name: str = "answer_pages") -> tuple[int, ...]:
+    """Numbers of pages, counted from 1: one, or a list. Raises `BadRow` for anything else; null is none."""
+    found = []
+    for item in () if missing(value) else _items(value):
+        written = characters(name, item).strip()
+        if not (written.isascii() and written.isdigit() and int(written) >= 1):
+            raise BadRow(f"{name} holds {shown(item)}, which is no number of a page (1, 2, …)", f"{name} is no page")
+        found.append(int(written))
+    return tuple(dict.fromkeys(found))
+
+
 def _answer(name: str, value: Any) -> str:
     if missing(value):
         raise BadRow(f"{name} holds {'null' if value is None else 'NaN'}")

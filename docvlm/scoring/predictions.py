@@ -23,7 +23,7 @@ from pathlib import Path, PureWindowsPath
 from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.data.lines import Line, contents, objects, shown
 from docvlm.data.lines import records as csv_records
-from docvlm.data.rows import BadRow, Values, characters, missing
+from docvlm.data.rows import BadRow, Values, characters, missing, page_numbers
 from docvlm.data.sources.quarantine import Quarantine, Rejected
 from docvlm.errors import DocvlmError
 from docvlm.files import GrowingFile, write_whole
@@ -40,8 +40,10 @@ class Prediction:
     """What a model answered to one question, with what is needed to score it and to group the scores.
 
     `latency_s` is the wall time of its batch divided by the questions in it, None where it was not measured.
-    `truncated` says that `max_new_tokens` cut the answer. `content` stands for question, answers and pages as they were
-    when it was asked, "" where that is not known.
+    `truncated` says that `max_new_tokens` cut the answer. `n_pages` is how many pages the document has, 0 where that
+    is not known; `answer_pages` are those that hold the answer and `page` is the one it was read from, both counted
+    from 1, empty or None where nobody says. `language` is that of the question (ISO 639-1). `content` stands for
+    question, answers and pages as they were when it was asked, "" where that is not known.
     """
 
     question_id: str
@@ -55,6 +57,10 @@ class Prediction:
     scores: dict[str, float] = field(default_factory=dict)
     latency_s: float | None = None
     truncated: bool = False
+    n_pages: int = 0
+    answer_pages: tuple[int, ...] = ()
+    page: int | None = None
+    language: str = ""
     content: str = ""
 
     @property
@@ -253,6 +259,10 @@ def _record(line: Line, unnamed: Counter[str], *, whole: bool = True) -> Predict
         scores=_scores(row),
         latency_s=_number(row, "latency_s"),
         truncated=(_text(row, "truncated") or "").lower() == "true",
+        n_pages=_whole(row, "n_pages") or len(images),
+        answer_pages=tuple(page_numbers(row["answer_pages"])) if "answer_pages" in row else (),
+        page=_whole(row, "page"),
+        language=_text(row, "language") or "",
         content=_text(row, "content") or "",
     )
 
@@ -292,6 +302,16 @@ def _number(row: Values, name: str) -> float | None:
     if not math.isfinite(value):
         raise BadRow(f"{shown(name)[1:-1]} is {shown(found)}, expected a number", f"{name} is no number")
     return value
+
+
+def _whole(row: Values, name: str) -> int | None:
+    """A number of pages, or of a page. Raises `BadRow` for anything else."""
+    found = _number(row, name)
+    if found is None:
+        return None
+    if found < 0 or found % 1:
+        raise BadRow(f"{name} is {shown(row[name])}, expected a whole number", f"{name} is no whole number")
+    return int(found)
 
 
 def _derived_id(document: str, question: str, unnamed: Counter[str]) -> str:

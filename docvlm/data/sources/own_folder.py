@@ -1,7 +1,8 @@
 """Own pages: a folder with question files and images beside them, or one such folder a split.
 
     qa.jsonl   {"image": "images/1.png", "question": "…", "answers": ["…"], "question_id": "…", "type": "…",
-                "doc_id": "…", "doc_type": "…", "split": "train"}          one object a line; the last five are optional
+                "doc_id": "…", "doc_type": "…", "split": "train", "answer_page": 1, "language": "en"}
+                                          one object a line; what follows "answers" is optional
     qa.csv     the same columns; `answers`, `image` and types: a list (as JSON, Python or numpy writes it) or one text
     train.jsonl  val.jsonl  test.jsonl        files named after splits are the splits (`.csv` too)
     train.parquet  …  or a `datasets` folder   the same columns; images in the table, or names of files (snapshots.py)
@@ -25,7 +26,19 @@ from docvlm.data.lines import SUFFIXES, Line, lines, listed, shown
 from docvlm.data.page_ids import identified, with_digest
 from docvlm.data.pages import BytesPage, FilePage, StoredPage
 from docvlm.data.pdf import PdfPage
-from docvlm.data.rows import BadRow, Row, answers, characters, identifier, missing, require, strings, text
+from docvlm.data.rows import (
+    BadRow,
+    Row,
+    answers,
+    characters,
+    identifier,
+    missing,
+    page_numbers,
+    present,
+    require,
+    strings,
+    text,
+)
 from docvlm.data.sources.locate import named
 from docvlm.data.sources.snapshots import ALIASES
 from docvlm.errors import DocvlmError
@@ -261,8 +274,20 @@ def example(row: Row) -> Example:
         benchmark="folder",
         question_types=strings(row, "type"),
         document_type=", ".join(strings(row, "doc_type")),
+        answer_pages=_answer_pages(row, len(pages)),
+        language=", ".join(strings(row, "language")),
         where=row.where,
     )
+
+
+def _answer_pages(row: Row, count: int) -> tuple[int, ...]:
+    """Which of the row's `count` pages hold the answer. Raises `BadRow` for a page that the row does not have."""
+    found = page_numbers(present(row, "answer_page"), "answer_page")
+    if beyond := [number for number in found if number > count]:
+        raise BadRow(
+            f"answer_page is {beyond[0]}, and the row has {count} page{'s' * (count > 1)}", "no such answer_page"
+        )
+    return found
 
 
 def _joined(answer: str) -> str:
