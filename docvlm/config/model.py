@@ -79,6 +79,7 @@ class BudgetConf(ReadOnly):
 
     `longest_edge` and `max_tiles`: terms that processors of other checkpoints know, for families that take any.
     `jpeg_quality`: pages go through JPEG before they are resized, as lmms-eval's do at 85; some families' only.
+    `document_pixels`: what the pages of a document may have together, of families that take `max_pixels` alone.
     """
 
     min_pixels: int | None = None
@@ -88,6 +89,7 @@ class BudgetConf(ReadOnly):
     jpeg_quality: int | None = None
     longest_edge: int | None = None
     max_tiles: int | None = None
+    document_pixels: int | None = None
 
 
 @dataclass
@@ -161,6 +163,10 @@ def check_budget(budget: BudgetConf, family: Family) -> None:
     for key in {*PIXELS, *SIDES, *OWN} - set(own):
         value = getattr(budget, key)
         need(value is None, f"budget.{key}", value, instead)
+    together = budget.document_pixels
+    advice = f"{family.label} has a budget a page only; set null"
+    need(together is None or own == PIXELS, "budget.document_pixels", together, advice)
+    need(together is None or together > 0, "budget.document_pixels", together, "pixels of all pages together, or null")
     quality = budget.jpeg_quality
     advice = f"{family.label}'s pages do not go through JPEG in any harness; set null"
     need(quality is None or family.jpeg, "budget.jpeg_quality", quality, advice)

@@ -44,7 +44,11 @@ _NO_EFFECT = {
     "jobs",
     "extensions",  # what comes of them is in the model, the data and the code
 }
-_LATER = {"budget": {"jpeg_quality", "longest_edge", "max_tiles"}, "model": {"tower", "blocks"}}
+_LATER = {
+    "budget": {"jpeg_quality", "longest_edge", "max_tiles", "document_pixels"},
+    "model": {"tower", "blocks"},
+    "data": {"pages", "page_numbers"},
+}
 
 
 @dataclass(frozen=True)

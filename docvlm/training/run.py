@@ -85,6 +85,7 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     data.setup()
     for role in ("train", "val", "test"):
         data.filled(role)  # before pages are opened to compare them
+    data.learned()  # likewise
     guard(cfg, job, data)
     if ranks.is_main():
         counts = " / ".join(f"{len(split)} {name}" for name, split in _splits(data).items())
@@ -111,6 +112,7 @@ def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
     trainable = apply(vlm, cfg.freeze, cfg.lora)
     if cfg.trainer.gradient_checkpointing:
         vlm.gradient_checkpointing()
+    vlm.codec.reading = data.reading
     data.codec = vlm.codec
     if ranks.is_main():
         print(trainable, flush=True)

@@ -1,0 +1,83 @@
+"""Which pages of a document a model is shown, and whether it is told their numbers.
+
+A model that reads several pages at once is shown all of them. One that reads a single page, or is to read at full size
+what does not fit together, is shown the first page, or every page by itself: then the answer it is most confident of
+stands. Saved with the weights, so that a question is asked as it was learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from docvlm.data.example import Example
+
+ALL, FIRST, EACH, BEST = PAGES = ("all", "first", "each", "best")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a document of several pages is read. `page_numbers`: each page comes after its number in the prompt.
+
+    `pages` is one of `PAGES`:
+
+        all     together, in one prompt
+        first   the first alone
+        each    one by one: an answer is learned from every page, and the most confident answer of a question stands
+        best    as `each`, but an answer is learned only from the page that holds it
+    """
+
+    pages: str = ALL
+    page_numbers: bool = False
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a question is asked of every page by itself."""
+        return self.pages in (EACH, BEST)
+
+    def asked(self, example: Example) -> list[Example]:
+        """What a model is shown to answer a question: one example, or one a page."""
+        if self.pages == ALL:
+            shown = [example]
+        else:
+            count = 1 if self.pages == FIRST else len(example.pages)
+            shown = [only(example, number) for number in range(1, count + 1)]
+        return [numbered(one) for one in shown] if self.page_numbers else shown
+
+    def learned(self, example: Example) -> list[Example]:
+        """What a model is shown to learn an answer; nothing where `best` is not told which page holds it."""
+        asked = self.asked(example)
+        if self.pages != BEST:
+            return asked
+        return [one for one in asked if set(one.shown) & set(example.answer_pages)][:1]
+
+
+ALL_PAGES = Reading()
+
+
+def only(example: Example, *numbers: int) -> Example:
+    """The example with these of its pages (from 1), in the order of the document."""
+    places = sorted(numbers)
+    if len(places) == len(example.pages):
+        return replace(example, shown=tuple(places)) if len(places) == 1 else example
+    pages = tuple(example.pages[number - 1] for number in places)
+    return replace(example, pages=pages, shown=tuple(places), n_pages=len(example.pages))
+
+
+def numbered(example: Example) -> Example:
+    """The example with the number of each page said before it."""
+    return replace(example, numbers=example.shown or tuple(range(1, len(example.pages) + 1)))
+
+
+def page_counts(examples: Iterable[Example]) -> str:
+    """How many pages the documents have, in words; "" where all have one."""
+    counts = sorted({(e.benchmark, e.document, e.pages): len(e.pages) for e in examples}.values())
+    if not counts or counts[-1] == 1:
+        return ""
+    spread = f"{counts[0]} to {counts[-1]}" if counts[0] < counts[-1] else str(counts[0])
+    return f"{len(counts)} documents of {spread} pages (median {_median(counts):g})"
+
+
+def _median(values: Sequence[int]) -> float:
+    middle = len(values) // 2
+    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
