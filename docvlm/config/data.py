@@ -38,6 +38,7 @@ class DataConf(ReadOnly):
     packing: str = "on"
     pages: str | None = None
     page_numbers: bool | None = None
+    join_pages: bool | None = None
     parts: dict[str, Any] | None = None
     weights: dict[str, float] | None = None
 

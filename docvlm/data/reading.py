@@ -41,7 +41,7 @@ class Reading:
             shown = [example]
         else:
             count = 1 if self.pages == FIRST else len(example.pages)
-            shown = [only(example, number) for number in range(1, count + 1)]
+            shown = [only(example, place) for place in range(1, count + 1)]
         return [numbered(one) for one in shown] if self.page_numbers else shown
 
     def learned(self, example: Example) -> list[Example]:
@@ -55,18 +55,25 @@ class Reading:
 ALL_PAGES = Reading()
 
 
-def only(example: Example, *numbers: int) -> Example:
-    """The example with these of its pages (from 1), in the order of the document."""
-    places = sorted(numbers)
-    if len(places) == len(example.pages):
-        return replace(example, shown=tuple(places)) if len(places) == 1 else example
-    pages = tuple(example.pages[number - 1] for number in places)
-    return replace(example, pages=pages, shown=tuple(places), n_pages=len(example.pages))
+def only(example: Example, *places: int) -> Example:
+    """The example with these of its pages (from 1, as they stand in it), in the order of the document."""
+    wanted = sorted(places)
+    if 1 < len(example.pages) == len(wanted):
+        return example
+    numbers = page_numbers(example)
+    pages = tuple(example.pages[place - 1] for place in wanted)
+    shown = tuple(numbers[place - 1] for place in wanted)
+    return replace(example, pages=pages, shown=shown, n_pages=example.n_pages or len(example.pages))
+
+
+def page_numbers(example: Example) -> tuple[int, ...]:
+    """The number of each of an example's pages in its document, from 1."""
+    return example.shown or tuple(range(1, len(example.pages) + 1))
 
 
 def numbered(example: Example) -> Example:
     """The example with the number of each page said before it."""
-    return replace(example, numbers=example.shown or tuple(range(1, len(example.pages) + 1)))
+    return replace(example, numbers=page_numbers(example))
 
 
 def page_counts(examples: Iterable[Example]) -> str:

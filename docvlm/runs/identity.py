@@ -47,7 +47,7 @@ _NO_EFFECT = {
 _LATER = {
     "budget": {"jpeg_quality", "longest_edge", "max_tiles", "document_pixels"},
     "model": {"tower", "blocks"},
-    "data": {"pages", "page_numbers"},
+    "data": {"pages", "page_numbers", "join_pages"},
 }
 
 

@@ -368,7 +368,8 @@ class DocumentDataModule(LightningDataModule):
 class BenchmarkDataModule(DocumentDataModule):
     """One benchmark: the class's own, or that which `name` says (a name in `docvlm.data.benchmarks.BENCHMARKS`).
 
-    `metric` and `max_new_tokens` take the place of the benchmark's own headline and longest answer.
+    `join_pages`: rows of own pages that have one `doc_id` ask about all its pages. `metric` and `max_new_tokens` take
+    the place of the benchmark's own headline and longest answer.
     """
 
     benchmark: Benchmark
@@ -380,6 +381,7 @@ class BenchmarkDataModule(DocumentDataModule):
         name: str = "",
         metric: str | None = None,
         max_new_tokens: int | None = None,
+        join_pages: bool = False,
         **shared: Any,
     ) -> None:
         if not hasattr(type(self), "benchmark"):
@@ -394,7 +396,7 @@ class BenchmarkDataModule(DocumentDataModule):
         super().__init__(source, name=own.name, **shared)
         self.metric = metric or own.metric
         self.max_new_tokens = max_new_tokens or own.max_new_tokens
-        self.reader = Reader(own, source, self.offline, self.quarantine, revision=self.revision)
+        self.reader = Reader(own, source, self.offline, self.quarantine, revision=self.revision, join_pages=join_pages)
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -410,9 +412,12 @@ class BenchmarkDataModule(DocumentDataModule):
         return self.reader.published
 
     def unread(self) -> list[str]:
-        if self.source == "generated" or not (names := self.reader.unread):
+        if self.source == "generated":
             return []
-        return [f"not read: {', '.join(names)} (data.source={self.source} means {self.reader.meant})"]
+        lines = [self.reader.of_pages] if self.reader.of_pages else []
+        if not (names := self.reader.unread):
+            return lines
+        return [*lines, f"not read: {', '.join(names)} (data.source={self.source} means {self.reader.meant})"]
 
     def _split(self, role: Role) -> list[Example]:
         if role not in self._splits:
