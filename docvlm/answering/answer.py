@@ -55,6 +55,7 @@ def record(example: Example, answer: Generated | Reply, latency_s: float) -> Pre
         n_pages=example.n_pages or len(example.pages),
         answer_pages=example.answer_pages,
         page=example.shown[0] if len(example.shown) == 1 else None,
+        shown=example.shown,
         language=example.language,
         content=content(example),
     )
@@ -152,7 +153,7 @@ def _batches(
                 f"data.pages={data.reading.pages}: the most confident answer of a document's pages stands, and a server"
                 " says no confidence; take data.pages=all or first"
             )
-        shown = [one for example in examples for one in data.reading.asked(example)]
+        shown = [one for example in data.shown(examples) for one in data.reading.asked(example)]
         for answered in model.answers(shown, data.max_new_tokens):
             yield [record(example, reply, reply.latency_s) for example, reply in answered]
         return

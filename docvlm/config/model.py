@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docvlm.config.base import SWITCH, ReadOnly, VerbConfig, need, targets
+from docvlm.data.reading import SELECTORS, Selection
 from docvlm.vlms.families import FAMILIES, OWN, PIXELS, SIDES, Family
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -133,6 +134,31 @@ class ModelVerbConfig(VerbConfig):
         if self.loads_checkpoint:  # else the run or the server says which, or none is needed
             what = f"checkpoint {self.model.checkpoint}, {what}"
         return f"scale={name} ({why}): {what}. scale={other} overrides it."
+
+
+@dataclass
+class ReadingVerbConfig(ModelVerbConfig):
+    """What verbs that answer questions about whole documents can be told: who chooses the pages that are read."""
+
+    selector: str | None
+    selector_pages: int
+    selector_checkpoint: str | None
+
+    @property
+    def selection(self) -> Selection | None:
+        """Who chooses the pages of a document; None where the command does not say."""
+        if self.selector is None:
+            return None
+        return Selection(self.selector, self.selector_pages, self.selector_checkpoint or "")
+
+    def check(self, *, sweep: bool = False) -> None:
+        super().check(sweep=sweep)
+        advice = f"choose {', '.join(SELECTORS)}, or null: as the model was trained"
+        need(self.selector is None or self.selector in SELECTORS, "selector", self.selector, advice)
+        need(self.selector_pages >= 1, "selector_pages", self.selector_pages, "1 or more pages of a document")
+        retrieves, given = self.selector == "colmodernvbert", self.selector_checkpoint
+        advice = "a folder or a hub id, such as ModernVBERT/colmodernvbert-merged, beside selector=colmodernvbert"
+        need(retrieves == bool(given), "selector_checkpoint", given, advice)
 
 
 def check_model(model: ModelConf, base: str | None) -> None:

@@ -121,7 +121,7 @@ def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     attn = run.manifest["config"]["model"]["attn"]
     base = record["checkpoint"]
     held: dict[str, Any] = {"quant": record["quant"], "revision": record["revision"]}
-    reading = Reading(**record["reading"])
+    reading = Reading.of(record["reading"])
     return of_checkpoint(run.family, base, budget, dtype, attn, output, offline, reading=reading, **held)
 
 

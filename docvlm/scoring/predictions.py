@@ -41,10 +41,11 @@ class Prediction:
 
     `latency_s` is the wall time of its batch divided by the questions in it, None where it was not measured.
     `truncated` says that `max_new_tokens` cut the answer. `confidence` is the mean probability of its tokens, not
-    calibrated, None where nobody says. `n_pages` is how many pages the document has, 0 where that
-    is not known; `answer_pages` are those that hold the answer and `page` is the one it was read from, both counted
-    from 1, empty or None where nobody says. `language` is that of the question (ISO 639-1). `content` stands for
-    question, answers and pages as they were when it was asked, "" where that is not known.
+    calibrated, None where nobody says. `n_pages` is how many pages the document has, 0 where that is
+    not known; `answer_pages` are those that hold the answer, `shown` those that were shown where they were not all, and
+    `page` is the one it was read from; all counted from 1, empty or None where nobody says. `language` is that of the
+    question (ISO 639-1). `content` stands for question, answers and pages as they were when it was asked, "" where
+    that is not known.
     """
 
     question_id: str
@@ -62,6 +63,7 @@ class Prediction:
     n_pages: int = 0
     answer_pages: tuple[int, ...] = ()
     page: int | None = None
+    shown: tuple[int, ...] = ()
     language: str = ""
     content: str = ""
 
@@ -265,6 +267,7 @@ def _record(line: Line, unnamed: Counter[str], *, whole: bool = True) -> Predict
         n_pages=_whole(row, "n_pages") or len(images),
         answer_pages=tuple(page_numbers(row["answer_pages"])) if "answer_pages" in row else (),
         page=_whole(row, "page"),
+        shown=page_numbers(row["shown"], "shown") if "shown" in row else (),
         language=_text(row, "language") or "",
         content=_text(row, "content") or "",
     )

@@ -22,9 +22,11 @@ import torch
 from docvlm.answering.answer import device as default_device
 from docvlm.data.benchmarks import BENCHMARKS, DEFAULT
 from docvlm.data.example import Example, Page
+from docvlm.data.loading.packing import by_pages
 from docvlm.data.reading import Reading
 from docvlm.errors import DocvlmError
 from docvlm.runs import finished
+from docvlm.selection import Choose, chooser
 from docvlm.serving.answers import Answer
 from docvlm.serving.pages import PageLike, as_pages
 from docvlm.vlms import FAMILIES, embedded, load_family, loading, saved
@@ -43,12 +45,14 @@ TOGETHER = 32  # questions that share one prefill; each holds a copy of its page
 class Reader:
     """A model of one family, `vlm`, and the benchmark whose wording follows a question. `load` makes one.
 
-    `reads`: which pages of a document it is shown, None for those that it was trained to be shown.
+    `reads`: which pages of a document it is shown, None for those that it was trained to be shown. `choose` is the
+    selector that goes with it.
     """
 
     vlm: VLM
     benchmark: Benchmark
     reads: Reading | None = None
+    choose: Choose | None = None
 
     @property
     def reading(self) -> Reading:
@@ -104,9 +108,12 @@ class Reader:
             )
         examples = self._examples(document, asked)
         self._check(examples, longest)
-        shown = zip(*map(self.reading.asked, examples), strict=True)  # all pages together, or one by one
-        read = [self._read_all(group, longest) for group in shown]
-        answers = [surest(each) for each in zip(*read, strict=True)]
+        chosen = examples if self.choose is None else self.choose(examples)
+        shown = [self.reading.asked(example) for example in chosen]
+        read: dict[int, Answer] = {}
+        for group in by_pages([one for pages in shown for one in pages]):
+            read |= zip(map(id, group), self._read_all(group, longest), strict=True)
+        answers = [surest([read[id(one)] for one in pages]) for pages in shown]
         return answers[0] if isinstance(question, str) else answers
 
     def _read_all(self, examples: Sequence[Example], longest: int) -> list[Answer]:
@@ -119,7 +126,7 @@ class Reader:
 
     def _check(self, examples: Sequence[Example], longest: int) -> None:
         """Refuse what the model cannot take, or would take hours or all memory to find out."""
-        for example in (shown for one in examples for shown in self.reading.asked(one)):
+        for example in (shown for one in examples for shown in self.reading.most(one)):
             if (refused := self.vlm.codec.refusal(example, longest)) is not None:
                 raise DocvlmError(f"{example.document}: {refused}")
 
@@ -186,7 +193,7 @@ def load(
         if base is None and record["lora"]["r"] and loading.form(record) not in loading.WHOLE:
             _check_base(folder, record)
         vlm = loading.load(folder, checkpoint=base, attn=attn, offline=offline)
-    return _reader(vlm, place, benchmark or phrase)
+    return _reader(vlm, place, benchmark or phrase, offline)
 
 
 def load_codec(
@@ -222,7 +229,7 @@ def load_base(
     if base is None:
         _check_base(folder, record)
     vlm = saved.load_base(folder, checkpoint=base, dtype=saved.dtype_of(record), attn=attn, offline=offline)
-    return _reader(vlm, place, benchmark or phrase)
+    return _reader(vlm, place, benchmark or phrase, offline)
 
 
 def weights_of(source: str | Path) -> Path:
@@ -230,8 +237,9 @@ def weights_of(source: str | Path) -> Path:
     return _saved(source)[0]
 
 
-def _reader(vlm: VLM, place: torch.device, benchmark: str) -> Reader:
-    return Reader(vlm.to(place).eval(), BENCHMARKS[benchmark])
+def _reader(vlm: VLM, place: torch.device, benchmark: str, offline: bool) -> Reader:
+    choose = chooser(vlm.codec.reading.selection, offline=offline)
+    return Reader(vlm.to(place).eval(), BENCHMARKS[benchmark], choose=choose)
 
 
 def _check_benchmark(benchmark: str | None) -> None:

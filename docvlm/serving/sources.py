@@ -198,7 +198,7 @@ def gate(source: Source, codec: Codec, longest_answer: int, reading: Reading) ->
     kept, bad = [], []
     for task in source.tasks:
         example = Example(task.where, task.question, (), task.pages[0].name, task.pages, "")
-        refused = next(filter(None, (codec.refusal(one, longest_answer) for one in reading.asked(example))), None)
+        refused = next(filter(None, (codec.refusal(one, longest_answer) for one in reading.most(example))), None)
         if refused is None:
             kept.append(task)
         elif source.quarantine is None:

@@ -46,7 +46,7 @@ def load(folder: Path, *, checkpoint: str | Path | None = None, attn: str = "sdp
     family, dtype = load_family(record["family"]), saved.dtype_of(record)
     parts = Parts(**record["parts"])
     vlm = family.load(folder, budget, dtype=dtype, attn=attn, offline=True, parts=parts).eval()
-    vlm.codec.reading = Reading(**record["reading"])
+    vlm.codec.reading = Reading.of(record["reading"])
     return vlm
 
 
@@ -61,7 +61,7 @@ def codec(
     place, revision = (str(folder), None) if whole else saved.base_of(record, checkpoint)
     kind, seen = load_family(record["family"]), budget or Budget(**record["budget"])
     found = kind.codec_of(place, seen, offline=offline or whole, revision=revision)
-    found.reading = Reading(**record["reading"])
+    found.reading = Reading.of(record["reading"])
     return found
 
 

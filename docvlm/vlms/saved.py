@@ -87,7 +87,7 @@ def load(
         family, budget = load_family(record["family"]), Budget(**record["budget"])
         vlm = family.load(folder, budget, dtype=torch.float32, attn=attn, offline=True, parts=Parts(**record["parts"]))
         vlm.dtype, vlm.checkpoint, vlm.revision = dtype, *base_of(record)
-        vlm.codec.reading = Reading(**record["reading"])
+        vlm.codec.reading = Reading.of(record["reading"])
         apply(vlm, record["freeze"], lora)
         return vlm.eval()
     vlm = load_base(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline, quant=quant)
@@ -117,7 +117,7 @@ def load_base(
     family = load_family(record["family"])
     options: dict[str, Any] = {"dtype": dtype, "attn": attn, "offline": offline, "quant": held, "revision": revision}
     vlm = family.load(base, budget, **options, parts=Parts(**record["parts"]))
-    vlm.codec.reading = Reading(**record["reading"])
+    vlm.codec.reading = Reading.of(record["reading"])
     found = fingerprint(base, revision)
     if found != record["base_fingerprint"]:
         raise DocvlmError(

@@ -28,7 +28,7 @@ from docvlm.data.generated import documents
 from docvlm.data.loading.batching import Lengths, page_groups
 from docvlm.data.loading.samplers import EvalBatches, PageLoader, ResumableLoader, TrainBatches
 from docvlm.data.page_ids import content_of
-from docvlm.data.reading import ALL_PAGES, BEST, Reading, page_counts
+from docvlm.data.reading import ALL_PAGES, BEST, NONE, Reading, Selection, page_counts, recalled
 from docvlm.data.rows import BadRow
 from docvlm.data.sources.quarantine import Quarantine
 from docvlm.data.sources.reader import Reader
@@ -46,6 +46,9 @@ DRAWN: dict[Role, int] = {"train": 1000, "val": 100, "test": 150}
 """How many documents are drawn where no limit says otherwise."""
 FEWEST_QUESTIONS = 2
 """A generated document has 2 to 6 questions: this many documents a limit needs at most."""
+
+
+Choose = Callable[[Sequence[Example]], list[Example]]
 
 
 class Codec(Protocol):
@@ -139,6 +142,9 @@ class DocumentDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.packing = packing == "on"
         self.pages, self.page_numbers = pages, page_numbers
+        self.selection: Selection | None = None  # who chooses pages, where the command says it
+        self.choose: Choose | None = None  # what a selector does with examples
+        self._chosen: dict[tuple[str, str], Example] = {}
         self._trained = ALL_PAGES
         self.audited: dict[str, Any] = {}  # what an audit of leakage found and took out, for the manifest
         self._splits: dict[Role, list[Example]] = {}
@@ -188,6 +194,7 @@ class DocumentDataModule(LightningDataModule):
         return Reading(
             self._trained.pages if self.pages is None else self.pages,
             self._trained.page_numbers if self.page_numbers is None else self.page_numbers,
+            self._trained.selection if self.selection is None else self.selection,
         )
 
     def gate(self, codec: Codec | None) -> None:
@@ -205,7 +212,7 @@ class DocumentDataModule(LightningDataModule):
     def _refusal(self, example: Example) -> BadRow | None:
         """Why the model cannot take what it would be shown of an example."""
         codec, longest = self._codec(), self.max_new_tokens
-        return next(filter(None, (codec.refusal(one, longest) for one in self.reading.asked(example))), None)
+        return next(filter(None, (codec.refusal(one, longest) for one in self.reading.most(example))), None)
 
     def account(self) -> list[str]:
         """Lines on what was read: rows, what became of those that are not asked, answers beyond the limit."""
@@ -234,12 +241,17 @@ class DocumentDataModule(LightningDataModule):
         asked = [example for role in self._splits for example in self._splits[role]]
         if self.codec is None or not (counts := page_counts(asked)):
             return []
+        asked = self.shown(asked)
         reading = self.reading
         firsts = {example.pages: one for example in asked for one in reading.asked(example)}
         pages = self.codec.lengths(list(firsts.values())).pages
         each = max(int(count) // len(one.pages) for count, one in zip(pages, firsts.values(), strict=True))
         how = reading.pages if reading.one_by_one else f"{reading.pages}, at most {int(max(pages))} tokens together"
         lines = [f"pages: {counts}; at most {each} tokens a page; data.pages={how}"]
+        if (selection := reading.selection).name != NONE:
+            found, known = recalled(asked)
+            held = f", which hold the answer of {found} of {known} questions that say where it is" if known else ""
+            lines.append(f"selector: {selection.name} hands on {selection.pages} of a document's pages{held}")
         if "train" in self._splits and (silent := sum(not reading.learned(example) for example in self.train)):
             count = len(self.train)
             lines.append(f"learned from: {count - silent} of {count} train questions; {silent} do not say answer_page")
@@ -295,7 +307,15 @@ class DocumentDataModule(LightningDataModule):
 
     def _learned(self, examples: Sequence[Example]) -> list[Example]:
         reading = self.reading
-        return [one for example in examples for one in reading.learned(example)]
+        return [one for example in self.shown(examples) for one in reading.learned(example)]
+
+    def shown(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples with the pages that a selector leaves; as they are without one."""
+        if self.choose is None:
+            return list(examples)
+        if fresh := [e for e in examples if (e.benchmark, e.question_id) not in self._chosen]:
+            self._chosen |= {(e.benchmark, e.question_id): e for e in self.choose(fresh)}
+        return [self._chosen[e.benchmark, e.question_id] for e in examples]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled pages with their questions, sharing them if `packing`; starts again where a checkpoint left off."""
@@ -329,7 +349,7 @@ class DocumentDataModule(LightningDataModule):
 
         An interrupted evaluation asks for what is left.
         """
-        examples = [one for example in examples for one in self.reading.asked(example)]
+        examples = [one for example in self.shown(examples) for one in self.reading.asked(example)]
         dataset = _Batches(examples, partial(self._codec().eval_batch, packed=self.packing))
         groups = page_groups(examples)
         lengths = [_length(example, group) for example, group in zip(examples, groups, strict=True)]
