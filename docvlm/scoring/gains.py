@@ -12,6 +12,7 @@ Which documents gain from a setting needs runs of several seeds: then every inte
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -63,8 +64,14 @@ class Gain:
         """Whether the difference is beyond chance, all judged types taken together."""
         return self.adjusted is not None and self.adjusted < LEVEL
 
+    @property
+    def said(self) -> str:
+        """Its name in a sentence: one from right to left would take the numbers beside it along."""
+        turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in self.name)
+        return f"\u2068{self.name}\u2069" if turned else self.name
+
     def __str__(self) -> str:
-        return f"{self.name} {self.difference}"
+        return f"{self.said} {self.difference}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,7 @@ class Gains:
         if len(self.rows) == 1:
             (only,) = self.rows
             return f"All questions are of one {one}, {only}: there is nothing to compare it with."
-        small = ", ".join(f"{row.name} ({row.ours.clusters})" for row in self.rows if row.adjusted is None)
+        small = ", ".join(f"{row.said} ({row.ours.clusters})" for row in self.rows if row.adjusted is None)
         unjudged = f" Not judged, with fewer than {FEWEST} documents or {unknown}: {small}." if small else ""
         return self._claim() + unjudged + (ONE_SEED if self.seeds == 1 and self.judged else "")
 
@@ -123,11 +130,11 @@ class Gains:
         rivals = [row for row in judged[1:] if (top.name, row.name) not in self.apart]
         if not rivals:
             many = "types" if self.by in TYPES else self.grouping.names
-            others = judged[1].name if len(judged) == 2 else f"each of the other {len(judged) - 1} {many}"
+            others = judged[1].said if len(judged) == 2 else f"each of the other {len(judged) - 1} {many}"
             scope = "" if len(judged) == len(self.rows) else f" of the {many} judged"
-            return f"{top.name} gains most{where}{scope}: {top.difference}, beyond {others}.{lost}"
+            return f"{top.said} gains most{where}{scope}: {top.difference}, beyond {others}.{lost}"
         beaten = [row for row in judged[1:] if row not in rivals]
-        more = f"; it gains beyond {', '.join(row.name for row in beaten)}" if beaten else ""
+        more = f"; it gains beyond {', '.join(row.said for row in beaten)}" if beaten else ""
         return f"{top} has the largest measured gain{where}; {_listed(rivals)} cannot be told from it{more}.{lost}"
 
     @property
