@@ -213,8 +213,7 @@ def test_pages_and_languages_have_sections_tables_and_cards(tmp_path: Path, monk
         warnings.filterwarnings("error", "Glyph")  # a box in a figure
         page = Text(reported(tmp_path, monkeypatch, "predictions=[base.jsonl,ours.jsonl]", "roots=[]"))
     titles = ["By document type", "By number of pages", "By place of the answer's page", "By language", "Failures"]
-    places = [page.words.index(title, page.words.index("In short") + 12) for title in titles]
-    assert places == sorted(places)
+    assert [word for word in page.words if word in titles][:10] == titles * 2, "beside the page, and as its headings"
 
     def table(name: str) -> dict[str, dict[str, str]]:
         with (tmp_path / f"outputs/report/tables/{name}.csv").open(newline="", encoding="utf-8") as file:
