@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring.failures import CLASSES, Failure, classify
+from docvlm.scoring.groups import By, members
 from docvlm.scoring.intervals import Interval, clustered_wilson
 from docvlm.scoring.predictions import Key, Prediction
-from docvlm.scoring.score import By, clusters, members
+from docvlm.scoring.score import clusters
 
 EXAMPLES = 3
 

@@ -1,4 +1,4 @@
-"""Predictions to scores: every question once, per question type and document type, with clustered intervals.
+"""Predictions to scores: every question once, and by each grouping of `groups`, with clustered intervals.
 
 All metrics are computed for every question, so one file gives the headline and what it could be confused with. 5 000
 questions take about 0.3 s, most of it the overlap of tokens and the bootstrap.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from docvlm.errors import DocvlmError
 from docvlm.metrics import DEFAULT, METRICS, metric_function
 from docvlm.scoring.crossed import SettingDifference, crossed_difference, crossed_interval
+from docvlm.scoring.groups import BEYOND, GROUPINGS, TYPES, By, members
 from docvlm.scoring.intervals import Difference, Interval, paired_difference, score_interval
+from docvlm.scoring.pages import page_accuracy
 from docvlm.scoring.predictions import Key, Prediction
-
-UNTYPED = "(none)"
-By = Literal["document", "question"]
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """Scores of one predictions file. `metric` names the headline; all means are over questions, in [0, 1].
 
-    `means` holds every registered metric at its default.
+    `means` holds every registered metric at its default. `groups` has the score of each group of a grouping, {} where
+    the grouping tells nothing; `page_accuracy` is None where it cannot be known.
     """
 
     metric: str
@@ -40,14 +40,18 @@ class Score:
     n_truncated: int
     latency_ms: float | None
     means: dict[str, float]
-    by_question_type: dict[str, Interval]
-    by_document_type: dict[str, Interval]
+    groups: dict[By, dict[str, Interval]]
+    page_accuracy: Interval | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain types for JSON; the mean of each metric stands under its own name."""
+        """Plain types for JSON; the mean of each metric and each grouping stand under their own names.
+
+        Types are always there, what only documents of several pages or languages have where there is something.
+        """
         plain = asdict(self)
-        means = plain.pop("means")
-        return {**means, **plain}
+        means, groups, accuracy = (plain.pop(name) for name in ("means", "groups", "page_accuracy"))
+        by = {GROUPINGS[by].key: groups[by] for by in (*TYPES, *BEYOND) if groups[by] or by in TYPES}
+        return {**means, **plain, **by, **({} if accuracy is None else {"page_accuracy": accuracy})}
 
 
 def with_scores(records: Iterable[Prediction]) -> list[Prediction]:
@@ -85,8 +89,8 @@ def score(
         n_truncated=sum(p.truncated for p in predictions),
         latency_ms=1000 * _mean(latencies) if latencies else None,
         means=means,
-        by_question_type=_groups(values, predictions, "question"),
-        by_document_type=_groups(values, predictions, "document"),
+        groups={by: _groups(values, predictions, by) for by in GROUPINGS},
+        page_accuracy=page_accuracy(predictions),
     )
 
 
@@ -129,21 +133,6 @@ def _by_run(runs: Sequence[Sequence[Prediction]], metric: str) -> tuple[Sequence
     return first, np.array([[function(p.prediction, p.answers) for p in side] for side in sides])
 
 
-def members(records: Sequence[Prediction], by: By) -> dict[str, list[int]]:
-    """Indices of the records of each document or question type, largest first; {} where no record has a type.
-
-    A question with several types counts in each; one without stands under "(none)".
-    """
-    found: dict[str, list[int]] = {}
-    for index, record in enumerate(records):
-        labels = record.question_types if by == "question" else (record.document_type,) if record.document_type else ()
-        for label in labels or (UNTYPED,):
-            found.setdefault(label, []).append(index)
-    if set(found) == {UNTYPED}:
-        return {}
-    return {label: found[label] for label in sorted(found, key=lambda label: (-len(found[label]), label))}
-
-
 def clusters(records: Sequence[Prediction]) -> list[Key]:
     """What is resampled: the document of each record, told apart by benchmark."""
     return [(record.benchmark, record.document) for record in records]
@@ -180,7 +169,7 @@ def _interval(values: Sequence[float], records: Sequence[Prediction]) -> Interva
 
 
 def _groups(values: Sequence[float], records: Sequence[Prediction], by: By) -> dict[str, Interval]:
-    """Interval per type, largest group first. {} without types."""
+    """Interval per group, in the order of `members`."""
     return {
         label: _interval([values[i] for i in indices], [records[i] for i in indices])
         for label, indices in members(records, by).items()

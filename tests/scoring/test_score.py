@@ -43,13 +43,13 @@ def test_every_number_by_hand() -> None:
 
 def test_groups_by_type() -> None:
     result = score(MIXED)
-    assert {name: (group.n, group.mean) for name, group in result.by_question_type.items()} == {
+    assert {name: (group.n, group.mean) for name, group in result.groups["question"].items()} == {
         "form": (2, 0.25),
         "layout": (2, pytest.approx((0.5 + 5 / 9) / 2)),
         "(none)": (1, pytest.approx(2 / 3)),
     }
-    assert {name: group.clusters for name, group in result.by_document_type.items()} == {"invoice": 1, "letter": 1}
-    assert score([prediction(1, "a", "a")]).by_question_type == {}
+    assert {name: group.clusters for name, group in result.groups["document"].items()} == {"invoice": 1, "letter": 1}
+    assert score([prediction(1, "a", "a")]).groups["question"] == {}
 
 
 def test_metric_variant_and_options() -> None:
