@@ -63,7 +63,13 @@ class Metric:
 METRICS: Registry[Metric] = Registry(
     "metric",
     (
-        Metric("accuracy", "accuracy", accuracy, "equality after stripping and lower-casing"),
+        Metric(
+            "accuracy",
+            "accuracy",
+            accuracy,
+            "equality after stripping and lower-casing",
+            variants={"default": {}, "mp-docvqa": {"none_scores_zero": True}},
+        ),
         Metric(
             "anls",
             "ANLS",
@@ -79,7 +85,12 @@ METRICS: Registry[Metric] = Registry(
                 "anls-package": {"denominator": "normalized", "strict_threshold": True},
                 "paper": {"denominator": "normalized", "strict_threshold": True},
                 "pix2struct": {"strip": False, "collapse": False, "case_sensitive": True, "strict_threshold": True},
-                "mp-docvqa": {"collapse": False, "denominator": "normalized", "empty_scores_zero": True},
+                "mp-docvqa": {
+                    "collapse": False,
+                    "denominator": "normalized",
+                    "empty_scores_zero": True,
+                    "none_scores_zero": True,
+                },
             },
         ),
         Metric(

@@ -13,13 +13,16 @@ from typing import Literal
 from docvlm.metrics.text import require_answers, squad_normalise
 
 
-def accuracy(prediction: str, answers: Sequence[str]) -> float:
+def accuracy(prediction: str, answers: Sequence[str], *, none_scores_zero: bool = False) -> float:
     """1.0 if the stripped, lower-cased prediction equals any accepted answer, else 0.0.
 
-    Raises `NoAnswersError` (a `DocvlmError` and `ValueError`) if `answers` is empty.
+    With `none_scores_zero` the word "none" is never right (MP-DocVQA's evaluator). Raises `NoAnswersError` (a
+    `DocvlmError` and `ValueError`) if `answers` is empty.
     """
     require_answers(answers)
     guess = prediction.strip().lower()
+    if none_scores_zero and guess == "none":
+        return 0.0
     return float(any(guess == answer.strip().lower() for answer in answers))
 
 

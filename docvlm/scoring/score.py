@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docvlm.errors import DocvlmError
-from docvlm.metrics import DEFAULT, METRICS, metric_function
+from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring.crossed import SettingDifference, crossed_difference, crossed_interval
 from docvlm.scoring.intervals import Difference, Interval, paired_difference, score_interval
 from docvlm.scoring.predictions import Key, Prediction
+from docvlm.scoring.protocol import scorer, variant_name
 
 UNTYPED = "(none)"
 By = Literal["document", "question"]
@@ -27,7 +28,7 @@ By = Literal["document", "question"]
 class Score:
     """Scores of one predictions file. `metric` names the headline; all means are over questions, in [0, 1].
 
-    `means` holds every registered metric at its default.
+    `means` holds every registered metric, each as the benchmark of its question has it.
     """
 
     metric: str
@@ -51,32 +52,30 @@ class Score:
 
 
 def with_scores(records: Iterable[Prediction]) -> list[Prediction]:
-    """The same predictions, each with every metric at its default in `scores`."""
-    return [
-        replace(record, scores={name: metric(record.prediction, record.answers) for name, metric in METRICS.items()})
-        for record in records
-    ]
+    """The same predictions, each with every metric, as its benchmark has it, in `scores`."""
+    scorers = {name: scorer(name) for name in METRICS}
+    return [replace(record, scores={name: one(record) for name, one in scorers.items()}) for record in records]
 
 
 def score(
     predictions: Sequence[Prediction], metric: str = DEFAULT, variant: str | None = None, **options: Any
 ) -> Score:
-    """Score predictions with `metric` (a name in `docvlm.metrics.METRICS`) under a named variant and its options.
+    """Score predictions with `metric` (a name in `docvlm.metrics.METRICS`), by default as their benchmark has it.
 
-    The secondary metrics keep their defaults. Raises `DocvlmError` if there is nothing to score, if a question occurs
-    twice, or if the metric or variant is unknown.
+    A named `variant` or `options` take the place of that; the secondary metrics keep it. Raises `DocvlmError` if there
+    is nothing to score, if a question occurs twice, or if the metric or variant is unknown.
     """
-    function = metric_function(metric, variant, **options)
+    function = scorer(metric, variant, **options)
     if not predictions:
         raise DocvlmError("no predictions to score: the evaluation split is empty; check data.limit_* and data.source")
     _require_unique(predictions)
-    values = [function(p.prediction, p.answers) for p in predictions]
+    values = [function(record) for record in predictions]
     interval = _interval(values, predictions)
-    means = {name: _mean([METRICS[name](p.prediction, p.answers) for p in predictions]) for name in METRICS}
+    means = {name: _mean([*map(scorer(name), predictions)]) for name in METRICS}
     latencies = [p.latency_s for p in predictions if p.latency_s is not None]
     return Score(
         metric=metric,
-        variant=variant or next(iter(METRICS[metric].variants), "default"),
+        variant=variant or variant_name(metric, () if options else {record.benchmark for record in predictions}),
         options=options,
         headline=interval.mean,
         interval=interval,
@@ -95,10 +94,10 @@ def compare(before: Sequence[Prediction], after: Sequence[Prediction], metric: s
 
     Raises `DocvlmError` naming a question that only one side has.
     """
-    function = metric_function(metric)
+    function = scorer(metric)
     pairs = paired(before, after)
-    a = [function(p.prediction, p.answers) for p, _ in pairs]
-    b = [function(p.prediction, p.answers) for _, p in pairs]
+    a = [function(first) for first, _ in pairs]
+    b = [function(second) for _, second in pairs]
     return paired_difference(a, b, clusters([p for p, _ in pairs]))
 
 
@@ -124,9 +123,9 @@ def compare_over_seeds(
 
 def _by_run(runs: Sequence[Sequence[Prediction]], metric: str) -> tuple[Sequence[Prediction], NDArray[np.float64]]:
     """The questions in the order of the first run, and the scores (S, N) of all."""
-    function, first = metric_function(metric), runs[0]
+    function, first = scorer(metric), runs[0]
     sides = [[after for _, after in paired(first, run)] for run in runs]
-    return first, np.array([[function(p.prediction, p.answers) for p in side] for side in sides])
+    return first, np.array([[function(record) for record in side] for side in sides])
 
 
 def members(records: Sequence[Prediction], by: By) -> dict[str, list[int]]:

@@ -22,6 +22,7 @@ from docvlm.metrics.registry import goodness, joint
 from docvlm.metrics.torch import StringMetric
 from docvlm.scoring.intervals import Interval, score_interval
 from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.protocol import variant_of
 from docvlm.scoring.score import Score, score, with_scores
 from docvlm.vlms.base import VLM
 
@@ -79,7 +80,9 @@ class Tally:
 
     def __post_init__(self) -> None:
         # Devices answer shares of different length, so none waits for the others before the end.
-        self.running = {label: StringMetric(metric, sync=False) for label, metric in self.metrics.items()}
+        self.running = {
+            label: StringMetric(metric, variant_of(metric, label), sync=False) for label, metric in self.metrics.items()
+        }
 
     @property
     def score(self) -> float:

@@ -128,3 +128,35 @@ def parquet(folder: Path, name: str, features: Features, rows: Iterator[dict[str
 
 def described(examples: list[Any]) -> list[tuple[Any, ...]]:
     return [(e.question_id, e.question, e.answers, e.document, e.question_types) for e in examples]
+
+
+PAGES = range(1, 21)
+MPDOCVQA = Features(  # lmms-lab-encoder/MP-DocVQA
+    {
+        **dict.fromkeys(
+            ("questionId", "question", "doc_id", "page_ids", "answers", "answer_page_idx", "data_split"),
+            Value("string"),
+        ),
+        **{f"image_{number}": datasets.Image() for number in PAGES},
+    }
+)
+
+
+def mpdocvqa_rows(split: str, documents: int) -> Iterator[dict[str, Any]]:
+    """Two questions a document; document n has n + 1 pages, and its last one holds the answer."""
+    for n in range(2 * documents):
+        count = n // 2 + 1
+        ids = [f"{split}{n // 2}_p{page}" for page in range(count)]
+        images = [
+            {"bytes": png(10 * (n // 2) + page + 100 * (split == "train")), "path": None} for page in range(count)
+        ]
+        yield {
+            "questionId": f"{len(split)}{n:03d}",
+            "question": f"What is {n} in {split}?",
+            "doc_id": f"{split}{n // 2}",
+            "page_ids": str(ids),
+            "answers": str([f"No. {n}", f"it's {n}"]),
+            "answer_page_idx": str(count - 1),
+            "data_split": split,
+            **{f"image_{number}": images[number - 1] if number <= count else None for number in PAGES},
+        }

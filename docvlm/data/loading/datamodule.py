@@ -228,9 +228,11 @@ class DocumentDataModule(LightningDataModule):
         examples = self._split(role)
         if not examples:
             found = ", ".join(f"{other} {len(split)}" for other, split in self._splits.items())
+            known = BENCHMARKS[self.name].without_train if role == "train" and self.name in BENCHMARKS else ""
+            remedy = f"give a source with that split, or change data.limit_{role} or data.val_fraction"
             raise DocvlmError(
                 f"data.source={self.source}: no {role} questions for data={self.name} (found: {found}); "
-                f"give a source with that split, or change data.limit_{role} or data.val_fraction"
+                f"{known or remedy}"
             )
         return examples
 
@@ -322,6 +324,10 @@ class BenchmarkDataModule(DocumentDataModule):
         if not hasattr(type(self), "benchmark"):
             self.benchmark = BENCHMARKS[name]
         own = self.benchmark
+        if source == "generated" and not own.generator and own.hub:
+            raise DocvlmError(
+                f"data.source=generated: no pages are drawn for data={own.name}; give data.source=hub or a path to them"
+            )
         if (source == "generated" and not own.generator) or (source == "hub" and not own.hub):
             raise DocvlmError(
                 f"data.source={source}: data={own.name} reads own pages; give data.source=DIR with qa.jsonl"
