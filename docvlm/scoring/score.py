@@ -18,7 +18,7 @@ from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring.crossed import SettingDifference, crossed_difference, crossed_interval
 from docvlm.scoring.intervals import Difference, Interval, paired_difference, score_interval
 from docvlm.scoring.predictions import Key, Prediction
-from docvlm.scoring.protocol import scorer, variant_name
+from docvlm.scoring.protocol import scorer, text_forms, variant_name
 
 UNTYPED = "(none)"
 By = Literal["document", "question"]
@@ -29,11 +29,13 @@ class Score:
     """Scores of one predictions file. `metric` names the headline; all means are over questions, in [0, 1].
 
     `means` holds every registered metric, each as the benchmark of its question has it.
+    `text_forms` says by language what that decides (Unicode form, punctuation, F1's tokens) where it is not English.
     """
 
     metric: str
     variant: str
     options: dict[str, Any]
+    text_forms: dict[str, dict[str, Any]]
     headline: float
     interval: Interval
     n_questions: int
@@ -62,7 +64,8 @@ def score(
 ) -> Score:
     """Score predictions with `metric` (a name in `docvlm.metrics.METRICS`), by default as their benchmark has it.
 
-    A named `variant` or `options` take the place of that; the secondary metrics keep it. Raises `DocvlmError` if there
+    A named `variant` or `options` take the place of that and of what the language of a question decides; the secondary
+    metrics keep both. Raises `DocvlmError` if there
     is nothing to score, if a question occurs twice, or if the metric or variant is unknown.
     """
     function = scorer(metric, variant, **options)
@@ -77,6 +80,7 @@ def score(
         metric=metric,
         variant=variant or variant_name(metric, () if options else {record.benchmark for record in predictions}),
         options=options,
+        text_forms=text_forms((record.benchmark, record.language) for record in predictions),
         headline=interval.mean,
         interval=interval,
         n_questions=interval.n,

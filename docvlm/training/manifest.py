@@ -37,7 +37,10 @@ def manifest(run: Run, accelerator: str) -> dict[str, Any]:
             "source": data.source,
             "fingerprint": identity.data,
             "questions": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
-            "metrics": {label: described(metric, label) for label, metric in data.metrics.items()},
+            "metrics": {
+                label: described(metric, label, [e.language for e in data.test if e.benchmark == label])
+                for label, metric in data.metrics.items()
+            },
             "quarantined": len(data.quarantine.rejected),
             "audit": data.audited,
         },
