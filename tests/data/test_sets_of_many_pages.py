@@ -13,9 +13,19 @@ from datasets import Features
 from docvlm.audit import main as audit
 from docvlm.data.benchmarks.docvqa import DocVQA
 from docvlm.data.benchmarks.mpdocvqa import MPDocVQA
+from docvlm.data.benchmarks.slidevqa import SlideVQA
 from docvlm.errors import DocvlmError
 from docvlm.evaluate import main as evaluate
-from tests.support.hub_schemas import DOCVQA, MPDOCVQA, PAGES, docvqa_rows, mpdocvqa_rows, parquet
+from tests.support.hub_schemas import (
+    DOCVQA,
+    MPDOCVQA,
+    PAGES,
+    SLIDEVQA,
+    docvqa_rows,
+    mpdocvqa_rows,
+    parquet,
+    slidevqa_rows,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -157,22 +167,55 @@ def test_nothing_is_drawn_in_the_schema_of_mpdocvqa(
     )
 
 
+def scores(folder: Path, benchmark: str, said: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """What evaluate makes of predictions, each with its accepted answer."""
+    lines = [
+        {"question_id": str(n), "document": "d", "benchmark": benchmark, "question": "?"}
+        | {"prediction": prediction, "answers": [answer]}
+        for n, (prediction, answer) in enumerate(said)
+    ]
+    (folder / "said.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    evaluate([f"predictions={folder / 'said.jsonl'}", f"output={folder / 'out'}"])
+    return list(json.loads((folder / "out" / "score.json").read_text())["benchmarks"])
+
+
 def test_answers_to_mpdocvqa_are_scored_as_its_evaluator_scores_them(tmp_path: Path) -> None:
     """Half of the letters is kept, inner white space counts, and neither an empty text nor "none" is an answer."""
-    said = [("ab", "abcd", 0.5), ("a  b", "a b", 0.75), ("", "x", 0.0), ("None", "none", 0.0)]
-    lines = [
-        {
-            "question_id": str(n),
-            "document": "d",
-            "benchmark": "mpdocvqa",
-            "question": "?",
-            "prediction": p,
-            "answers": [a],
-        }
-        for n, (p, a, _) in enumerate(said)
-    ]
-    (tmp_path / "said.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    evaluate([f"predictions={tmp_path / 'said.jsonl'}", f"output={tmp_path / 'out'}"])
-    (found,) = json.loads((tmp_path / "out" / "score.json").read_text())["benchmarks"]
+    (found,) = scores(tmp_path, "mpdocvqa", [("ab", "abcd"), ("a  b", "a b"), ("", "x"), ("None", "none")])
     assert (found["metric"], found["variant"], found["headline"]) == ("anls", "mp-docvqa", 1.25 / 4)
     assert found["accuracy"] == 0.0 and found["variants"]["lmms-eval"] > found["headline"]
+
+
+def test_slidevqa_parquet(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        parquet(tmp_path / "data", f"{split}-00000-of-00001.parquet", SLIDEVQA, slidevqa_rows(split, 4))
+    data = SlideVQA(str(tmp_path), val_fraction=0.3)
+    first, second = data.test[:2]
+    assert (first.question_id, first.answers, first.answer_pages) == ("3000", ("No. 0",), (1, 3))
+    assert (second.answers, second.answer_pages, second.document) == (("not answerable",), (), "val-deck-0")
+    assert shades(data.test[-1]) == [30, 31, 32] and first.pages[0] is second.pages[0]
+    assert len(data.test) == 8 == len(data.train) + len(data.val) and data.val
+    assert not {e.document for e in data.train} & {e.document for e in data.val}
+    assert {e.instruction for e in data.test} == {"\nAnswer using only the short answer, without explanation."}
+
+
+def test_a_slide_missing_in_the_middle_and_evidence_that_is_not_there_are_named(tmp_path: Path) -> None:
+    rows = list(slidevqa_rows("val", 4))
+    rows[0]["page_2"] = None
+    rows[2]["evidence_pages"] = [4]
+    rows[4]["answer"] = " "
+    parquet(tmp_path, "val.parquet", SLIDEVQA, iter(rows))
+    data = SlideVQA(str(tmp_path))
+    assert len(data.test) == 5 and [one.reason for one in data.quarantine.rejected] == [
+        "page_2 is null and page_3 is not: a page is missing in the middle",
+        "evidence_pages names 4, and the row has 3 pages",
+        "answer is empty",
+    ]
+
+
+def test_answers_to_slidevqa_are_scored_strictly(tmp_path: Path) -> None:
+    """Half of the letters is dropped, a line break and case do not count, punctuation does in EM and F1."""
+    (found,) = scores(tmp_path, "slidevqa", [("ab", "abcd"), ("Three quarters", "three quarters"), ("x.", "x")])
+    assert (found["metric"], found["variant"]) == ("anls", "slidevqa")
+    assert (found["headline"], found["exact_match"], found["f1"]) == (1 / 3, 1 / 3, 1 / 3)
+    assert found["variants"]["lmms-eval"] == (0.5 + 1 + 0.5) / 3
