@@ -67,8 +67,10 @@ def _words(cell: Cell) -> set[str]:
 def _measured(section: Section, suite: Suite, chosen: Sequence[str], docs: Path | None) -> int:
     """Print, and write to `docs`, the rows of a section as they come. Returns how many of its cells failed."""
     cells = [cell for cell in section.cells(suite) if _words(cell) >= set(chosen)]
-    shown = f"{section.note}\n\n{table.head(section)}" if cells else "None of its cells: --full, or another --cells."
-    print(f"\n## {section.title}\n\n{shown}", flush=True)
+    where = table.place(table.measured_on(suite, section.computes), timed=False)
+    shown = f"{section.note} {where}\n\n{table.head(section)}"
+    none = "None of its cells: --full, or another --cells."
+    print(f"\n## {section.title}\n\n{shown if cells else none}", flush=True)
     rows: list[Row] = []
     failures = 0
     for cell in cells:

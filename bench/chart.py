@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.suite import Row, Section, number
+from bench.table import apart
 
 COLOURS = ("#4c78a8", "#f2a541", "#7aa974")
 SHARED, STORED, WHOLE = range(3)
@@ -71,7 +72,9 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
     """(label, ratio, kind) from top to bottom; a heading has no ratio. A cell is named at the first of its bars."""
     bars: list[tuple[str, float | None, int]] = []
     for section in sections:
-        rows: list[Row] = results.get(section.name, {"rows": []})["rows"]
+        found = results.get(section.name, {"measured": [], "rows": []})
+        rows: list[Row] = found["rows"]
+        names = [f", {name}" if name else "" for name in apart(found["measured"])]
         drawn = [row for row in rows if row["variant" if "variant" in row else "cell"] in section.drawn]
         if not drawn:
             continue
@@ -80,8 +83,8 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
         for row in drawn:
             ratio = number(row, "ratio")
             alone = ratio is None  # compared with packing=off only
-            label = f"{row['cell']}{' (against packing=off)' if alone else ''}" if row["cell"] != last else ""
+            cell = f"{row['cell']}{names[row['measured']]}{' (against packing=off)' if alone else ''}"
             kind = section.drawn.index(str(row["variant"])) if len(section.drawn) > 1 else WHOLE
-            bars.append((label, number(row, "ratio_off") if alone else ratio, kind))
-            last = row["cell"]
+            bars.append((cell if cell != last else "", number(row, "ratio_off") if alone else ratio, kind))
+            last = cell
     return bars

@@ -25,6 +25,7 @@ from bench import (
     pages,
     peer_sweep,
     peers,
+    precision,
     sweep,
     table,
     training,
@@ -223,6 +224,41 @@ def test_some_cells_measured_again_leave_the_others(
     with pytest.raises(SystemExit, match="2"):
         main(["--only", "metrics", "--cells", "one_metric", "anlss"])
     assert re.search("no cell has all of it; words are .*anls, .*one_metric", capsys.readouterr().err)
+
+
+def test_figures_of_another_processor_stay_as_they_were(
+    tmp_path: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text(f"{table.BEGIN}\n{table.END}\n", encoding="utf-8")
+    here = table.measured_on(suite, precision.NAME)
+
+    def written(processor: str, day: str, ms: float, cells: str, keep: bool) -> list[tuple[object, ...]]:
+        record = here | {"processor": processor, "date": day}
+        monkeypatch.setattr(table, "measured_on", lambda *given: record)
+        rows = [Row(cell=cell, variant=training.SHARED, ms=ms, ratio=2.0) for cell in cells]
+        results = table.write({"training": rows}, SECTIONS, suite, tmp_path, keep)
+        chart.draw(results, SECTIONS, tmp_path / "benchmarks.svg")
+        found = results["training"]
+        records = [found["measured"][row["measured"]] for row in found["rows"]]
+        return [
+            (row["cell"], row["ms"], record["processor"], record["date"])
+            for row, record in zip(found["rows"], records, strict=True)
+        ]
+
+    written("old", "2026-01-01", 1.0, "ab", keep=False)
+    old = [("a", 1.0, "old", "2026-01-01"), ("b", 1.0, "old", "2026-01-01")]
+    both = [*old, ("b", 2.0, "new", "2026-02-02"), ("c", 2.0, "new", "2026-02-02")]
+    assert written("new", "2026-02-02", 2.0, "bc", keep=True) == both, "the same cell on another is another row"
+    later = [*both[:2], ("b", 3.0, "new", "2026-03-03"), both[3]]
+    assert written("new", "2026-03-03", 3.0, "b", keep=True) == later, "in its own place, the others with their day"
+    text = page.read_text(encoding="utf-8")
+    assert "| measured on |" in text and re.search(r"\| b \|.* 1 \|.* old, 2026-01-01 \|", text)
+    assert re.search(r"\| b \|.* 3 \|.* new, 2026-03-03 \|", text) and "| old, 2026-02-02 |" not in text
+    assert "b, new, 2026-03-03" in (tmp_path / "benchmarks.svg").read_text(encoding="utf-8")
+    assert written("new", "2026-04-04", 4.0, "d", keep=False) == [*old, ("d", 4.0, "new", "2026-04-04")]
+    text = page.read_text(encoding="utf-8")
+    assert f"old, {here['cores']} cores" in text and f"new, {here['cores']} cores" in text
 
 
 def test_a_cell_that_fails_does_not_lose_the_others(
