@@ -21,6 +21,7 @@ AGAINST = {
     "training": "against {peer}",
     "evaluation": "against one by one",
     "florence": "against {peer}",
+    "documents": "against {peer} and one by one",
     "chat": "against {peer}",
     "sweep": "whole commands",
 }
@@ -75,7 +76,7 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
         found = results.get(section.name, {"measured": [], "rows": []})
         rows: list[Row] = found["rows"]
         names = [f", {name}" if name else "" for name in apart(found["measured"])]
-        drawn = [row for row in rows if row["variant" if "variant" in row else "cell"] in section.drawn]
+        drawn = [row for row in rows if row.get("variant") in section.drawn and row.get("ratio_off", row.get("ratio"))]
         if not drawn:
             continue
         bars.append((f"{section.title}, {AGAINST[section.name].format(peer=drawn[0].get('peer'))}", None, 0))
@@ -84,7 +85,7 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
             ratio = number(row, "ratio")
             alone = ratio is None  # compared with packing=off only
             cell = f"{row['cell']}{names[row['measured']]}{' (against packing=off)' if alone else ''}"
-            kind = section.drawn.index(str(row["variant"])) if len(section.drawn) > 1 else WHOLE
+            kind = section.drawn.index(str(row["variant"])) % WHOLE if len(section.drawn) > 1 else WHOLE
             bars.append((cell if cell != last else "", number(row, "ratio_off") if alone else ratio, kind))
             last = cell
     return bars

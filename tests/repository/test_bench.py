@@ -17,6 +17,7 @@ from bench import (
     chart,
     chat,
     clock,
+    documents,
     evaluation,
     florence,
     full_size,
@@ -96,6 +97,29 @@ def test_a_chat_model(suite: Suite) -> None:
         assert gradient is not None and gradient < 1e-5
     rows = chat.answered(suite, "idefics3")
     assert [row["equal"] for row in rows] == ["4 of 4"] * 4
+
+
+def test_documents_of_many_pages(suite: Suite) -> None:
+    rows = documents.trained(suite, 12)
+    names = {training.TRL, documents.CHAT} if find_spec("trl") else {training.TRAINER}
+    found = differences(rows)
+    assert found.keys() == names | {training.OFF, training.SHARED, training.STORED}
+    assert found.pop(documents.CHAT, (None, None)) == (None, None), "a chat of four turns is another loss"
+    for loss, gradient in found.values():
+        assert loss is not None and loss < 1e-5
+        assert gradient is not None and gradient < 1e-5
+    assert all(row["ratio_chat"] == 1 for row in rows if row["variant"] == documents.CHAT)
+    assert [row["equal"] for row in documents.answered(suite, 12)] == ["4 of 4"] * 4
+
+
+def test_a_documents_pages_are_asked_about_in_equal_steps(suite: Suite) -> None:
+    one, eight = pages.documents_of(suite.folder / "asked", 12, [1, 8], 4, "tiny")
+    assert [len(example.pages) for example in one + eight] == [1] * 4 + [8] * 4
+    assert len({example.pages for example in eight}) == len({example.document for example in eight}) == 1
+    assert len({example.question_id for example in eight}) == 4 and set(one[0].pages).isdisjoint(eight[0].pages)
+    (chat,) = peers.chat_a_document([eight])
+    assert len(chat["images"]) == 8 and [turn["role"] for turn in chat["messages"]] == ["user", "assistant"] * 4
+    assert [turn["content"] for turn in chat["messages"]][1::2] == [example.target for example in eight]
 
 
 @pytest.mark.parametrize(("name", "millions"), [("granite-docling-258m", 257.5), ("qwen3vl-2b", 2127.5)])
