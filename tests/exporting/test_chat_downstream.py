@@ -85,7 +85,7 @@ def test_sizes_are_in_the_terms_of_the_processor(here: Path) -> None:
     (file,) = here.glob(f"outputs/{NAME}/benchmark/**/*.json")
     points = json.loads(file.read_text())["points"]
     assert [point["budget"]["longest_edge"] for point in points] == [192, 135, 96]
-    assert [point["resolution"] for point in points] == ["192", "135", "96"]
+    assert [point["resolution"] for point in points] == ["edge192", "edge135", "edge96"]
 
 
 def test_a_server_of_it_is_sent_pages_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
