@@ -20,7 +20,7 @@ from docvlm.metrics.registry import goodness
 from docvlm.runs import identity
 from docvlm.runs.folder import RunFolder, follow
 from docvlm.runs.result import read as read_result
-from docvlm.vlms.families import FAMILIES, called
+from docvlm.vlms.families import FAMILIES, called, published
 
 ROOTS = (Path("outputs"), Path("multirun"))
 FINISHED = "finished"
@@ -38,6 +38,17 @@ class Run:
     def family(self) -> str:
         """Name of the model's family (`docvlm.vlms.families`)."""
         return str(self.manifest["family"])
+
+    @property
+    def base(self) -> str:
+        """The checkpoint it started from: the word `embedded`, a folder, or a hub id, also of its local cache."""
+        return published(str(self.manifest["checkpoint"]["name"]))[0]
+
+    @property
+    def base_revision(self) -> str | None:
+        """The commit, branch or tag of `base` on the hub where one is known."""
+        _, commit = published(str(self.manifest["checkpoint"]["name"]))
+        return commit or self.manifest["config"]["model"].get("revision")
 
     @property
     def model(self) -> str:

@@ -19,7 +19,8 @@ from tests.support.served import serving
 from tests.support.tiny import Paper
 
 NAME = "Reader-256M"
-CARD = "---\nlicense: cc-by-4.0\n---\n\n# A reader\n"
+TERMS = "https://example.org/terms"
+CARD = f"---\nlicense: other\nlicense_name: reader-terms\nlicense_link: {TERMS}\n---\n\n# A reader\n"
 TINY = ("scale=tiny", "data.docvqa.max_new_tokens=3", "limit=4")
 
 
@@ -62,23 +63,29 @@ def test_models_stand_under_the_names_of_their_checkpoints(here: Path) -> None:
 
 
 def test_the_card_has_the_licence_of_the_checkpoint_s_own_card(here: Path) -> None:
-    manifest = json.loads((here / "outputs" / NAME / "manifest.json").read_text())
-    assert manifest["checkpoint"]["licence"] == "cc-by-4.0"
+    checkpoint = json.loads((here / "outputs" / NAME / "manifest.json").read_text())["checkpoint"]
+    assert [checkpoint[f"licence{part}"] for part in ("", "_name", "_link")] == ["other", "reader-terms", TERMS]
     merged = ModelCard.load(here / "outputs" / NAME / "export" / "merged" / "README.md")
-    assert merged.data.license == "cc-by-4.0"
+    assert (merged.data.license, merged.data.license_name, merged.data.license_link) == ("other", "reader-terms", TERMS)
+    assert f"These weights: reader-terms ({TERMS})." in merged.content
     adapter = ModelCard.load(here / "outputs" / NAME / "export" / "adapter" / "README.md")
-    assert adapter.data.license == "apache-2.0" and "cc-by-4.0" in adapter.content
-    (here / "outputs" / "report" / "cards" / f"{NAME}-tiny" / "README.md").read_text().index("AutoModelForImageText")
+    assert adapter.data.license == "apache-2.0" and "license_name" not in adapter.data.to_dict()
+    assert f"The base, checkpoints/{NAME}: reader-terms ({TERMS})." in adapter.content
 
 
-def test_the_snippet_of_the_card_loads_the_export(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for form in ("adapter", "merged"):
-        text = (here / "outputs" / NAME / "export" / form / "README.md").read_text()
-        snippet = text.split("```python\n")[1].split("```")[0]
-        place = here / "outputs" / NAME / "export" / form
-        found: dict[str, object] = {}
-        exec(compile(snippet.replace('place = "."', f"place = {str(place)!r}"), form, "exec"), found)
-        assert type(found["processor"]).__name__ == "Idefics3Processor"
+@pytest.mark.parametrize("form", ["adapter", "merged"])
+def test_the_code_of_the_card_answers_as_docvlm_does(form: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = here / "outputs" / NAME / "export" / form
+    Paper("invoice").open().save(here / "page.png")
+    code = (place / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    wrong = json.loads((here / "checkpoints" / NAME / "generation_config.json").read_text())
+    (here / "checkpoints" / NAME / "generation_config.json").write_text(  # as many publishers' are
+        json.dumps(wrong | {"do_sample": True, "temperature": 9.0, "repetition_penalty": 5.0})
+    )
+    capsys.readouterr()
+    exec(compile(code.replace('place = "."', f"place = {str(place)!r}"), form, "exec"), {})
+    said = load_reader(place).ask("page.png", "What is the total?")
+    assert capsys.readouterr().out.strip() == said.text.strip() != ""
 
 
 def test_sizes_are_in_the_terms_of_the_processor(here: Path) -> None:

@@ -30,6 +30,7 @@ from docvlm.runs.identity import setting
 from docvlm.runs.result import read as read_result
 from docvlm.scoring.intervals import Interval
 from docvlm.tables import Column, Table, to_text
+from docvlm.vlms.families import published
 
 Row = dict[str, Any]
 _SETTINGS = Column("settings", "cell", kind="text")
@@ -234,7 +235,7 @@ def _numbers(run: RunFolder, result: Row) -> Row:
         **{column.key: learned[column.key] for column in _SHARES},
         "minutes": result["cost"]["seconds"] / 60,
         "peak_memory_mb": result["cost"]["peak_memory_mb"],
-        "base": manifest["checkpoint"]["name"],
+        "base": published(manifest["checkpoint"]["name"])[0],
     }
     return {name: numbers[name] for name in _number_names()}
 
