@@ -177,7 +177,7 @@ FAMILIES: Registry[Family] = Registry(
         Family(
             name="chat",
             label="chat model",
-            revision=1,
+            revision=2,  # a shared page counts once towards `data.batch_tokens`
             model="docvlm.vlms.chat.model:Chat",
             codec="docvlm.vlms.chat.codec:ChatCodec",
             transformers="AutoModelForImageTextToText",

@@ -101,12 +101,24 @@ class ChatCodec(Codec):
         ]
 
     def lengths(self, examples: Sequence[Example]) -> Lengths:
-        """A row is a question with its pages and its answer."""
-        pages = np.array([self.page_tokens.together([_size(page) for page in example.pages]) for example in examples])
-        own = self._counts([example.question + example.instruction for example in examples])
-        own = own + self._counts([self.turn.before + example.target + self.turn.after for example in examples]) + 1
-        around = {count: self._around(count) for count in {len(example.pages) for example in examples}}
-        return Lengths(pages, own + np.array([around[len(example.pages)] for example in examples]), shared=False)
+        """A row is a question with its pages and answer, or with its answer alone where pages are rows of their own.
+
+        Which of the two has to be settled before (`Chat.settle`).
+        """
+        counts = [len(example.pages) for example in examples]
+        pages = [self.page_tokens.together([_size(page) for page in example.pages]) for example in examples]
+        questions = self._counts([example.question + example.instruction for example in examples])
+        answers = self._counts([self.turn.before + example.target + self.turn.after for example in examples]) + 1
+        behind = {count: len(self._tokens(question_text(self.processor, count, ""))) for count in set(counts)}
+        before = {count: self._around(count) - behind[count] for count in behind}
+        shared = self.shares and self.continues and self.learns_from_cache
+        return Lengths(
+            np.array(pages) + [before[count] for count in counts],
+            questions + [behind[count] for count in counts] + answers,
+            shared=shared,
+            apart=shared,
+            answers=answers,
+        )
 
     def _around(self, pages: int) -> int:
         """Tokens of a prompt about so many pages, without those of pages and question."""
