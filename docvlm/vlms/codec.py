@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from docvlm.data.loading.batching import Lengths
-
-
-_TEMPLATE = 256  # more tokens than a chat template puts around a question
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +185,20 @@ class Codec(ABC):
         """More tokens than an example has, without its tokenizer: a byte is at most one."""
         text = example.question + example.instruction + max(example.answers, key=len, default="")
         pages = sum(int(count) for count in map(self._page_tokens, example.pages))
-        return pages + len(text.encode()) * 2 + longest_answer + _TEMPLATE
+        count = len(example.pages)
+        if count not in self._templates:
+            self._templates[count] = self._beside(example)
+        return pages + len(text.encode()) * 2 + longest_answer + self._templates[count]
+
+    @cached_property
+    def _templates(self) -> dict[int, int]:
+        """What `_beside` found, by the number of pages."""
+        return {}
+
+    def _beside(self, example: Example) -> int:
+        """Tokens that stand beside pages, question and answer in all prompts about so many pages as an example has."""
+        empty = self.lengths([replace(example, question="", instruction="", answers=("",))])
+        return int((empty.pages + empty.own).max()) - sum(map(self._page_tokens, example.pages))
 
     @abstractmethod
     def _page_tokens(self, page: Page) -> int:

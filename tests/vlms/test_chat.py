@@ -335,6 +335,22 @@ def test_batches_are_as_large_as_what_is_really_in_them(name: str, shared: bool)
     assert (len(batches) < len(apart)) is shared
 
 
+def test_a_long_template_is_part_of_a_prompt(tmp_path: Path) -> None:
+    """Positions for all but one of its tokens are too few, however short the question."""
+    folder = copy(tmp_path)
+    template = folder / "chat_template.jinja"
+    template.write_text("A rule of this house. " * 200 + template.read_text())
+    codec, example = load(folder).codec, replace(asked(1)[0], pages=(sized(PAGES[0]),))
+    needed = int(codec.train_batch([example])["attention_mask"].sum()) + MORE
+    codec.longest = needed
+    assert codec.refusal(example, MORE) is None
+    codec.longest = needed - 1
+    refused = codec.refusal(example, MORE)
+    assert refused is not None and f"up to {needed} tokens, but this model has positions for {needed - 1}" in str(
+        refused
+    )
+
+
 def test_the_guide_shows_what_is_said_first(root: Path) -> None:
     lines = load(checkpoint("idefics3")).codec.account()
     assert "\n".join(lines) in (root / "docs" / "guide" / "chat.md").read_text(encoding="utf-8")

@@ -124,6 +124,9 @@ class ChatCodec(Codec):
         """Tokens of a prompt about so many pages, without those of pages and question."""
         return len(self._tokens(asked(self.processor, pages, ""))) - pages + self._extra
 
+    def _beside(self, example: Example) -> int:
+        return self._around(len(example.pages)) + len(self._answer("")) + 1
+
     @property
     def _extra(self) -> int:
         """Tokens that the tokenizer puts before a prompt that does not begin with its own first token."""
