@@ -119,9 +119,10 @@ def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     budget, dtype = Budget(**record["budget"]), record["dtype"]
     attn = run.manifest["config"]["model"]["attn"]
     base = record["checkpoint"]
-    return of_checkpoint(
+    subject = of_checkpoint(
         run.family, base, budget, dtype, attn, output, offline, quant=record["quant"], revision=record["revision"]
     )
+    return replace(subject, family=run.model)
 
 
 def configured(cfg: EvaluateConfig | BenchmarkConfig, job: Job, output: Path | None) -> Subject:
@@ -226,7 +227,7 @@ def identity(subject: Subject, model: VLM | Endpoint, data: dict[str, Any]) -> s
         return hashlib.sha256(repr((model.described, data)).encode()).hexdigest()[:8]
     vlm = model
     held = str(vlm.dtype) if vlm.quant == "none" else f"{vlm.dtype} {vlm.quant}"
-    digest = hashlib.sha256(repr((subject.family, vlm.codec.budget, held, vlm.codec.prompt, data)).encode())
+    digest = hashlib.sha256(repr((vlm.family, vlm.codec.budget, held, vlm.codec.prompt, data)).encode())
     digest.update(fingerprint(vlm.checkpoint, vlm.revision).encode())
     if subject.weights is not None:
         for chunk in contents(subject.weights):

@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from docvlm import benchmark, evaluate, predict, report, train
 from docvlm import load as load_reader
 from docvlm.export import main as export
+from docvlm.runs.finished import best, finished
 from docvlm.vlms import saved
 from tests.support.architectures import checkpoint
 from tests.support.runs import SMALL, copied
@@ -60,6 +61,27 @@ def test_models_stand_under_the_names_of_their_checkpoints(here: Path) -> None:
     rows = [json.loads(file.read_text())["family"] for file in here.glob("outputs/*/result.json")]
     assert sorted(rows) == ["Other", NAME]
     assert {path.name for path in (here / "outputs" / "report" / "cards").iterdir()} == {f"{NAME}-tiny", "Other-tiny"}
+
+
+def test_checkpoints_of_one_name_are_told_apart(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As two folders called alike, or one name of two users: a run of another has another name everywhere."""
+    shutil.copytree(here / "outputs" / NAME, here / "outputs" / "second")
+    file = here / "outputs" / "second" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    mark = manifest["checkpoint"]["fingerprint"][:8]
+    base = manifest["checkpoint"] | {"name": f"elsewhere/{NAME}", "fingerprint": "0" * 16}
+    file.write_text(json.dumps(manifest | {"checkpoint": base}))
+    assert [run.model for run in finished()] == ["Other", f"{NAME}-{mark}", f"{NAME}-00000000"]
+    assert set(best(finished())) == {"Other", f"{NAME}-{mark}", f"{NAME}-00000000"}
+    evaluate.main(["model=chat", f"checkpoint=checkpoints/{NAME}", "benchmarks=[docvqa]", *TINY])
+    assert f"{NAME} zero-shot" in capsys.readouterr().out, "which has no other to be taken for"
+    report.main([])
+    text = (here / "outputs" / "report" / "report.md").read_text()
+    for name in (f"{NAME}-{mark} LoRA", f"{NAME}-00000000 LoRA", "Other LoRA", f"{NAME}-{mark} ours"):
+        assert name in text, name
+    assert f"{NAME} LoRA" not in text and f"{NAME} ours" not in text
+    cards = {path.name for path in (here / "outputs" / "report" / "cards").iterdir()}
+    assert {f"{NAME}-{mark}-tiny", f"{NAME}-00000000-tiny", "Other-tiny"} <= cards
 
 
 def test_the_card_has_the_licence_of_the_checkpoint_s_own_card(here: Path) -> None:
