@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from docvlm import benchmark, evaluate, predict, report, train
+from docvlm import audit, benchmark, evaluate, predict, report, train
 from docvlm import load as load_reader
 from docvlm.export import main as export
 from docvlm.runs.finished import best, finished
+from docvlm.serving.app import models
 from docvlm.vlms import saved
 from tests.support.architectures import checkpoint
 from tests.support.runs import SMALL, copied
@@ -108,6 +109,21 @@ def test_the_code_of_the_card_answers_as_docvlm_does(form: str, here: Path, caps
     exec(compile(code.replace('place = "."', f"place = {str(place)!r}"), form, "exec"), {})
     said = load_reader(place).ask("page.png", "What is the total?")
     assert capsys.readouterr().out.strip() == said.text.strip() != ""
+
+
+def test_the_browser_calls_all_that_comes_of_a_checkpoint_by_its_name(here: Path) -> None:
+    ours, base = models.load(here / "outputs" / NAME)
+    assert (ours.kind, base.kind) == (f"{NAME} with LoRA of rank 4", NAME)
+    (whole,) = models.load(here / "outputs" / NAME / "export" / "merged", alone=True)
+    assert whole.kind == NAME, "not merged, which its folder is called"
+
+
+def test_the_audit_judges_rows_for_a_checkpoint_that_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("model=chat", "scale=tiny", "data.limit_train=4", "data.limit_val=4", "data.limit_test=4")
+    audit.main([*words])
+    assert "rows are not judged for model=chat: name its model.checkpoint\n" in capsys.readouterr().out
+    audit.main([*words, f"model.checkpoint=checkpoints/{NAME}"])
+    assert "rows are not judged" not in capsys.readouterr().out
 
 
 def test_sizes_are_in_the_terms_of_the_processor(here: Path) -> None:
