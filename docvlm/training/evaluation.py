@@ -15,8 +15,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from docvlm.answering.answer import record
+from docvlm.answering.answer import record, settled
 from docvlm.data.example import EvalBatch, Example
+from docvlm.data.loading.packing import only_learned
+from docvlm.data.reading import Reading
 from docvlm.errors import DocvlmError
 from docvlm.metrics.registry import goodness, joint
 from docvlm.metrics.torch import StringMetric
@@ -89,9 +91,16 @@ class Tally:
 
     @torch.no_grad()
     def measure(self, vlm: VLM, batch: EvalBatch) -> None:
-        """Add the loss of a batch, computed in the checkpoint's own dtype, as `docvlm.evaluate` does."""
+        """Add the loss of a batch, computed in the checkpoint's own dtype, as `docvlm.evaluate` does.
+
+        A page that does not hold the answer says nothing about it, where pages are shown one by one.
+        """
+        learned = [not (e.shown and e.answer_pages) or bool({*e.shown} & {*e.answer_pages}) for e in batch.examples]
+        if not any(learned):
+            return
+        labelled = batch.labelled if all(learned) else only_learned(batch.labelled, batch.examples, learned)
         with torch.autocast(vlm.device.type, enabled=False):
-            loss, tokens = vlm.loss(batch.labelled)
+            loss, tokens = vlm.loss(labelled)
         self.loss += float(loss)
         self.tokens += tokens
 
@@ -105,12 +114,17 @@ class Tally:
             self.predictions.append(record(example, answer, latency))
             self.running[example.benchmark].update([self.predictions[-1].prediction], [example.answers])
 
-    def finish(self, expected: Sequence[Example]) -> Evaluation:
-        """Exchange with the other devices and score. Raises `DocvlmError` unless each question was answered once."""
+    def finish(self, expected: Sequence[Example], reading: Reading) -> Evaluation:
+        """Exchange with the other devices and score. Raises `DocvlmError` unless each question was answered once.
+
+        Once a page, where `reading` shows pages one by one: then its most confident answer stands.
+        """
         parts = _gather((self.predictions, self.loss, self.tokens))
         records = [record for predictions, _, _ in parts for record in predictions]
-        found = {record.key: record for record in records}
-        if not len(records) == len(found) == len(expected):
+        found = {record.key: record for record in settled(records)}
+        asked = sum(len(reading.asked(example)) for example in expected)
+        pages = {(record.key, record.page) for record in records}
+        if not len(records) == len(pages) == asked or len(found) != len(expected):
             raise DocvlmError(
                 f"{len(records)} answers to {len(found)} questions came from a split of {len(expected)}: the loader"
                 " lost or repeated examples; try data.num_workers=0 and trainer.devices=1, and report it"

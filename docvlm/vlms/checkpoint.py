@@ -97,10 +97,11 @@ def load_weights(
     offline: bool,
     options: dict[str, Any] | None = None,
     revision: str | None = None,
+    generates: bool = True,
 ) -> ModelT:
     """A model of `cls` with every weight taken from the checkpoint; a missing one is an error, never a random one.
 
-    `options` are more of `from_pretrained`'s (`docvlm.vlms.quant`).
+    `options` are more of `from_pretrained`'s (`docvlm.vlms.quant`). `generates`: it must know how an answer ends.
     """
     how = {"local_files_only": offline, "revision": revision}
 
@@ -120,7 +121,7 @@ def load_weights(
             )
 
     net, info = _tried(checkpoint, how, read, RuntimeError)  # tensors of other shapes than config.json says
-    if net.generation_config is None or net.generation_config.eos_token_id is None:
+    if generates and (net.generation_config is None or net.generation_config.eos_token_id is None):
         raise DocvlmError(f"model.checkpoint={checkpoint}: generation_config.json is missing or has no eos_token_id")
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])
