@@ -131,8 +131,8 @@ class ModelVerbConfig(VerbConfig):
         if choices["scale"] == "auto":
             why = "auto: no CUDA device found" if name == "tiny" else "auto: a CUDA device is present"
         what = f"pages from {self.pages_from}"
-        if self.loads_checkpoint:  # else the run or the server says which, or none is needed
-            what = f"checkpoint {self.model.checkpoint}, {what}"
+        if self.base is not None:  # else the run or the server says which, or none is needed
+            what = f"checkpoint {self.base}, {what}"
         return f"scale={name} ({why}): {what}. scale={other} overrides it."
 
 
@@ -171,7 +171,7 @@ def check_model(model: ModelConf, base: str | None) -> None:
     advice = "a folder or a hub id" + (", or the word embedded" if embedded else "")
     need(base is None or bool(base), "model.checkpoint", "''", advice)
     advice = f"{family.name} has no checkpoint that comes with docvlm; give a folder or a hub id"
-    need(embedded or model.checkpoint != "embedded", "model.checkpoint", "embedded", advice)
+    need(embedded or base != "embedded", "model.checkpoint", "embedded", advice)
     for key in ("tower", "blocks"):
         value = getattr(model, key)
         advice = f"{family.name} knows where they are; drop it"

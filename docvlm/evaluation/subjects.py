@@ -122,7 +122,8 @@ def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     base = record["checkpoint"]
     held: dict[str, Any] = {"quant": record["quant"], "revision": record["revision"]}
     reading = Reading.of(record["reading"])
-    return of_checkpoint(run.family, base, budget, dtype, attn, output, offline, reading=reading, **held)
+    subject = of_checkpoint(run.family, base, budget, dtype, attn, output, offline, reading=reading, **held)
+    return replace(subject, family=run.model)
 
 
 def configured(cfg: EvaluateConfig | BenchmarkConfig, job: Job, output: Path | None) -> Subject:
@@ -230,7 +231,7 @@ def identity(subject: Subject, model: VLM | Endpoint, data: dict[str, Any]) -> s
         return hashlib.sha256(repr((model.described, data)).encode()).hexdigest()[:8]
     vlm = model
     held = str(vlm.dtype) if vlm.quant == "none" else f"{vlm.dtype} {vlm.quant}"
-    digest = hashlib.sha256(repr((subject.family, vlm.codec.budget, held, vlm.codec.prompt, data)).encode())
+    digest = hashlib.sha256(repr((vlm.family, vlm.codec.budget, held, vlm.codec.prompt, data)).encode())
     digest.update(fingerprint(vlm.checkpoint, vlm.revision).encode())
     if subject.weights is not None:
         for chunk in contents(subject.weights):

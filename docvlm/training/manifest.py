@@ -30,7 +30,7 @@ def manifest(run: Run, accelerator: str) -> dict[str, Any]:
         "checkpoint": {
             "name": cfg.model.checkpoint,
             "fingerprint": identity.checkpoint,
-            "licence": licence(vlm.checkpoint, offline=cfg.offline, revision=vlm.revision),
+            **licence(vlm.checkpoint, offline=cfg.offline, revision=vlm.revision),
         },
         "data": {
             "benchmark": data.label,

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from docvlm.data.loading.batching import Lengths
 
 
-_TEMPLATE = 256  # more tokens than a chat template puts around a question
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class Budget:
     """How many pixels of a page a model sees: `min_pixels` to `max_pixels`, or `height` x `width`, as its family reads.
@@ -227,8 +224,23 @@ class Codec(ABC):
     def _at_most(self, example: Example, longest_answer: int) -> int:
         """More tokens than an example has, without its tokenizer: a byte is at most one."""
         text = example.question + example.instruction + max(example.answers, key=len, default="")
-        pages = sum(int(count) for count in map(self.each_of(len(example.pages))._page_tokens, example.pages))
-        return pages + len(text.encode()) * 2 + longest_answer + _TEMPLATE
+        count = len(example.pages)
+        pages = sum(map(self.each_of(count)._page_tokens, example.pages))
+        if (kind := (count, example.numbers)) not in self._templates:
+            self._templates[kind] = self._beside(example)
+        return pages + len(text.encode()) * 2 + longest_answer + self._templates[kind]
+
+    @cached_property
+    def _templates(self) -> dict[tuple[int, tuple[int, ...]], int]:
+        """What `_beside` found, by the number of pages and the numbers that are said of them."""
+        return {}
+
+    def _beside(self, example: Example) -> int:
+        """Tokens that stand beside pages, question and answer in all prompts about so many pages as an example has."""
+        empty = self.lengths([replace(example, question="", instruction="", answers=("",))])
+        return int((empty.pages + empty.own).max()) - sum(
+            map(self.each_of(len(example.pages))._page_tokens, example.pages)
+        )
 
     @abstractmethod
     def _page_tokens(self, page: Page) -> int:

@@ -28,6 +28,7 @@ from docvlm.vlms import FAMILIES, embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.families import called
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.quant import NONE
 from docvlm.vlms.trainable import Lora, Parts
@@ -201,6 +202,13 @@ def check_embedded(folder: Path, record: dict[str, Any]) -> None:
     if here != wanted:
         made_by = record["docvlm"] if "docvlm" in record else None
         raise DocvlmError(f"{folder}: {embedded.another(family, wanted, here, made_by)}")
+
+
+def name_of(vlm: VLM) -> str:
+    """What a model is called: a whole export as the checkpoint that it was made of, and not as its folder."""
+    folder = Path(vlm.checkpoint)
+    base = read(folder)["checkpoint"] if (folder / RECORD).is_file() else vlm.checkpoint
+    return called(vlm.family, str(base))
 
 
 def dtype_of(record: dict[str, Any]) -> torch.dtype:

@@ -101,16 +101,32 @@ class ChatCodec(Codec):
         ]
 
     def lengths(self, examples: Sequence[Example]) -> Lengths:
-        """A row is a question with its pages and its answer."""
-        pages = np.array([self.page_tokens.together([_size(page) for page in example.pages]) for example in examples])
-        own = self._counts([example.question + example.instruction for example in examples])
-        own = own + self._counts([self.turn.before + example.target + self.turn.after for example in examples]) + 1
+        """A row is a question with its pages and answer, or with its answer alone where pages are rows of their own.
+
+        Which of the two has to be settled before (`Chat.settle`).
+        """
+        counts = [len(example.pages) for example in examples]
+        pages = [self.page_tokens.together([_size(page) for page in example.pages]) for example in examples]
+        questions = self._counts([example.question + example.instruction for example in examples])
+        answers = self._counts([self.turn.before + example.target + self.turn.after for example in examples]) + 1
+        behind = {count: len(self._tokens(question_text(self.processor, count, ""))) for count in set(counts)}
         around = {key: self._around(*key) for key in {(len(e.pages), e.numbers) for e in examples}}
-        return Lengths(pages, own + np.array([around[len(e.pages), e.numbers] for e in examples]), shared=False)
+        before = [around[len(e.pages), e.numbers] - behind[len(e.pages)] for e in examples]
+        shared = self.shares and self.continues and self.learns_from_cache
+        return Lengths(
+            np.array(pages) + before,
+            questions + [behind[count] for count in counts] + answers,
+            shared=shared,
+            apart=shared,
+            answers=answers,
+        )
 
     def _around(self, pages: int, numbers: tuple[int, ...]) -> int:
         """Tokens of a prompt about so many pages, without those of pages and question."""
         return len(self._tokens(asked(self.processor, pages, "", numbers))) - pages + self._extra
+
+    def _beside(self, example: Example) -> int:
+        return self._around(len(example.pages), example.numbers) + len(self._answer("")) + 1
 
     @property
     def _extra(self) -> int:

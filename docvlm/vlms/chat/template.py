@@ -81,6 +81,11 @@ def _around(processor: Any, prompt: str, answer: str) -> tuple[str, str]:
     )
 
 
+def settings_of(template: str) -> dict[str, bool]:
+    """What a template is given besides the conversation; what it does not name is taken for the processor's."""
+    return {name: value for name, value in _SETTINGS.items() if name in template}
+
+
 def _letters(text: str) -> str:
     return "".join(text.split())
 
@@ -90,8 +95,7 @@ def _user(pages: int, question: str, numbers: Sequence[int] = ()) -> dict[str, A
 
 
 def _written(processor: Any, chat: Sequence[dict[str, Any]], *, generation: bool) -> str:
-    template = str(processor.chat_template)  # what a template does not name, Transformers takes for the processor's
-    settings = {name: value for name, value in _SETTINGS.items() if name in template}
+    settings = settings_of(str(processor.chat_template))
     try:
         text: str = processor.apply_chat_template(
             list(chat), tokenize=False, add_generation_prompt=generation, **settings
