@@ -84,7 +84,7 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
         for row in drawn:
             ratio = number(row, "ratio")
             alone = ratio is None  # compared with packing=off only
-            cell = f"{row['cell']}{names[row['measured']]}{' (against packing=off)' if alone else ''}"
+            cell = f"{row['cell']}{names[int(number(row, 'measured') or 0)]}{' (against packing=off)' if alone else ''}"
             kind = section.drawn.index(str(row["variant"])) % WHOLE if len(section.drawn) > 1 else WHOLE
             bars.append((cell if cell != last else "", number(row, "ratio_off") if alone else ratio, kind))
             last = cell
