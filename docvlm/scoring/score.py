@@ -29,7 +29,7 @@ class Score:
     """Scores of one predictions file. `metric` names the headline; all means are over questions, in [0, 1].
 
     `means` holds every registered metric, each as the benchmark of its question has it.
-    `text_forms` says by language what that decides (Unicode form, punctuation, F1's tokens) where it is not English.
+    `text_forms` says by language what that decides (Unicode form, options of metrics) where it is not English.
     """
 
     metric: str
