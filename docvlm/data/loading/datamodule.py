@@ -228,7 +228,8 @@ class DocumentDataModule(LightningDataModule):
         examples = self._split(role)
         if not examples:
             found = ", ".join(f"{other} {len(split)}" for other, split in self._splits.items())
-            known = BENCHMARKS[self.name].without_train if role == "train" and self.name in BENCHMARKS else ""
+            name = str(self.name)  # Lightning's own attribute may be None
+            known = BENCHMARKS[name].without_train if role == "train" and name in BENCHMARKS else ""
             remedy = f"give a source with that split, or change data.limit_{role} or data.val_fraction"
             raise DocvlmError(
                 f"data.source={self.source}: no {role} questions for data={self.name} (found: {found}); "
