@@ -29,7 +29,7 @@ class Score:
 
     `means` holds every registered metric, each as the benchmark of its question has it. `groups` has the score of each
     group of a grouping, {} where the grouping tells nothing; `page_accuracy` is None where it cannot be known.
-    `text_forms` says by language what that decides (Unicode form, punctuation, F1's tokens) where it is not English.
+    `text_forms` says by language what that decides (Unicode form, options of metrics) where it is not English.
     """
 
     metric: str

@@ -64,6 +64,7 @@ def test_anls_options_by_hand() -> None:
         ("paper", 0.0, 0.0, 1.0),
         ("pix2struct", 0.0, 0.0, 1.0),
         ("mp-docvqa", 0.5, 0.0, 0.0),
+        ("slidevqa", 0.0, 0.0, 0.0),
     ],
 )
 def test_anls_variants_differ_where_their_references_do(variant: str, half: float, blanks: float, empty: float) -> None:
@@ -207,6 +208,21 @@ def test_unknown_names_say_what_there_is() -> None:
         metric_function("anls", "x")
     with pytest.raises(DocvlmError, match="choose one of none"):
         metric_function("containment", "rrc")
+
+
+def test_width_and_unicode_form_are_options_of_every_metric() -> None:
+    wide, plain = "１２　３", "12 3"  # full-width on purpose
+    assert metric_function("accuracy")(wide, [plain]) == 0.0
+    for name in METRICS:
+        assert metric_function(name, fold_width=True)(wide, [plain]) == 1.0
+    assert metric_function("anls", "nfc-width")(wide, [plain]) == 1.0 > metric_function("anls", "nfc")(wide, [plain])
+
+
+def test_punctuation_of_every_script_is_deleted_and_vowel_signs_are_not() -> None:
+    """U+0E48 (Thai) and U+094D (Hindi) are marks, U+0964 and U+3002 are stops."""
+    for text, bare in (("ไก่ย่าง。", "ไก่ย่าง"), ("हिन्दी।", "हिन्दी"), ("「合計」", "合計")):
+        assert exact_match(text, [bare]) == 0.0 and exact_match(text, [bare], punctuation="unicode") == 1.0
+    assert exact_match("ไก", ["ไก่"], punctuation="unicode") == 0.0
 
 
 def test_every_variant_runs() -> None:

@@ -283,7 +283,7 @@ class DocumentDataModule(LightningDataModule):
         examples = self._split(role)
         if not examples:
             found = ", ".join(f"{other} {len(split)}" for other, split in self._splits.items())
-            name = str(self.name)
+            name = str(self.name)  # Lightning's own attribute may be None
             known = BENCHMARKS[name].without_train if role == "train" and name in BENCHMARKS else ""
             remedy = f"give a source with that split, or change data.limit_{role} or data.val_fraction"
             raise DocvlmError(
