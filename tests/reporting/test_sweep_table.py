@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from docvlm.reporting.sweeps.sweep import collect, render, summarise_sweep
+from docvlm.runs.finished import finished
 
 
 def cell(sweep: Path, number: int, override: str, **learned: Any) -> Path:
@@ -39,8 +40,8 @@ def cell(sweep: Path, number: int, override: str, **learned: Any) -> Path:
     seed = int(found[1]) if (found := re.search(r"(?m)^(?:- )?seed=(\d+)", override)) else 42
     config = {"seed": seed, "scale": {"name": "tiny"}, **{part: {} for part in ("data", "trainer", "model", "budget")}}
     manifest = {
-        "seed": seed, "checkpoint": {"name": "embedded", "fingerprint": "c"}, "data": {"fingerprint": "d"},
-        "config": config | {"trained": learned},
+        "family": "qwen2vl", "seed": seed, "checkpoint": {"name": "embedded", "fingerprint": "c"},
+        "data": {"fingerprint": "d"}, "config": config | {"trained": learned},
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
@@ -285,6 +286,19 @@ def test_only_the_same_questions_are_compared(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "comparisons.csv").exists()
     (tmp_path / "0" / "predictions.jsonl").unlink()
     assert said_below(tmp_path, capsys) == ["data.limit_test=100: not compared, its predictions.jsonl is missing"]
+
+
+def test_checkpoints_of_one_name_are_two_models(tmp_path: Path) -> None:
+    for number, place in enumerate(("mine/Reader", "hub/models--you--Reader/snapshots/0a")):
+        folder = cell(tmp_path / "multirun" / "now", number, f"model.checkpoint={place}")
+        (folder / "checkpoints" / "best").mkdir(parents=True)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        base = {"name": place, "fingerprint": f"{number}" * 16}
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"family": "chat", "checkpoint": base}))
+    rows = collect(tmp_path / "multirun" / "now", finished([tmp_path / "multirun"]))
+    assert [(row["family"], row["base"]) for row in rows] == [
+        ("Reader-00000000", "mine/Reader"), ("Reader-11111111", "you/Reader")
+    ]  # fmt: skip
 
 
 def test_cells_that_did_not_finish_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
