@@ -35,7 +35,7 @@ class _Made:
     def keep(self, view: Tensor) -> Callable[[], Tensor]:
         """How to come by `view` again."""
         self._wanted += 1
-        return partial(self._view, view.size(), view.stride(), view.storage_offset())
+        return partial(self._view, view.size(), view.stride(), int(view.storage_offset()))
 
     def _view(self, size: torch.Size, stride: tuple[int, ...], offset: int) -> Tensor:
         if (tensor := self._tensor) is None:
@@ -63,7 +63,7 @@ def made_again(*made: tuple[Tensor, Callable[[], Tensor]]) -> Iterator[None]:
 
 
 class _Attention(qwen3.Qwen3VLTextAttention):
-    lean: bool
+    lean: bool = True
 
     def forward(
         self,
@@ -104,7 +104,7 @@ def use_lean_attention(net: nn.Module) -> None:
     """Let the language side's attention of `net` keep queries and keys once, in place."""
     for module in net.modules():
         if type(module) is qwen3.Qwen3VLTextAttention:
-            module.__class__, module.lean = _Attention, True
+            module.__class__ = _Attention
 
 
 def no_lean_attention(net: nn.Module) -> None:
