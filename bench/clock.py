@@ -10,9 +10,9 @@ caches and memory bandwidth nobody counts.
 Peak memory is of the process (its resident set), above what it held right before the step: weights, adapters and
 optimizer state are in both and cancel out, and what libraries allocate beside torch counts, as it does for the system
 that kills a process. Linux lets a process reset its own peak; free memory is handed back first, or a variant would be
-given what an earlier one left, and glibc is told to hand back every large tensor at once, or holes between tensors
-would count by chance (a fifth from one call to the next). Elsewhere there is no figure. Cost: one more step a variant,
-not timed.
+given what an earlier one left, and glibc is told to give large tensors pages of their own meanwhile. What earlier steps
+left in its heap is filled first, and holes in it count: about twice the tensors' own bytes, and two calls differ by up
+to a tenth. Elsewhere there is no figure. Cost: one more step a variant, not timed.
 """
 
 from __future__ import annotations

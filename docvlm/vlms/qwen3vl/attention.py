@@ -63,7 +63,7 @@ def made_again(*made: tuple[Tensor, Callable[[], Tensor]]) -> Iterator[None]:
 
 
 class _Attention(qwen3.Qwen3VLTextAttention):
-    lean: bool
+    lean: bool = True
 
     def forward(
         self,
@@ -105,7 +105,6 @@ def use_lean_attention(net: nn.Module) -> None:
     for module in net.modules():
         if type(module) is qwen3.Qwen3VLTextAttention:
             module.__class__ = _Attention
-            module.lean = True  # type: ignore[assignment]  # of the class that it has now
 
 
 def no_lean_attention(net: nn.Module) -> None:
