@@ -1,13 +1,15 @@
 """Generated documents: which page an index means, and the records of its questions.
 
-A page is a pure function of (benchmark, split, index, preset, seed). `documents` decides what every page says and asks,
-which takes some 150 microseconds a page; pixels are drawn when a worker opens the page, from the same five values.
+A page is a pure function of (benchmark, split, index, page number, preset, seed). `documents` decides what every page
+says and asks, which takes some 150 microseconds a page; pixels are drawn when a worker opens the page, from the same
+six values.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PRESETS = ("tiny", "full")
+_QUESTION = re.compile(r"(\w+)-(tiny|full)-seed(\d+)-(train|val|test)-(\d{6})(?:-q(\d+))?")
 TINY_SIZE = (280, 168)  # width, height
 
 
@@ -52,13 +55,16 @@ class DrawnPage:
     index: int
     preset: str
     seed: int
+    number: int = 1
+    """Which page of its document, from 1."""
     generator: str = field(default="", repr=False, compare=False)
     """Module that draws it, so that a worker need not know the benchmark; "" for that of the benchmark's record."""
 
     @property
     def name(self) -> str:
-        """Unique among all generated pages, for example `NAME-tiny-seed0-train-000012`."""
-        return f"{self.benchmark}-{self.preset}-seed{self.seed}-{self.split}-{self.index:06d}"
+        """Unique among all generated pages: `NAME-tiny-seed0-train-000012`, with `-p2` and so on after the first."""
+        number = f"-p{self.number}" * (self.number > 1)
+        return f"{self.benchmark}-{self.preset}-seed{self.seed}-{self.split}-{self.index:06d}{number}"
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -66,18 +72,30 @@ class DrawnPage:
         return TINY_SIZE if self.preset == "tiny" else None
 
     def drawing(self) -> Drawing:
-        """What the page says and asks, and the function that draws it. Raises DocvlmError on an unknown preset."""
+        """What the document says and asks, and how to draw it. Raises DocvlmError on an unknown preset."""
         options = _drawn_by(self.generator, self.preset) if self.generator else kinds(self.benchmark, self.preset)
         values = Values(self.benchmark, self.split, self.index, self.preset, self.seed)
         return options[self.index % len(options)](values)
 
     def open(self) -> Image:
         """Draw the page: an RGB image, 280 x 168 at `tiny`, about 1 200 x 1 600 at `full`."""
-        return self.drawing().paint()
+        return self.drawing().pages[self.number - 1]()
+
+
+def page_of(question_id: str) -> DrawnPage | None:
+    """The page that answers a question, or a document's first, by its id; None for what was not generated."""
+    if (named := _QUESTION.fullmatch(question_id)) is None or named[1] not in names():
+        return None
+    benchmark, preset, seed, split, index, question = named.groups()
+    page = DrawnPage(benchmark, split, int(index), preset, int(seed))
+    questions = page.drawing().questions
+    if question is None or int(question) >= len(questions):
+        return page
+    return replace(page, number=questions[int(question)].page or 1)
 
 
 def documents(benchmark: str, split: str, count: int, preset: str, seed: int) -> list[list[Example]]:
-    """The first `count` generated documents of a split: a list of 2 to 6 examples each, on one page each.
+    """The first `count` generated documents of a split: a list of 2 to 8 examples each, on the same pages.
 
     Splits share no page and no rare content (see `values`). Raises DocvlmError for an unknown benchmark, split or
     preset, or a negative count.
@@ -88,23 +106,25 @@ def documents(benchmark: str, split: str, count: int, preset: str, seed: int) ->
         raise DocvlmError(f"count={count}: a number of generated documents cannot be negative; take 0 or more")
     kinds(benchmark, preset)
     about = BENCHMARKS[benchmark]
-    pages = (DrawnPage(benchmark, split, index, preset, seed, about.generator) for index in range(count))
-    return [_examples(page, about.instruction) for page in pages]
+    firsts = (DrawnPage(benchmark, split, index, preset, seed, generator=about.generator) for index in range(count))
+    return [_examples(first, about.instruction) for first in firsts]
 
 
-def _examples(page: DrawnPage, instruction: str) -> list[Example]:
-    drawing = page.drawing()
+def _examples(first: DrawnPage, instruction: str) -> list[Example]:
+    drawing = first.drawing()
+    pages = tuple(replace(first, number=number) for number in range(1, len(drawing.pages) + 1))
     return [
         Example(
-            question_id=f"{page.name}-q{number}",
+            question_id=f"{first.name}-q{number}",
             question=question.text,
             answers=question.answers,
-            document=page.name,
-            pages=(page,),
-            benchmark=f"{page.benchmark}{GENERATED}",
+            document=first.name,
+            pages=pages,
+            benchmark=f"{first.benchmark}{GENERATED}",
             instruction=instruction,
             question_types=question.types,
             document_type=drawing.kind,
+            answer_pages=() if question.page is None else (question.page,),
         )
         for number, question in enumerate(drawing.questions)
     ]

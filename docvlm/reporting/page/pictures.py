@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docvlm.config import DataConf, EvaluateConfig, GalleryConf
+from docvlm.data.generated import page_of
 from docvlm.errors import DocvlmError
 from docvlm.reporting.inputs.answers import Answers
 from docvlm.scoring.predictions import Prediction
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from docvlm.data.example import Page
 
-_DRAWN = re.compile(r"(\w+)-(tiny|full)-seed(\d+)-(train|val|test)-(\d{6})(?:-q\d+)?")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp"}
 _TALLEST = 1.5  # height of a picture over the width it may have
 _QUALITY = 70
@@ -53,7 +52,10 @@ class Pictures:
         self._made: dict[str, Picture] = {}
 
     def of(self, answers: Answers, record: Prediction) -> Picture | None:
-        """The first page of a question's document; None if there is none at hand or no room is left."""
+        """The first page of a question's document, or of a drawn one that with the answer.
+
+        None if there is none at hand or no room is left.
+        """
         try:
             page = self._page(answers, record)
             if page is None:
@@ -70,11 +72,8 @@ class Pictures:
         return picture
 
     def _page(self, answers: Answers, record: Prediction) -> Page | None:
-        if drawn := _DRAWN.fullmatch(record.question_id):
-            from docvlm.data.generated import DrawnPage
-
-            benchmark, preset, seed, split, index = drawn.groups()
-            return DrawnPage(benchmark, split, int(index), preset, int(seed))
+        if drawn := page_of(record.question_id):
+            return drawn
         if answers.run is not None:
             return self._of_set(answers, record)
         if record.document in self._files:
