@@ -213,10 +213,10 @@ def test_a_label_stands_on_several_pages_and_the_question_says_which(written: li
             page.open()
             texts.append("\n".join(written))
         for e in examples:
-            if annex := re.search(r"(Fee|Item|Start|Contact) in Annex (\w)", e.question):
+            if annex := re.search(r"(Fee|Start|Contact) in Annex (\w)", e.question):
                 (number,) = e.answer_pages
                 assert f"ANNEX {annex[2]}" in texts[number - 1]
-                repeated += sum(f"{annex[1]}." in text for text in texts) > 1
+                repeated += sum(annex[1] in text for text in texts) > 1
     assert repeated > 10
 
 

@@ -6,7 +6,7 @@ the same key stands on several pages with other values, and the question says wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from docvlm.data.generated.drawing import Drawing, Question, spread
 from docvlm.data.generated.tiny.docvqa import SUPPLIES
@@ -14,6 +14,15 @@ from docvlm.data.generated.tiny.layout import Grid
 from docvlm.data.generated.values import Values, money, short_date
 
 TOPICS = ("Sales", "Costs", "Staff", "Rents", "Orders", "Visits", "Taxes", "Loans")
+ANNEXED: tuple[tuple[str, Callable[[Values], str], str], ...] = (
+    # key, how its value is drawn (at most 9 characters), a question that names the annex
+    ("Item", lambda v: v.pick(SUPPLIES), "Which Item is in Annex {}?"),
+    ("Fee", lambda v: money(v.number(500, 99999)), "How much is the Fee in Annex {}?"),
+    ("Start", lambda v: short_date(v.day()), "When is the Start in Annex {}?"),
+    ("Contact", lambda v: v.word("first", 9), "Who is the Contact in Annex {}?"),
+    ("Place", lambda v: v.word("place", 9), "Which Place is in Annex {}?"),
+    ("Hours", lambda v: str(v.number(100, 2000)), "How many Hours are in Annex {}?"),
+)
 MOST = 6  # questions a document
 FORM, TABLE, LAYOUT, HAND = ("form",), ("table/list",), ("layout",), ("handwritten",)
 
@@ -79,17 +88,16 @@ def contract(values: Values) -> Drawing:
             Question("Who signed the contract?", (writer,), HAND),
         ]
     ]
+    keys, stacked = values.several(ANNEXED, 4), values.chance(0.4)
     for letter, annex in zip("ABC", annexes, strict=False):
-        entries = (
-            ("Item", values.pick(SUPPLIES), "Which Item is in Annex {}?"),
-            ("Fee", money(values.number(500, 99999)), "How much is the Fee in Annex {}?"),
-            ("Start", short_date(values.day()), "When is the Start in Annex {}?"),
-            ("Contact", values.word("first", 9), "Who is the Contact in Annex {}?"),
-        )
+        filled = [(key, make(values), text.format(letter)) for key, make, text in keys]
         annex.banner(0, f"ANNEX {letter}")
-        for row, (key, value, _) in enumerate(entries, start=1):
-            annex.leader(row, key, value)
-        candidates.append([Question(text.format(letter), (value,), FORM) for _, value, text in entries])
+        for place, (key, value, _) in enumerate(filled):
+            if stacked:
+                annex.stacked(1 + place // 2 * 2, place % 2 * annex.columns // 2, key, value)
+            else:
+                annex.leader(1 + place, key, value)
+        candidates.append([Question(text, (value,), FORM) for _, value, text in filled])
     return _bound("contract", (head, *annexes), spread(values, candidates, MOST))
 
 
@@ -97,7 +105,10 @@ def report(values: Values) -> Drawing:
     """A table of contents, then two or three chapters that count the same towns."""
     count = values.count(2, 3)
     contents, *chapters = _pages(values, 1 + count)
-    topics, writer = values.several(TOPICS, count), values.person(16)
+    places = values.unlike(
+        lambda: tuple(values.several(range(len(TOPICS)), count))
+    )  # no two splits share a contents page
+    topics, writer = [TOPICS[place] for place in places], values.person(16)
     towns = values.distinct(4, lambda: values.word("place", 9))
     contents.banner(0, f"REPORT {values.count(1990, 2029)}")
     for row, topic in enumerate(topics, start=1):
