@@ -118,7 +118,10 @@ def found(code: str) -> Font:
 @cache
 def _loaded(file: Path, index: int, size: float, shaped: bool) -> ImageFont.FreeTypeFont:
     layout = ImageFont.Layout.RAQM if shaped else ImageFont.Layout.BASIC
-    return ImageFont.truetype(str(file), size, index=index, layout_engine=layout)
+    font = ImageFont.truetype(str(file), size, index=index, layout_engine=layout)
+    if "wght" in file.name:  # a variable font: its default may be the thinnest weight
+        font.set_variation_by_name("Regular")
+    return font
 
 
 def _files(names: tuple[str, ...]) -> Iterator[Path]:
