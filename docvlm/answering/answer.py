@@ -81,10 +81,14 @@ def _surest(pages: Sequence[Prediction]) -> Prediction:
 
 
 def content(example: Example) -> str:
-    """16 hex digits of a question, its accepted answers and its pages: what an answer that is kept was given to."""
+    """16 hex digits of a question, its accepted answers and its pages: what an answer that is kept was given to.
+
+    Where language or pages of the answer are said, they count too: scores depend on them.
+    """
     from docvlm.data.page_ids import content_of
 
-    return hashlib.blake2b(repr(content_of(example)).encode(), digest_size=8).hexdigest()
+    said = [value for value in (example.language, example.answer_pages) if value]
+    return hashlib.blake2b(repr((*content_of(example), *said)).encode(), digest_size=8).hexdigest()
 
 
 def kept(path: Path) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from docvlm.config.base import ReadOnly, need
 from docvlm.data.benchmarks import BENCHMARKS
+from docvlm.data.generated.page import ENGLISH, names, spoken
 from docvlm.data.reading import PAGES
 
 
@@ -39,6 +40,7 @@ class DataConf(ReadOnly):
     pages: str | None = None
     page_numbers: bool | None = None
     join_pages: bool | None = None
+    languages: list[str] | None = None
     parts: dict[str, Any] | None = None
     weights: dict[str, float] | None = None
 
@@ -59,6 +61,8 @@ def check_data(data: DataConf, key: str) -> None:
         remote = data.source == "hub" or (repository and not Path(str(data.source)).exists())
         advice = f"only data sets of the hub have revisions, and {key}.source={data.source} is none; leave it out"
         need(bool(remote), f"{key}.revision", data.revision, advice)
+    if data.languages is not None and list(data.languages) != [ENGLISH]:
+        _check_languages(data, key)
     need(data.preset in ("tiny", "full"), f"{key}.preset", data.preset, "choose tiny or full")
     advice = f"choose {', '.join(PAGES)}, or null: all, or as the model was trained"
     need(data.pages is None or data.pages in PAGES, f"{key}.pages", data.pages, advice)
@@ -75,3 +79,16 @@ def check_data(data: DataConf, key: str) -> None:
         known = name in (data.parts or {}) or left_out
         need(known, f"{key}.weights.{name}", weight, f"the parts are {', '.join(data.parts or {})}")
         need(weight > 0, f"{key}.weights.{name}", weight, f"above 0; ~{key}.parts.{name} leaves a part out")
+
+
+def _check_languages(data: DataConf, key: str) -> None:
+    """Raise `DocvlmError` where pages are not drawn, or not in these languages."""
+    languages = list(data.languages or ())
+    shown, known = f"[{','.join(languages)}]", spoken(data.name) if data.name in names() else (ENGLISH,)
+    advice = (
+        f"pages are drawn in other languages only with {key}.source=generated, and it is {data.source}; leave it out"
+    )
+    need(data.source == "generated", f"{key}.languages", shown, advice)
+    advice = f"each once, out of those that data={data.name} is drawn in: {', '.join(known)}"
+    fine = bool(languages) and len(set(languages)) == len(languages) and set(languages) <= set(known)
+    need(fine, f"{key}.languages", shown, advice)

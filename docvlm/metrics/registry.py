@@ -29,7 +29,8 @@ class Metric:
 
     `function(prediction, answers, **options)` scores one question in [0, 1]. `head` is the label where columns are
     narrow. `higher_is_better` is False for an error, of which 0 is right. `variants` are named options of the function,
-    the default first. `narrow` says whether it stands beside other headlines in narrow tables. `former` are keys that
+    the default first. `narrow` says whether it stands beside other headlines in narrow tables. `own`: it says something of the benchmarks whose headline
+    it is, and is left out of the tables of others. `former` are keys that
     files of older versions have. `not_english` are options for questions in other languages, `by_character` those for
     languages of which characters are counted, not words. `source` is the paper or code that defines it.
     """
@@ -42,6 +43,7 @@ class Metric:
     higher_is_better: bool = True
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     narrow: bool = True
+    own: bool = False
     former: tuple[str, ...] = ()
     not_english: Mapping[str, Any] = field(default_factory=dict)
     by_character: Mapping[str, Any] = field(default_factory=dict)
@@ -153,6 +155,7 @@ METRICS: Registry[Metric] = Registry(
             "MTVQA, arXiv 2405.11985, as lmms-eval computes it",
             head="contained",
             narrow=False,
+            own=True,
         ),
         Metric(
             "first_letter",
@@ -161,9 +164,18 @@ METRICS: Registry[Metric] = Registry(
             "K-DTCBench, arXiv 2411.19103, as lmms-eval computes it",
             head="letter",
             narrow=False,
+            own=True,
         ),
     ),
 )
+
+
+
+def shown_for(*headlines: str) -> list[Metric]:
+    """The metrics that tables have of results with these headlines, of which one of a mixture has several names."""
+    named = {part for headline in headlines for part in headline.split(_JOINT)}
+    return [metric for metric in METRICS.values() if not metric.own or metric.name in named]
+
 
 DEFAULT = "anls"
 """The headline of answers of which nothing says what benchmark they are to."""

@@ -1,10 +1,10 @@
 """What makes two runs the same run: everything that decides the final weights, and nothing about where files lie.
 
-Left out of the config: paths (data and checkpoint are hashed instead), names, loggers, worker counts, what changes
-speed and nothing else (packing, features), whether the network may be used, and `audit`, since what it takes out of
-train is missing from the data's fingerprint. Left in: precision, devices, batch sizes, early stopping, the seed. The
-code stands beside the fingerprint and not in it, so that a command can say that there is a run with these settings,
-made by another version (`code_version.py`).
+Left out of the config: paths and languages (data and checkpoint are hashed instead), names, loggers, worker counts,
+what changes speed and nothing else (packing, features), whether the network may be used, and `audit`, since what it
+takes out of train is missing from the data's fingerprint. Left in: precision, devices, batch sizes, early stopping, the
+seed. The code stands beside the fingerprint and not in it, so that a command can say that there is a run with these
+settings, made by another version (`code_version.py`).
 
 Rows of val and test count for the run, since they decide its scores, and not for its training: mending one of them
 after hours of training costs the final exam.
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from docvlm.data.loading.datamodule import DocumentDataModule
 
 ROLES: tuple[Role, ...] = ("train", "val", "test")
-_ELSEWHERE = {"source", "packing", "offline", "num_workers", "checkpoint", "revision", "checkpoints", "by_scale"}
+_ELSEWHERE = {
+    "source", "packing", "offline", "num_workers", "checkpoint", "revision", "checkpoints", "by_scale", "languages",
+}  # fmt: skip
 _NO_EFFECT = {
     "name",
     "logger",

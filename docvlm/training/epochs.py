@@ -17,7 +17,7 @@ from docvlm.data.loading.packing import questions
 from docvlm.files import write_csv
 from docvlm.machine import peak_memory_mb
 from docvlm.metrics import METRICS
-from docvlm.metrics.registry import current_names
+from docvlm.metrics.registry import current_names, shown_for
 from docvlm.tables import Column, Table
 from docvlm.training.evaluation import Evaluation
 from docvlm.training.module import AnswerModule
@@ -30,9 +30,9 @@ _LAST = (
 )  # fmt: skip
 
 
-def columns() -> tuple[Column, ...]:
-    """What is printed and logged of a row."""
-    return (*_FIRST, *(Column(metric.name, metric.column) for metric in METRICS.values()), *_LAST)
+def columns(*headlines: str) -> tuple[Column, ...]:
+    """What is printed and logged of a row whose headline is one of these metrics."""
+    return (*_FIRST, *(Column(metric.name, metric.column) for metric in shown_for(*headlines)), *_LAST)
 
 
 class EpochTable(Callback):
@@ -90,7 +90,7 @@ class EpochTable(Callback):
         if trainer.is_global_zero:
             write_csv(self.path, self.rows)
             row = self.rows[-1].items()
-            shown = {column.key for column in columns()}
+            shown = {column.key for column in columns(module.evaluation.metric)}
             numbers = {f"val/{name}": value for name, value in row if name in shown and isinstance(value, (int, float))}
             for logger in trainer.loggers:
                 logger.log_metrics(numbers, step=trainer.global_step)
@@ -143,4 +143,5 @@ class EpochTable(Callback):
 def table(rows: Sequence[Mapping[str, Any]], title: str, *, best: int | None) -> Table:
     """What a reader wants of the rows; the epoch that was kept, `best`, in bold."""
     strong = {place for place, row in enumerate(rows) if row["epoch"] == best}
-    return Table("epochs", title, columns(), rows, strong=strong)
+    headlines = {str(row["metric"]) for row in rows}
+    return Table("epochs", title, columns(*headlines), rows, strong=strong)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from docvlm.data.benchmarks import BENCHMARKS
-from docvlm.data.generated import DrawnPage, documents
+from docvlm.data.generated import DrawnPage, documents, page_of
 from docvlm.data.generated.canvas import GridCanvas
 from docvlm.data.generated.page import kinds
 from docvlm.data.generated.values import FEWEST, SPLITS, Values, split_of_number, words
@@ -35,12 +35,15 @@ TYPES = {
     "docvqa": DOCVQA_TYPES,
     "chartqa": {"human", "augmented"},
     "infovqa": {"Image-Span", "Question-Span", "Multi-Span", "None span"},
+    "mpdocvqa": {"form", "table/list", "layout", "handwritten", "free_text"},
 }
 KINDS = {
     "docvqa": ["form", "table", "invoice", "letter", "receipt"],
     "chartqa": ["bar", "line", "pie"],
     "infovqa": ["facts", "timeline", "versus", "ranking"],
+    "mpdocvqa": ["invoice", "contract", "report"],
 }
+PAGES = {"tiny": {2, 3, 4}, "full": {3, 4, 5, 6, 7, 8}}  # of documents of mpdocvqa
 COUNTED = re.compile(r"How many \w+ (are|is) (there|shown|ranked)|^Is |above|larger than|highest slice")
 EACH = pytest.mark.parametrize("benchmark", list(KINDS))
 EACH_PRESET = pytest.mark.parametrize("preset", ["tiny", "full"])
@@ -53,9 +56,10 @@ def digests() -> list[str]:
         found = hashlib.sha256()
         for preset, count in (("tiny", 12), ("full", 4)):
             for index in range(count):
-                page = DrawnPage(benchmark, "train", index, preset, 3)
-                found.update(repr(page.drawing().questions).encode())
-                found.update(page.open().tobytes())
+                drawing = DrawnPage(benchmark, "train", index, preset, 3).drawing()
+                found.update(repr(drawing.questions).encode())
+                for number in range(1, len(drawing.pages[:2]) + 1):
+                    found.update(DrawnPage(benchmark, "train", index, preset, 3, number).open().tobytes())
         result.append(found.hexdigest())
     return result
 
@@ -66,7 +70,7 @@ def test_records_follow_the_schema_of_the_benchmark(benchmark: str, preset: str)
     pages = documents(benchmark, "val", 60, preset, seed=0)
     examples = [example for page in pages for example in page]
     instruction = BENCHMARKS[benchmark].instruction
-    assert all(2 <= len(page) <= 6 for page in pages)
+    assert all(2 <= len(page) <= 8 for page in pages)
     assert len({e.question_id for e in examples}) == len(examples)
     assert len({e.document for e in examples}) == len(pages)
     for page in pages:
@@ -84,7 +88,8 @@ def test_records_follow_the_schema_of_the_benchmark(benchmark: str, preset: str)
 def test_every_answer_type_of_the_benchmark_is_asked_for(benchmark: str) -> None:
     for preset in ("tiny", "full"):
         asked = {t for page in documents(benchmark, "train", 200, preset, 0) for e in page for t in e.question_types}
-        assert asked >= TYPES[benchmark] - {"figure/diagram", "Image/Photo"}
+        prose = {"free_text"} if (benchmark, preset) == ("mpdocvqa", "tiny") else set()  # six rows have no room for it
+        assert asked >= TYPES[benchmark] - {"figure/diagram", "Image/Photo"} - prose
 
 
 def test_chart_questions_are_half_human_half_augmented() -> None:
@@ -171,15 +176,56 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_answers_stand_on_the_small_page(benchmark: str, written: list[str]) -> None:
     checked = 0
     for examples in documents(benchmark, "train", 300, "tiny", 0):
-        written.clear()
-        examples[0].pages[0].open()
-        text = "\n".join(written)
         for e in examples:
+            written.clear()
+            e.pages[e.answer_pages[0] - 1 if e.answer_pages else 0].open()
+            text = "\n".join(written)
             if "None span" in e.question_types or "Yes/No" in e.question_types or COUNTED.search(e.question):
                 continue
             assert all(part in text for part in e.answers[0].split(", ")), (e.question, e.answers, text)
             checked += 1
     assert checked > 900
+
+
+@EACH_PRESET
+def test_documents_of_several_pages_are_asked_about_each_page(preset: str) -> None:
+    pages = documents("mpdocvqa", "train", 90, preset, 0)
+    assert {len(examples[0].pages) for examples in pages} == PAGES[preset]
+    for examples in pages:
+        count = len(examples[0].pages)
+        assert [page.name for page in examples[0].pages[1:]] == [
+            f"{examples[0].document}-p{number}" for number in range(2, count + 1)
+        ]
+        assert {number for e in examples for number in e.answer_pages} == set(range(1, count + 1))
+        assert all(len(e.answer_pages) == 1 for e in examples)
+        for e in examples:
+            found = page_of(e.question_id)
+            assert found == e.pages[e.answer_pages[0] - 1], "the picture beside an answer is of another page"
+    assert not any(e.answer_pages for examples in documents("docvqa", "train", 5, preset, 0) for e in examples)
+
+
+def test_a_label_stands_on_several_pages_and_the_question_says_which(written: list[str]) -> None:
+    repeated = 0
+    for examples in documents("mpdocvqa", "train", 60, "tiny", 0):
+        texts = []
+        for page in examples[0].pages:
+            written.clear()
+            page.open()
+            texts.append("\n".join(written))
+        for e in examples:
+            if annex := re.search(r"(Fee|Start|Contact) in Annex (\w)", e.question):
+                (number,) = e.answer_pages
+                assert f"ANNEX {annex[2]}" in texts[number - 1]
+                repeated += sum(annex[1] in text for text in texts) > 1
+    assert repeated > 10
+
+
+def test_a_page_is_drawn_without_the_others_of_its_document() -> None:
+    examples = documents("mpdocvqa", "val", 3, "tiny", 0)[1]
+    last = len(examples[0].pages)
+    alone = pickle.loads(pickle.dumps(DrawnPage("mpdocvqa", "val", 1, "tiny", 0, last)))
+    assert alone == examples[0].pages[-1] and alone.open().tobytes() == examples[0].pages[-1].open().tobytes()
+    assert len({page.open().tobytes() for page in examples[0].pages}) == last  # type: ignore[attr-defined]
 
 
 def test_the_highest_bar_of_a_small_chart_is_the_highest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,12 +158,12 @@ def test_without_a_train_split_the_error_says_where_one_is(tmp_path: Path) -> No
     )
 
 
-def test_nothing_is_drawn_in_the_schema_of_mpdocvqa(
+def test_nothing_is_drawn_in_the_schema_of_slidevqa(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert refused(capsys, "data=mpdocvqa", "scale=tiny") == (
-        "error: data.source=generated: no pages are drawn for data=mpdocvqa; give data.source=hub or a path to them"
+    assert refused(capsys, "data=slidevqa", "scale=tiny") == (
+        "error: data.source=generated: no pages are drawn for data=slidevqa; give data.source=hub or a path to them"
     )
 
 

@@ -31,8 +31,8 @@ def test_the_generated_pages_are_those_of_the_docs(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script(root, "pages")([str(tmp_path)])
-    assert len(capsys.readouterr().out.splitlines()) == 3
-    for name in ("docvqa", "chartqa", "infovqa"):
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    for name in ("docvqa", "chartqa", "infovqa", "mpdocvqa"):
         drawn = tmp_path / f"pages-{name}.png"
         assert drawn.stat().st_size < 300 * 1024
         assert Image.open(drawn).size == Image.open(root / "docs" / "img" / f"pages-{name}.png").size

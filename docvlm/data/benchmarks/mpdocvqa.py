@@ -142,6 +142,7 @@ BENCHMARK = Benchmark(
     without_train="the hub has no train split of it: give data.source=DIR with the RRC download, which has one",
     download=Download("MP-DocVQA download", files, rows),
     marks=(frozenset({"page_ids", "answer_page_idx"}), frozenset({"image_1", "image_20", "doc_id"})),
+    generator="docvlm.data.generated.{preset}.mpdocvqa",
     pages="scanned documents of up to 20 pages",
     licence="RRC portal (registration)",
     citation="Tito et al., Pattern Recognition 2023, arXiv 2212.05935",

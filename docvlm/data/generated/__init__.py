@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from docvlm.data.generated.page import DrawnPage, documents
+from docvlm.data.generated.page import DrawnPage, documents, page_of
 
-__all__ = ["DrawnPage", "documents"]
+__all__ = ["DrawnPage", "documents", "page_of"]
 
 REVISION = 1
 """Goes up with every change of this room that gives other numbers (`docvlm.runs.code_version`)."""

@@ -38,7 +38,7 @@ def font_file(name: str) -> Path:
 
 @cache
 def glyph(character: str, face: str) -> np.ndarray:
-    """Ink of one printable ASCII character in its cell: float32, ROW x ADVANCE, 0 = paper, 1 = ink."""
+    """Ink of one printable character in its cell: float32, ROW x ADVANCE, 0 = paper, 1 = ink."""
     file, size = FACES[face]
     font = ImageFont.truetype(str(font_file(file)), size, layout_engine=ImageFont.Layout.BASIC)
     cell = Image.new("L", (ADVANCE, ROW), 0)
@@ -65,11 +65,15 @@ class GridCanvas:
         """Write `words` from one cell on. `ink` is the text's grey level."""
         if column < 0 or row < 0 or row >= self.rows or column + len(words) > self.columns:
             raise ValueError(f"{words!r} at row {row}, column {column} leaves a page of {self.columns} x {self.rows}")
-        top = row * ROW
         for offset, character in enumerate(words):
-            left = (column + offset) * ADVANCE
-            cell = self.level[top : top + ROW, left : left + ADVANCE]
-            cell += glyph(character, face) * (ink - cell)
+            self.blend(row, (column + offset) * ADVANCE, glyph(character, face), ink)
+
+    def blend(self, row: int, left: int, mask: np.ndarray, ink: float) -> None:
+        """Put ink of a grey level on a row where `mask` (ROW x width) says, from pixel `left` on."""
+        if left < 0 or left + mask.shape[1] > self.columns * ADVANCE:
+            raise ValueError(f"{mask.shape[1]} pixels from {left} on leave a page of {self.columns * ADVANCE}")
+        cell = self.level[row * ROW : (row + 1) * ROW, left : left + mask.shape[1]]
+        cell += mask * (ink - cell)
 
     def fill(self, row: int, column: int, width: int, level: float) -> None:
         """Shade `width` cells of a row with one grey level, for headers, bars and panels."""

@@ -76,11 +76,11 @@ def words(pool: str, split: str, longest: int) -> tuple[str, ...]:
 class Values:
     """The stream of random choices of one page. Two streams with the same origin give the same page."""
 
-    def __init__(self, benchmark: str, split: str, index: int, preset: str, seed: int) -> None:
+    def __init__(self, benchmark: str, split: str, index: int, preset: str, seed: int, *more: str) -> None:
         if split not in SPLITS:
             raise ValueError(f"split={split!r}: generated pages have the splits {', '.join(SPLITS)}")
         self.split = split
-        self.rng = Random(stable_hash("page", benchmark, split, index, preset, seed))
+        self.rng = Random(stable_hash("page", benchmark, split, index, preset, seed, *more))
 
     # choices that every split shares -------------------------------------------------------------------------
     def pick(self, options: Sequence[T]) -> T:

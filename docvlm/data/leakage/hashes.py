@@ -27,6 +27,8 @@ from PIL import Image
 from docvlm.data import generated
 from docvlm.data.example import Page
 from docvlm.data.generated import DrawnPage
+from docvlm.data.generated.languages import fonts
+from docvlm.data.generated.languages.known import ENGLISH
 from docvlm.data.leakage.prefilter import WHOLE, Margins, resized
 from docvlm.data.page_ids import digest_of
 from docvlm.data.pages import ArrowPage, FilePage
@@ -124,7 +126,7 @@ def _signs(some: Sequence[PageHash]) -> np.ndarray:
 def key(page: Page) -> str | None:
     """What a page's content is known by without decoding it; None where nothing is known."""
     if isinstance(page, DrawnPage):
-        return f"drawn:{_drawing_code()}:{page.name}"
+        return f"drawn:{_drawing_code(page.language)}:{page.name}"
     if content := digest_of(page):
         return f"bytes:{content}"
     if isinstance(page, FilePage | ArrowPage):
@@ -139,7 +141,10 @@ def key(page: Page) -> str | None:
 
 
 @lru_cache
-def _drawing_code() -> str:
-    """What decides what a drawn page looks like beside its name."""
+def _drawing_code(language: str) -> str:
+    """What decides what a drawn page looks like beside its name; in another language than English, the font too."""
     packages = [importlib.metadata.version(package) for package in ("pillow", "matplotlib", "faker", "numpy")]
+    if language != ENGLISH:
+        file = fonts.found(language).file
+        packages.append(f"{file.name}:{file.stat().st_size}")
     return hashlib.blake2b(repr((generated.REVISION, packages)).encode(), digest_size=8).hexdigest()

@@ -25,6 +25,7 @@ from docvlm.data import splits
 from docvlm.data.benchmark import BENCHMARKS, GENERATED, Benchmark, Role
 from docvlm.data.example import EvalBatch, Example
 from docvlm.data.generated import documents
+from docvlm.data.generated.languages.known import ENGLISH
 from docvlm.data.loading.batching import Lengths, page_groups
 from docvlm.data.loading.samplers import EvalBatches, PageLoader, ResumableLoader, TrainBatches
 from docvlm.data.page_ids import content_of
@@ -85,8 +86,8 @@ class DocumentDataModule(LightningDataModule):
     `pages` and `page_numbers` say how documents of several pages are read (`docvlm.data.reading`); None: as the model
     was trained. `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects,
     where the source has no validation split of its own; `test_fraction` the share that reports, where own pages come
-    without splits. Bad rows go to `quarantine_report` (JSONL). `name` is the word of the command line. Raises
-    `DocvlmError` for a source that cannot be read; see `sources.recognise`.
+    without splits. `languages` are those of generated pages. Bad rows go to `quarantine_report` (JSONL). `name` is the
+    word of the command line. Raises `DocvlmError` for a source that cannot be read; see `sources.recognise`.
     """
 
     max_new_tokens_key: ClassVar[str] = "data.max_new_tokens"
@@ -113,6 +114,7 @@ class DocumentDataModule(LightningDataModule):
         split_seed: int = 0,
         packing: str = "on",
         revision: str | None = None,
+        languages: Sequence[str] | None = None,
         name: str = "",
         pages: str | None = None,
         page_numbers: bool | None = None,
@@ -124,8 +126,15 @@ class DocumentDataModule(LightningDataModule):
             )
         if revision is not None and source == "generated":
             raise DocvlmError(f"data.revision={revision}: generated pages have no revisions; give data.source=hub")
+        languages = tuple(languages or (ENGLISH,))
+        if languages != (ENGLISH,) and source != "generated":
+            raise DocvlmError(
+                f"data.languages=[{','.join(languages)}]: pages of data.source={source} are in the languages they are"
+                " in; leave it out, or give data.source=generated"
+            )
         self.name = name
         self.source = source
+        self.languages = languages
         self.offline = offline
         self.revision = revision
         self.seed = seed
@@ -455,7 +464,7 @@ class BenchmarkDataModule(DocumentDataModule):
     def _generated(self, role: Role) -> list[Example]:
         limit = self.limits[role]
         count = DRAWN[role] if limit is None else math.ceil(limit / FEWEST_QUESTIONS)
-        drawn = documents(self.benchmark.name, role, count, self.preset, self.split_seed)
+        drawn = documents(self.benchmark.name, role, count, self.preset, self.split_seed, self.languages)
         kept = drawn if limit is None else splits.fitting(drawn, limit)
         return [replace(e, benchmark=self.label) for document in kept for e in document]
 

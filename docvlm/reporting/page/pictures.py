@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docvlm.config import DataConf, EvaluateConfig, GalleryConf
+from docvlm.data.generated import page_of
 from docvlm.errors import DocvlmError
 from docvlm.reporting.inputs.answers import Answers
 from docvlm.scoring.predictions import Prediction
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from docvlm.data.example import Page
 
-_DRAWN = re.compile(r"(\w+)-(tiny|full)-seed(\d+)-(train|val|test)-(\d{6})(?:-q\d+)?")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp"}
 _TALLEST = 1.5  # height of a picture over the width it may have
 _QUALITY = 70
@@ -73,11 +72,8 @@ class Pictures:
         return picture
 
     def _page(self, answers: Answers, record: Prediction) -> Page | None:
-        if drawn := _DRAWN.fullmatch(record.question_id):
-            from docvlm.data.generated import DrawnPage
-
-            benchmark, preset, seed, split, index = drawn.groups()
-            return DrawnPage(benchmark, split, int(index), preset, int(seed))
+        if drawn := page_of(record.question_id):
+            return drawn
         if answers.run is not None:
             return self._of_set(answers, record)
         if record.document in self._files:

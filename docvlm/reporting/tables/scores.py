@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from docvlm.evaluation.tables import PAGE_ACCURACY, gain_rows
-from docvlm.metrics import METRICS, metric_name
+from docvlm.metrics import metric_name
+from docvlm.metrics.registry import shown_for
 from docvlm.reporting.inputs.scored import GENERATED, KINDS, Exam
 from docvlm.scoring.gains import FEWEST, Gains
 from docvlm.scoring.groups import BEYOND, GROUPINGS, TYPES, By
@@ -71,7 +72,7 @@ def secondary(exams: Sequence[Exam]) -> list[Table]:
         Column("model", "model", kind="text"),
         Column("benchmark", "benchmark", kind="text"),
         Column("side", "side", kind="text"),
-        *(Column(metric.name, metric.label) for metric in METRICS.values()),
+        *(Column(metric.name, metric.label) for metric in shown_for(*(exam.score.metric for exam in exams))),
         Column("truncated", "cut off"),
         *((Column("page_accuracy", PAGE_ACCURACY),) if any(exam.score.page_accuracy for exam in exams) else ()),
         RUN,

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from docvlm.files import shown
-from docvlm.metrics import METRICS, metric_name
+from docvlm.metrics import metric_name
+from docvlm.metrics.registry import shown_for
 from docvlm.reporting.inputs.gather import Sweep
 from docvlm.reporting.sweeps.sweep import Row
 from docvlm.reporting.tables.scores import INTERVALS, RUN, file_name
@@ -40,8 +41,8 @@ _SPREAD = {"selection": "selection_sd", "test": "score_sd", "val_loss": "val_los
 TITLES = {"lora_r": "LoRA rank", "freeze": "Vision-tower freezing", "other": "Sweep"}
 
 
-def _metrics(*, narrow: bool) -> list[Column]:
-    return [Column(metric.name, metric.column) for metric in METRICS.values() if metric.narrow or not narrow]
+def _metrics(sweep: Sweep, *, narrow: bool) -> list[Column]:
+    return [Column(metric.name, metric.column) for metric in shown_for(*{str(row["metric"]) for row in sweep.done}) if metric.narrow or not narrow]
 
 
 def title(sweep: Sweep) -> str:
@@ -104,7 +105,7 @@ def seeds(sweep: Sweep) -> Table | None:
 
 
 def _columns(sweep: Sweep) -> tuple[Column, ...]:
-    return (*_SHARES, *_metrics(narrow=True), *_LAST) if sweep.axis == "freeze" else _RANK
+    return (*_SHARES, *_metrics(sweep, narrow=True), *_LAST) if sweep.axis == "freeze" else _RANK
 
 
 def _about(sweep: Sweep) -> str:
@@ -124,7 +125,7 @@ def curves(sweep: Sweep, rows: Mapping[int, Sequence[Mapping[str, float | None]]
     columns = (
         _SETTINGS,
         Column("epoch", "epoch", 0),
-        *_metrics(narrow=False),
+        *_metrics(sweep, narrow=False),
         *(Column(name, head) for name, head in _LOSSES.items()),
         Column("questions_per_second", "questions/s", 1),
         RUN,

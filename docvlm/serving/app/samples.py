@@ -73,7 +73,8 @@ def samples(preset: str) -> tuple[Sample, ...]:
     for name in names():
         title = BENCHMARKS[name].sample
         drawn = documents(name, "test", 1 if title else len(kinds(name, preset)), preset, SEED)
-        titled += [(title or document[0].document_type.capitalize(), document) for document in drawn]
+        single = [document for document in drawn if len(document[0].pages) == 1]  # a sample is one page
+        titled += [(title or document[0].document_type.capitalize(), document) for document in single]
     titled.sort(key=lambda one: one[0] != "Invoice")  # what most people ask about comes first
     return tuple(
         Sample(title, document[0].pages[0], {one.question: one.answers[0] for one in document})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from docvlm.data.generated.full import translated
 from docvlm.data.generated.full.form import form
 from docvlm.data.generated.full.invoice import invoice
 from docvlm.data.generated.full.letter import letter
@@ -9,3 +10,4 @@ from docvlm.data.generated.full.receipt import receipt
 from docvlm.data.generated.full.table import table
 
 KINDS = (form, table, invoice, letter, receipt)
+TRANSLATED = translated.KINDS

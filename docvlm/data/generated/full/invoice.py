@@ -63,10 +63,16 @@ class Invoice:
 
 def invoice(values: Values) -> Drawing:
     """Three to nine articles; questions on the head, the articles and the sums."""
+    content = filled(values, 3, 9)
+    return Drawing("invoice", _questions(values, content), partial(paint, content))
+
+
+def filled(values: Values, fewest: int, most: int) -> Invoice:
+    """An invoice of `fewest` to `most` articles."""
     issued = values.day()
     lines = tuple(
         Line(article, values.count(1, 24), values.number(95, 48000))
-        for article in values.several(ARTICLES, values.count(3, 9))
+        for article in values.several(ARTICLES, values.count(fewest, most))
     )
     town = values.word("place", 14)
     facts = (
@@ -76,7 +82,7 @@ def invoice(values: Values) -> Drawing:
         ("Customer no.", str(values.number(1000, 99999))),
         ("P.O. number", f"PO-{values.number(1000, 9999)}"),
     )
-    content = Invoice(
+    return Invoice(
         look(values, ("sans", "serif", "times", "grotesque"), 3),
         values.company(18),
         f"{values.number(10, 990)} {values.word('street', 20)}, {values.word('place', 14)}",
@@ -90,7 +96,6 @@ def invoice(values: Values) -> Drawing:
         values.count(0, len(STAMPS) - 1) if values.chance(0.35) else -1,
         values.rng.getrandbits(32),
     )
-    return Drawing("invoice", _questions(values, content), partial(paint, content))
 
 
 def _questions(values: Values, invoice: Invoice) -> tuple[Question, ...]:
@@ -118,6 +123,17 @@ def _questions(values: Values, invoice: Invoice) -> tuple[Question, ...]:
 def paint(invoice: Invoice) -> Image:
     """Draw the invoice: head at the left, at the right, or on a coloured band, by its layout."""
     paper, rng = Paper(invoice.look), Random(invoice.seed)
+    head(paper, invoice, rng)
+    y = sums(paper, invoice, articles(paper, invoice, 490) + 46)
+    if invoice.stamp >= 0:
+        words, colour = STAMPS[invoice.stamp]
+        paper.stamp(340, round(y - 60), words, 48, rng, colour)
+    foot(paper, invoice)
+    return paper.finished()
+
+
+def head(paper: Paper, invoice: Invoice, rng: Random) -> None:
+    """Letterhead, customer and the invoice's own facts, down to y = 470."""
     accent, layout, right = invoice.look.accent, invoice.look.layout, WIDTH - MARGIN
     ink = (255, 255, 255) if layout == 2 else accent
     if layout == 2:
@@ -135,18 +151,16 @@ def paint(invoice: Invoice) -> Image:
     for number, (label, fact) in enumerate(invoice.facts):
         paper.text(700, 270 + number * 37, label, 22, fill=GREY)
         paper.text(right, 270 + number * 37, fact, 23, align="r")
-    y = _lines(paper, invoice, 490)
-    y = _sums(paper, invoice, y + 46)
-    if invoice.stamp >= 0:
-        words, colour = STAMPS[invoice.stamp]
-        paper.stamp(340, round(y - 60), words, 48, rng, colour)
-    paper.rule(MARGIN, 1440, right, 1, GREY)
+
+
+def foot(paper: Paper, invoice: Invoice) -> None:
+    """How to pay, at the bottom of the page."""
+    paper.rule(MARGIN, 1440, WIDTH - MARGIN, 1, GREY)
     for y, size, words in (
         (1478, 20, f"Please transfer the total to account {invoice.account} of {invoice.seller}."),
         (1510, 18, "Goods remain our property until paid in full. Thank you for your business."),
     ):
         paper.text(WIDTH / 2, y, words, size, align="m", fill=GREY)
-    return paper.finished()
 
 
 def _logo(paper: Paper, x: float, y: float, ink: tuple[int, int, int], rng: Random) -> None:
@@ -161,7 +175,8 @@ def _logo(paper: Paper, x: float, y: float, ink: tuple[int, int, int], rng: Rand
         paper.pen.polygon(((x + 35, y), (x + 70, y + 70), (x, y + 70)), outline=ink, width=9)
 
 
-def _lines(paper: Paper, invoice: Invoice, y: float) -> float:
+def articles(paper: Paper, invoice: Invoice, y: float) -> float:
+    """The table of articles from `y` on. Returns where it ends."""
     right, layout = WIDTH - MARGIN, invoice.look.layout
     stops = (MARGIN + 12, 690, 870, right - 12)
     paper.box(MARGIN, y, right, y + 50, fill=invoice.look.accent if layout != 1 else PALE, edge=None)
@@ -179,7 +194,8 @@ def _lines(paper: Paper, invoice: Invoice, y: float) -> float:
     return y + 60
 
 
-def _sums(paper: Paper, invoice: Invoice, y: float) -> float:
+def sums(paper: Paper, invoice: Invoice, y: float) -> float:
+    """Subtotal, tax and total, the first at `y`. Returns where they end."""
     net, tax, total = invoice.sums()
     right = WIDTH - MARGIN - 12
     for label, cents in (("Subtotal", net), (f"Tax {invoice.tax}%", tax)):

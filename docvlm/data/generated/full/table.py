@@ -96,13 +96,13 @@ def paint(table: Table) -> Image:
     paper.text(MARGIN, 150, table.heading, 36, "bold")
     y = paper.paragraph(MARGIN, 215, width, table.intro, 25) + 34
     paper.text(MARGIN, y, table.caption, 23, "bold")
-    y = _grid(paper, table, y + 18)
+    y = grid(paper, table, y + 18)
     y = paper.paragraph(MARGIN, y + 60, width, table.outro, 25)
     paper.text(WIDTH / 2, 1530, table.folio, 22, fill=GREY, align="m")
     return paper.finished()
 
 
-def _grid(paper: Paper, table: Table, top: float) -> float:
+def grid(paper: Paper, table: Table, top: float) -> float:
     """The table itself, from `top` on. Returns where it ends."""
     layout, accent, height = table.look.layout, table.look.accent, 50
     right = WIDTH - MARGIN

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from docvlm.data.generated.drawing import Drawing, Question
+from docvlm.data.generated.tiny import translated
 from docvlm.data.generated.tiny.layout import Grid
 from docvlm.data.generated.values import Values, money, short_date
 
@@ -182,3 +183,4 @@ def receipt(values: Values) -> Drawing:
 
 
 KINDS = (form, table, invoice, letter, receipt)
+TRANSLATED = translated.KINDS

@@ -6,6 +6,8 @@ page against a millisecond of pixels), and a word that leaves the page is an err
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -76,10 +78,19 @@ class Grid:
         """A filled polygon, corners in pixels, for pies and lines."""
         self.marks.append(("polygon", (corners, level)))
 
+    def next_page(self) -> Grid:
+        """An empty page in the same face on the same paper, with noise of its own."""
+        page = copy(self)
+        page.marks, page.noise_seed = [], self.noise_seed + 1
+        return page
+
+    def paint(self) -> Callable[[], Image]:
+        """The function that draws what is written so far."""
+        return partial(draw, tuple(self.marks), self.columns, self.rows, self.paper, self.noise, self.noise_seed)
+
     def drawing(self, kind: str, questions: list[Question]) -> Drawing:
         """The finished page, with the questions asked about it."""
-        paint = partial(draw, tuple(self.marks), self.columns, self.rows, self.paper, self.noise, self.noise_seed)
-        return Drawing(kind, tuple(questions), paint)
+        return Drawing(kind, tuple(questions), self.paint())
 
 
 def draw(marks: tuple[Mark, ...], columns: int, rows: int, paper: float, noise: float, noise_seed: int) -> Image:
