@@ -23,7 +23,7 @@ from typing import Any
 from docvlm.errors import DocvlmError
 
 SUFFIXES = (".jsonl", ".csv")
-LISTS = ("answers", "answer", "image", "type", "question_types", "doc_type")
+LISTS = ("answers", "answer", "image", "type", "question_types", "doc_type", "answer_page", "answer_pages")
 """Columns of a CSV whose cells may be lists."""
 NEEDED = ("question", "answers", "answer", "image", "prediction")
 """Columns of a CSV in which an empty cell is an empty text; in others it is no value, as data frames write it."""

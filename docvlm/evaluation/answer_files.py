@@ -13,11 +13,12 @@ from pathlib import Path
 from docvlm.data.benchmark import of_label
 from docvlm.data.benchmarks import default_metric
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.tables import CAPTION, details
+from docvlm.evaluation.tables import CAPTION, PAGE_ACCURACY, details
 from docvlm.files import write_json
 from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring import analysis, predictions
 from docvlm.scoring.analysis import Analysis, analyse
+from docvlm.scoring.groups import BEYOND, GROUPINGS, TYPES
 from docvlm.scoring.intervals import Interval
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import Score, score
@@ -90,22 +91,27 @@ def _headline(found: Sequence[Scored], title: str) -> Table:
         {
             "benchmark": one.label, "metric": one.score.metric, "questions": one.score.n_questions,
             "documents": one.score.n_documents, "score": one.score.interval, **one.score.means,
+            "page_accuracy": one.score.page_accuracy,
         }
         for one in found
     ]  # fmt: skip
-    return Table("score", title, (*_COLUMNS, *map(Column, METRICS)), rows, [CAPTION])
+    paged = [Column("page_accuracy")] if any(one.score.page_accuracy for one in found) else []
+    return Table("score", title, (*_COLUMNS, *map(Column, METRICS), *paged), rows, [CAPTION])
 
 
 def _details(one: Scored) -> list[Table | str]:
     s = one.score
-    means = {METRICS[name].label: mean for name, mean in s.means.items()}
+    means: dict[str, float | Interval] = {METRICS[name].label: mean for name, mean in s.means.items()}
+    if s.page_accuracy is not None:
+        means[f"{PAGE_ACCURACY} ({s.page_accuracy.n} questions)"] = s.page_accuracy
     result: list[Table | str] = [_two_columns(f"{one.label}: all metrics", "metric", means)]
     if one.variants:
         result.append(_two_columns(f"{one.label}: {s.metric} as others compute it", "protocol", one.variants))
-    for kind, groups in (("question", s.by_question_type), ("document", s.by_document_type)):
-        if groups:
-            rows = {f"{name} ({group.n})": group for name, group in groups.items()}
-            result.append(_two_columns(f"{one.label}: by {kind} type", "type (questions)", rows, digits=3))
+    for by in (*TYPES, *BEYOND):
+        if s.groups[by]:
+            rows = {f"{name} ({group.n})": group for name, group in s.groups[by].items()}
+            head = "type (questions)" if by in TYPES else f"{GROUPINGS[by].name} (questions)"
+            result.append(_two_columns(f"{one.label}: by {GROUPINGS[by].name}", head, rows, digits=3))
     return [*result, *details(one.analysis, most=None)]
 
 

@@ -19,7 +19,8 @@ from docvlm.metrics import METRICS
 from docvlm.scoring.analysis import Analysis, analyse
 from docvlm.scoring.frequencies import Finding
 from docvlm.scoring.gains import FEWEST, Gains
-from docvlm.scoring.intervals import Difference, Interval
+from docvlm.scoring.groups import BEYOND, GROUPINGS, TYPES
+from docvlm.scoring.intervals import Difference
 from docvlm.scoring.score import compare
 from docvlm.scoring.significance import LEVEL
 from docvlm.tables import Column, Table, to_csv
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from docvlm.evaluation.robustness import Point, Robustness
 
 CAPTION = "mean over questions, 95 % interval over documents"
+PAGE_ACCURACY = "page accuracy"
 SHORT = 5  # classes of failure in a short table
 CLEAN, MEAN = "clean", "mean"
 _QUOTE = 26  # characters of an answer in an example
@@ -67,9 +69,11 @@ _COMPARED = (
     Column("difference_p", "p", kind="p", filed=False),
 )
 
+_PAGED = (Column("page_accuracy", PAGE_ACCURACY), Column("baseline_page_accuracy"))
+
 
 def _filed() -> tuple[Column, ...]:
-    """The columns of `table.csv`."""
+    """The columns of `table.csv`, but for those that only some rows know."""
     return (
         *map(Column, ("family", "benchmark", "split", "metric", "questions", "documents", "subject", "run")),
         Column("score", ends=("low", "high")),
@@ -92,7 +96,9 @@ def scores(rows: Sequence[Row]) -> Table:
     """A row for each benchmark: baseline, ours and their difference, or ours alone where there is no baseline."""
     paired = any(row.baseline is not None for row in rows)
     shown = _COMPARED if paired else (Column("score", rows[0].ours.subject.title, filed=False),)
-    return Table("table", "", [*_ASKED, *shown, *_filed()], [_values(row) for row in rows], [CAPTION])
+    values = [_values(row) for row in rows]
+    paged = _PAGED if any(row[column.key] for row in values for column in _PAGED) else ()
+    return Table("table", "", [*_ASKED, *shown, *_filed(), *paged], values, [CAPTION])
 
 
 def _title(row: Row) -> str:
@@ -117,20 +123,22 @@ def _values(row: Row) -> dict[str, Any]:
         **{f"baseline_{name}": None if before is None else before.means[name] for name in found.means},
         "latency_ms": found.latency_ms,
         "truncated": found.n_truncated,
+        "page_accuracy": found.page_accuracy,
+        "baseline_page_accuracy": None if before is None else before.page_accuracy,
     }
 
 
 def by_type(row: Row) -> list[Table]:
-    """Scores of each question type and document type, where there are two or more and no baseline to gain upon."""
+    """Scores of each group of a grouping, where there are two or more and no baseline to gain upon."""
     tables = []
-    for kind in ("question", "document"):
-        groups: dict[str, Interval] = getattr(row.ours.score, f"by_{kind}_type")
+    for by in (*TYPES, *BEYOND):
+        groups, grouping = row.ours.score.groups[by], GROUPINGS[by]
         if row.baseline is None and len(groups) > 1:
-            head, metric = Column("type", f"{kind} type", kind="text"), row.ours.score.metric
+            head, metric = Column("type", grouping.name, kind="text"), row.ours.score.metric
             values = [{"type": name, "questions": found.n, "score": found} for name, found in groups.items()]
-            title = f"{row.ours.subject.family} on {row.ours.label} by {kind} type"
+            title = f"{row.ours.subject.family} on {row.ours.label} by {grouping.name}"
             columns = (head, Column("questions", "questions"), Column("score", metric))
-            tables.append(Table(f"by-{kind}-type", title, columns, values))
+            tables.append(Table(grouping.key.replace("_", "-"), title, columns, values))
     return tables
 
 
@@ -144,7 +152,7 @@ def details(one: Analysis, most: int | None = SHORT) -> list[Table | str]:
 def _gains(one: Analysis, part: Gains) -> Table:
     """Largest gain first, and what may be said of it."""
     columns = (
-        Column("type", f"{part.by} type", kind="text"),
+        Column("type", part.grouping.name, kind="text"),
         Column("questions", "questions"),
         Column("documents", "documents"),
         Column("baseline", "baseline", kind="mean"),
@@ -152,9 +160,10 @@ def _gains(one: Analysis, part: Gains) -> Table:
         Column("difference", "Δ [95 % interval]"),
         Column("p", "p (Holm)", kind="p"),
     )
-    few = [f"few: fewer than {FEWEST} documents, or no type; too little to judge"]
+    few = [f"few: fewer than {FEWEST} documents, or {part.grouping.unknown}; too little to judge"]
     notes = [*(few if len(part.judged) < len(part.rows) else []), part.sentence]
-    return Table("gains", f"{one.title}: gain by {part.by} type ({one.metric})", columns, gain_rows(part), notes)
+    title = f"{one.title}: gain by {part.grouping.name} ({one.metric})"
+    return Table("gains", title, columns, gain_rows(part), notes)
 
 
 def gain_rows(part: Gains) -> list[dict[str, Any]]:

@@ -49,7 +49,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Card:
-    """One answer in the gallery: all of it untrusted text. `picture` is a data URI of the page, "" without one."""
+    """One answer in the gallery: all of it untrusted text. `picture` is a data URI of the page, "" without one.
+
+    `facts` say of a document of several pages how many, and which page holds the answer and was read. `language` is ""
+    for English.
+    """
 
     flip: str  # "" | fixed | broken
     kind: str
@@ -64,6 +68,8 @@ class Card:
     score: float
     right: bool
     run: str
+    facts: Sequence[str] = ()
+    language: str = ""
     picture: str = ""
     width: int = 0
     height: int = 0

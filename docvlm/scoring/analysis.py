@@ -2,13 +2,14 @@
 
 `failures.csv` has a line a class, `failures_by_type.csv` a line a type and class, `failed.csv` a line a question that
 is not right; with a baseline also `groups.csv`, a line a type, and `flips.csv`, a line a question that changed sides. A
-file that would be empty is not there, and one that an earlier command left is removed.
+file that would be empty is not there, and one that an earlier command left is removed. "Type" is whatever questions are
+told apart by (`groups`); pages and language of a question have columns where some question has several or another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,9 @@ from docvlm.files import write_csv
 from docvlm.scoring.flips import Flip, Flips, flips
 from docvlm.scoring.frequencies import Finding, Frequency, crossed, findings, frequencies
 from docvlm.scoring.gains import Gain, Gains, gains
+from docvlm.scoring.groups import GROUPINGS, By, told
 from docvlm.scoring.predictions import Prediction
-from docvlm.scoring.score import By
 
-KINDS: tuple[By, ...] = ("document", "question")
 FILES = ("failures.csv", "failures_by_type.csv", "failed.csv", "groups.csv", "flips.csv")
 _BETWEEN = " | "  # accepted answers and tags in one cell of a CSV
 
@@ -63,7 +63,7 @@ def analyse(
 
     `siblings`: see `gains`; failures and the flips that are listed are those of `ours`.
     """
-    compared = () if baseline is None else tuple(gains(baseline, ours, metric, by, siblings) for by in KINDS)
+    compared = () if baseline is None else tuple(gains(baseline, ours, metric, by, siblings) for by in GROUPINGS)
     return Analysis(
         family,
         benchmark,
@@ -84,12 +84,13 @@ def write(folder: Path, analyses: Sequence[Analysis]) -> list[Path]:
         for name, side in (("ours", one.ours), ("baseline", one.baseline))
         if side is not None
     ]
+    extra = told([record for _, side in sides for record in side.records])
     rows: tuple[list[Mapping[str, Any]], ...] = (
         [head | _frequency(row) for head, side in sides for row in side.classes],
-        [head | row for head, side in sides for by in KINDS for row in _crossed(side, by)],
-        [head | _finding(finding) for head, side in sides for finding in side.found],
+        [head | row for head, side in sides for by in GROUPINGS for row in _crossed(side, by)],
+        [head | _finding(finding, extra) for head, side in sides for finding in side.found],
         [_head(one) | {"by": part.by} | _gain(row) for one in analyses for part in one.gains for row in part.rows],
-        [_head(one) | row for one in analyses if one.flips is not None for row in _flips(one.flips)],
+        [_head(one) | row for one in analyses if one.flips is not None for row in _flips(one.flips, extra)],
     )
     written = []
     for name, lines in zip(FILES, rows, strict=True):
@@ -129,17 +130,20 @@ def _crossed(side: Side, by: By) -> list[dict[str, Any]]:
     ]
 
 
-def _question(record: Prediction) -> dict[str, Any]:
+def _question(record: Prediction, extra: Sequence[str]) -> dict[str, Any]:
+    """`extra`: the fields on pages and language that say something here."""
+    values = asdict(record) | {"answer_pages": _BETWEEN.join(map(str, record.answer_pages))}
+    more = {name: values[name] for name in extra}
     return {
         "question_id": record.question_id, "document": record.document, "document_type": record.document_type,
         "question_types": _BETWEEN.join(record.question_types), "question": record.question,
-        "answers": _BETWEEN.join(record.answers),
+        "answers": _BETWEEN.join(record.answers), **more,
     }  # fmt: skip
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Finding, extra: Sequence[str]) -> dict[str, Any]:
     said = {"prediction": finding.record.prediction, "score": finding.score, "class": finding.failure.kind}
-    return _question(finding.record) | said | {"tags": _BETWEEN.join(finding.failure.tags)}
+    return _question(finding.record, extra) | said | {"tags": _BETWEEN.join(finding.failure.tags)}
 
 
 def _gain(row: Gain) -> dict[str, Any]:
@@ -152,9 +156,9 @@ def _gain(row: Gain) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _flips(found: Flips) -> list[dict[str, Any]]:
+def _flips(found: Flips, extra: Sequence[str]) -> list[dict[str, Any]]:
     return [
-        {"flip": name} | _question(flip.after) | _both(flip)
+        {"flip": name} | _question(flip.after, extra) | _both(flip)
         for name, part in (("fixed", found.fixed), ("broken", found.broken))
         for flip in part
     ]

@@ -12,6 +12,7 @@ Which documents gain from a setting needs runs of several seeds: then every inte
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from docvlm.metrics import METRICS
 from docvlm.scoring.crossed import crossed_difference, crossed_interval
+from docvlm.scoring.groups import GROUPINGS, TYPES, UNTYPED, By, Grouping, members
 from docvlm.scoring.intervals import (
     Difference,
     Interval,
@@ -30,7 +32,8 @@ from docvlm.scoring.intervals import (
     two_sided_p,
 )
 from docvlm.scoring.predictions import Key, Prediction
-from docvlm.scoring.score import UNTYPED, By, clusters, members, paired
+from docvlm.scoring.protocol import scorer
+from docvlm.scoring.score import clusters, paired
 from docvlm.scoring.significance import LEVEL, holm
 
 FEWEST = 12  # documents of a type of which anything is claimed
@@ -62,13 +65,21 @@ class Gain:
         """Whether the difference is beyond chance, all judged types taken together."""
         return self.adjusted is not None and self.adjusted < LEVEL
 
+    @property
+    def said(self) -> str:
+        """Its name in a sentence: one from right to left would take the numbers beside it along."""
+        turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in self.name)
+        return f"\u2068{self.name}\u2069" if turned else self.name
+
     def __str__(self) -> str:
-        return f"{self.name} {self.difference}"
+        return f"{self.said} {self.difference}"
 
 
 @dataclass(frozen=True, slots=True)
 class Gains:
-    """All types, largest gain first. `apart` holds the pairs (more, less) of judged types whose gains differ.
+    """All types, largest gain first, or in the grouping's own order.
+
+    `apart` holds the pairs (more, less) of judged types whose gains differ.
 
     `seeds` is how many runs of the setting they are of; None for answers that no training run stands behind.
     """
@@ -79,47 +90,52 @@ class Gains:
     seeds: int | None = None
 
     @property
+    def grouping(self) -> Grouping:
+        """What the types are types of."""
+        return GROUPINGS[self.by]
+
+    @property
     def judged(self) -> list[Gain]:
         """Types with enough documents, largest gain first."""
-        return [row for row in self.rows if row.adjusted is not None]
+        return sorted((row for row in self.rows if row.adjusted is not None), key=lambda row: -row.size)
 
     @property
     def sentence(self) -> str:
         """Which types gain most, no stronger than the numbers allow."""
+        one, many, unknown = self.grouping.name, self.grouping.names, self.grouping.unknown
         if not self.rows:
-            return f"Which {self.by} types gain most cannot be said: these predictions name no {self.by} type."
+            return f"Which {many} gain most cannot be said: these predictions name no {one}."
         if len(self.rows) == 1:
             (only,) = self.rows
-            return f"All questions are of one {self.by} type, {only}: there is nothing to compare it with."
-        small = ", ".join(f"{row.name} ({row.ours.clusters})" for row in self.rows if row.adjusted is None)
-        unjudged = f" Not judged, with fewer than {FEWEST} documents or no type: {small}." if small else ""
+            return f"All questions are of one {one}, {only}: there is nothing to compare it with."
+        small = ", ".join(f"{row.said} ({row.ours.clusters})" for row in self.rows if row.adjusted is None)
+        unjudged = f" Not judged, with fewer than {FEWEST} documents or {unknown}: {small}." if small else ""
         return self._claim() + unjudged + (ONE_SEED if self.seeds == 1 and self.judged else "")
 
     def _claim(self) -> str:
-        judged, where = self.judged, self._where
+        judged, where, one = self.judged, self._where, self.grouping.name
         if not judged:
-            return f"Which {self.by} types gain most cannot be said: none has {FEWEST} documents."
+            return f"Which {self.grouping.names} gain most cannot be said: none has {FEWEST} documents."
         top = judged[0]
         if len(judged) == 1:
             verdict = "beyond chance" if top.moves else "not beyond chance"
-            return (
-                f"Only one {self.by} type has {FEWEST} documents, {top}, {verdict}{where}: nothing to compare it with."
-            )
+            return f"Only one {one} has {FEWEST} documents, {top}, {verdict}{where}: nothing to compare it with."
         gaining = [row for row in judged if row.moves and row.size > 0]
         losing = [row for row in judged if row.moves and row.size < 0]
         lost = f" Beyond chance {'higher' if top.error else 'lower'}: {_listed(losing)}." if losing else ""
         if not gaining:
-            return f"No {self.by} type gains beyond chance{where}; the largest measured difference is {top}.{lost}"
+            return f"No {one} gains beyond chance{where}; the largest measured difference is {top}.{lost}"
         if top not in gaining:
             largest = f"{top} is the largest measured{where}, and not beyond chance"
             return f"{largest}; {_listed(gaining)} gains beyond it.{lost}"
         rivals = [row for row in judged[1:] if (top.name, row.name) not in self.apart]
         if not rivals:
-            others = judged[1].name if len(judged) == 2 else f"each of the other {len(judged) - 1} types"
-            scope = "" if len(judged) == len(self.rows) else " of the types judged"
-            return f"{top.name} gains most{where}{scope}: {top.difference}, beyond {others}.{lost}"
+            many = "types" if self.by in TYPES else self.grouping.names
+            others = judged[1].said if len(judged) == 2 else f"each of the other {len(judged) - 1} {many}"
+            scope = "" if len(judged) == len(self.rows) else f" of the {many} judged"
+            return f"{top.said} gains most{where}{scope}: {top.difference}, beyond {others}.{lost}"
         beaten = [row for row in judged[1:] if row not in rivals]
-        more = f"; it gains beyond {', '.join(row.name for row in beaten)}" if beaten else ""
+        more = f"; it gains beyond {', '.join(row.said for row in beaten)}" if beaten else ""
         return f"{top} has the largest measured gain{where}; {_listed(rivals)} cannot be told from it{more}.{lost}"
 
     @property
@@ -139,22 +155,24 @@ def gains(
     Types are those of `after`; a question with several types counts in each. `siblings` are the answers of the other
     seeds of the setting that `after` is a run of, () for a run alone, None where no training run stands behind it.
     """
-    function, sides = METRICS[metric], [paired(before, run) for run in (after, *(siblings or ()))]
-    a = np.array([function(p.prediction, p.answers) for p, _ in sides[0]])
-    b = np.array([[function(p.prediction, p.answers) for _, p in pairs] for pairs in sides])
+    record, function = METRICS[metric], scorer(metric)
+    sides = [paired(before, run) for run in (after, *(siblings or ()))]
+    a = np.array([function(p) for p, _ in sides[0]])
+    b = np.array([[function(p) for _, p in pairs] for pairs in sides])
     records = [p for _, p in sides[0]]
     documents, types = clusters(records), members(records, by)
     found = {name: _row(name, indices, a, b, documents) for name, indices in types.items()}
     enough = [name for name, row in found.items() if row.ours.clusters >= FEWEST and name != UNTYPED]
     adjusted = dict(zip(enough, holm([found[name].difference.p for name in enough]), strict=True))
     rows = [
-        replace(row, adjusted=adjusted[name] if name in adjusted else None, error=not function.higher_is_better)
+        replace(row, adjusted=adjusted[name] if name in adjusted else None, error=not record.higher_is_better)
         for name, row in found.items()
     ]
-    first, second = (np.vectorize(function.goodness, otypes=[float])(scores) for scores in (a, b))
+    first, second = (np.vectorize(record.goodness, otypes=[float])(scores) for scores in (a, b))
     apart = _apart({name: types[name] for name in enough}, first, second, documents)
     seeds = None if siblings is None else len(sides)
-    return Gains(by, tuple(sorted(rows, key=lambda row: -row.size)), apart, seeds)
+    shown = rows if GROUPINGS[by].order else sorted(rows, key=lambda row: -row.size)
+    return Gains(by, tuple(shown), apart, seeds)
 
 
 def _row(name: str, indices: list[int], a: Array, b: Array, documents: Sequence[Key]) -> Gain:

@@ -266,7 +266,7 @@ def _record(line: Line, unnamed: Counter[str], *, whole: bool = True) -> Predict
         confidence=_number(row, "confidence"),
         n_pages=_whole(row, "n_pages") or len(images),
         answer_pages=tuple(page_numbers(row["answer_pages"])) if "answer_pages" in row else (),
-        page=_whole(row, "page"),
+        page=_whole(row, "page", least=1),
         shown=page_numbers(row["shown"], "shown") if "shown" in row else (),
         language=_text(row, "language") or "",
         content=_text(row, "content") or "",
@@ -310,13 +310,14 @@ def _number(row: Values, name: str) -> float | None:
     return value
 
 
-def _whole(row: Values, name: str) -> int | None:
+def _whole(row: Values, name: str, least: int = 0) -> int | None:
     """A number of pages, or of a page. Raises `BadRow` for anything else."""
     found = _number(row, name)
     if found is None:
         return None
-    if found < 0 or found % 1:
-        raise BadRow(f"{name} is {shown(row[name])}, expected a whole number", f"{name} is no whole number")
+    if found < least or found % 1:
+        wanted = f"a whole number from {least} on"
+        raise BadRow(f"{name} is {shown(row[name])}, expected {wanted}", f"{name} is no whole number")
     return int(found)
 
 

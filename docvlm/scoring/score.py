@@ -1,4 +1,4 @@
-"""Predictions to scores: every question once, per question type and document type, with clustered intervals.
+"""Predictions to scores: every question once, and by each grouping of `groups`, with clustered intervals.
 
 All metrics are computed for every question, so one file gives the headline and what it could be confused with. 5 000
 questions take about 0.3 s, most of it the overlap of tokens and the bootstrap.
@@ -8,31 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from docvlm.errors import DocvlmError
-from docvlm.metrics import DEFAULT, METRICS, metric_function
+from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring.crossed import SettingDifference, crossed_difference, crossed_interval
+from docvlm.scoring.groups import BEYOND, GROUPINGS, TYPES, By, members
 from docvlm.scoring.intervals import Difference, Interval, paired_difference, score_interval
+from docvlm.scoring.pages import page_accuracy
 from docvlm.scoring.predictions import Key, Prediction
-
-UNTYPED = "(none)"
-By = Literal["document", "question"]
+from docvlm.scoring.protocol import scorer, text_forms, variant_name
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """Scores of one predictions file. `metric` names the headline; all means are over questions, in [0, 1].
 
-    `means` holds every registered metric at its default.
+    `means` holds every registered metric, each as the benchmark of its question has it. `groups` has the score of each
+    group of a grouping, {} where the grouping tells nothing; `page_accuracy` is None where it cannot be known.
+    `text_forms` says by language what that decides (Unicode form, punctuation, F1's tokens) where it is not English.
     """
 
     metric: str
     variant: str
     options: dict[str, Any]
+    text_forms: dict[str, dict[str, Any]]
     headline: float
     interval: Interval
     n_questions: int
@@ -40,44 +43,48 @@ class Score:
     n_truncated: int
     latency_ms: float | None
     means: dict[str, float]
-    by_question_type: dict[str, Interval]
-    by_document_type: dict[str, Interval]
+    groups: dict[By, dict[str, Interval]]
+    page_accuracy: Interval | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain types for JSON; the mean of each metric stands under its own name."""
+        """Plain types for JSON; the mean of each metric and each grouping stand under their own names.
+
+        Types are always there, what only documents of several pages or languages have where there is something.
+        """
         plain = asdict(self)
-        means = plain.pop("means")
-        return {**means, **plain}
+        means, groups, accuracy = (plain.pop(name) for name in ("means", "groups", "page_accuracy"))
+        by = {GROUPINGS[by].key: groups[by] for by in (*TYPES, *BEYOND) if groups[by] or by in TYPES}
+        return {**means, **plain, **by, **({} if accuracy is None else {"page_accuracy": accuracy})}
 
 
 def with_scores(records: Iterable[Prediction]) -> list[Prediction]:
-    """The same predictions, each with every metric at its default in `scores`."""
-    return [
-        replace(record, scores={name: metric(record.prediction, record.answers) for name, metric in METRICS.items()})
-        for record in records
-    ]
+    """The same predictions, each with every metric, as its benchmark has it, in `scores`."""
+    scorers = {name: scorer(name) for name in METRICS}
+    return [replace(record, scores={name: one(record) for name, one in scorers.items()}) for record in records]
 
 
 def score(
     predictions: Sequence[Prediction], metric: str = DEFAULT, variant: str | None = None, **options: Any
 ) -> Score:
-    """Score predictions with `metric` (a name in `docvlm.metrics.METRICS`) under a named variant and its options.
+    """Score predictions with `metric` (a name in `docvlm.metrics.METRICS`), by default as their benchmark has it.
 
-    The secondary metrics keep their defaults. Raises `DocvlmError` if there is nothing to score, if a question occurs
-    twice, or if the metric or variant is unknown.
+    A named `variant` or `options` take the place of that and of what the language of a question decides; the secondary
+    metrics keep both. Raises `DocvlmError` if there
+    is nothing to score, if a question occurs twice, or if the metric or variant is unknown.
     """
-    function = metric_function(metric, variant, **options)
+    function = scorer(metric, variant, **options)
     if not predictions:
         raise DocvlmError("no predictions to score: the evaluation split is empty; check data.limit_* and data.source")
     _require_unique(predictions)
-    values = [function(p.prediction, p.answers) for p in predictions]
+    values = [function(record) for record in predictions]
     interval = _interval(values, predictions)
-    means = {name: _mean([METRICS[name](p.prediction, p.answers) for p in predictions]) for name in METRICS}
+    means = {name: _mean([*map(scorer(name), predictions)]) for name in METRICS}
     latencies = [p.latency_s for p in predictions if p.latency_s is not None]
     return Score(
         metric=metric,
-        variant=variant or next(iter(METRICS[metric].variants), "default"),
+        variant=variant or variant_name(metric, () if options else {record.benchmark for record in predictions}),
         options=options,
+        text_forms=text_forms((record.benchmark, record.language) for record in predictions),
         headline=interval.mean,
         interval=interval,
         n_questions=interval.n,
@@ -85,8 +92,8 @@ def score(
         n_truncated=sum(p.truncated for p in predictions),
         latency_ms=1000 * _mean(latencies) if latencies else None,
         means=means,
-        by_question_type=_groups(values, predictions, "question"),
-        by_document_type=_groups(values, predictions, "document"),
+        groups={by: _groups(values, predictions, by) for by in GROUPINGS},
+        page_accuracy=page_accuracy(predictions),
     )
 
 
@@ -95,10 +102,10 @@ def compare(before: Sequence[Prediction], after: Sequence[Prediction], metric: s
 
     Raises `DocvlmError` naming a question that only one side has.
     """
-    function = metric_function(metric)
+    function = scorer(metric)
     pairs = paired(before, after)
-    a = [function(p.prediction, p.answers) for p, _ in pairs]
-    b = [function(p.prediction, p.answers) for _, p in pairs]
+    a = [function(first) for first, _ in pairs]
+    b = [function(second) for _, second in pairs]
     return paired_difference(a, b, clusters([p for p, _ in pairs]))
 
 
@@ -124,24 +131,9 @@ def compare_over_seeds(
 
 def _by_run(runs: Sequence[Sequence[Prediction]], metric: str) -> tuple[Sequence[Prediction], NDArray[np.float64]]:
     """The questions in the order of the first run, and the scores (S, N) of all."""
-    function, first = metric_function(metric), runs[0]
+    function, first = scorer(metric), runs[0]
     sides = [[after for _, after in paired(first, run)] for run in runs]
-    return first, np.array([[function(p.prediction, p.answers) for p in side] for side in sides])
-
-
-def members(records: Sequence[Prediction], by: By) -> dict[str, list[int]]:
-    """Indices of the records of each document or question type, largest first; {} where no record has a type.
-
-    A question with several types counts in each; one without stands under "(none)".
-    """
-    found: dict[str, list[int]] = {}
-    for index, record in enumerate(records):
-        labels = record.question_types if by == "question" else (record.document_type,) if record.document_type else ()
-        for label in labels or (UNTYPED,):
-            found.setdefault(label, []).append(index)
-    if set(found) == {UNTYPED}:
-        return {}
-    return {label: found[label] for label in sorted(found, key=lambda label: (-len(found[label]), label))}
+    return first, np.array([[function(record) for record in side] for side in sides])
 
 
 def clusters(records: Sequence[Prediction]) -> list[Key]:
@@ -180,7 +172,7 @@ def _interval(values: Sequence[float], records: Sequence[Prediction]) -> Interva
 
 
 def _groups(values: Sequence[float], records: Sequence[Prediction], by: By) -> dict[str, Interval]:
-    """Interval per type, largest group first. {} without types."""
+    """Interval per group, in the order of `members`."""
     return {
         label: _interval([values[i] for i in indices], [records[i] for i in indices])
         for label, indices in members(records, by).items()

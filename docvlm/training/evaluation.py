@@ -24,6 +24,7 @@ from docvlm.metrics.registry import goodness, joint
 from docvlm.metrics.torch import StringMetric
 from docvlm.scoring.intervals import Interval, score_interval
 from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.protocol import options_of, variant_of
 from docvlm.scoring.score import Score, score, with_scores
 from docvlm.vlms.base import VLM
 
@@ -77,11 +78,7 @@ class Tally:
     loss: float = 0.0
     tokens: int = 0
     began: float = field(default_factory=time.perf_counter)
-    running: dict[str, StringMetric] = field(init=False)
-
-    def __post_init__(self) -> None:
-        # Devices answer shares of different length, so none waits for the others before the end.
-        self.running = {label: StringMetric(metric, sync=False) for label, metric in self.metrics.items()}
+    running: dict[tuple[str, str], StringMetric] = field(init=False, default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -112,7 +109,19 @@ class Tally:
         latency = (time.perf_counter() - began) / len(batch.examples)
         for example, answer in zip(batch.examples, generated, strict=True):
             self.predictions.append(record(example, answer, latency))
-            self.running[example.benchmark].update([self.predictions[-1].prediction], [example.answers])
+            running = self._running(example.benchmark, example.language)
+            running.update([self.predictions[-1].prediction], [example.answers])
+
+    def _running(self, label: str, language: str) -> StringMetric:
+        """The running score of the questions of a benchmark in a language.
+
+        Devices answer shares of different length, so none waits for the others before the end.
+        """
+        if (label, language) not in self.running:
+            metric = self.metrics[label]
+            options = options_of(metric, label, language)
+            self.running[label, language] = StringMetric(metric, variant_of(metric, label), sync=False, **options)
+        return self.running[label, language]
 
     def finish(self, expected: Sequence[Example], reading: Reading) -> Evaluation:
         """Exchange with the other devices and score. Raises `DocvlmError` unless each question was answered once.

@@ -6,6 +6,8 @@ import csv
 import html
 import json
 import re
+import shutil
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,96 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest
     assert b"/FontFile2" in pdf and b"/Type3" not in pdf, "fonts are embedded as TrueType"
     latex = (folder / "tables" / "main-public.tex").read_text(encoding="utf-8")
     assert re.search(r"\\toprule.*\\midrule.*\\bottomrule", latex, re.DOTALL) and r"$\Delta$" in latex
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def test_one_page_of_english_changes_no_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for name, known in (
+        ("silent", {}),
+        ("known", {"n_pages": 1, "answer_pages": [1], "page": 1, "language": "en"}),
+    ):
+        written(tmp_path / name / "a.jsonl", answers(0.3, **known))
+        written(tmp_path / name / "b.jsonl", answers(0.8, **known))
+        reported(tmp_path / name, monkeypatch, "predictions=[a.jsonl,b.jsonl]", "roots=[]")
+        evaluate.main(["predictions=b.jsonl", "against=a.jsonl", "output=eval"])
+        shown = capsys.readouterr().out
+        found.append((shown, everything(tmp_path / name / "outputs/report"), everything(tmp_path / name / "eval")))
+    assert len(found[0][2]) > 5 and "by document type" in found[0][0]
+    assert found[0] == found[1]
+
+
+def paged(right: float, seed: int) -> list[dict[str, Any]]:
+    """Documents of 1, 2, 4 and 8 pages in turn; every second in Korean. A wrong answer was read from the first page."""
+    rows = answers(right, seed=seed)
+    for i, row in enumerate(rows):
+        document = i // 4
+        pages = 2 ** (document % 4)
+        on = 1 + i % pages
+        row |= {"n_pages": pages, "answer_pages": [on], "page": on if row["prediction"] == "amber" else 1}
+        row |= (
+            {"language": "ko", "document_type": ("양식", "편지")[document % 2]} if document % 2 else {"language": "en"}
+        )
+    return rows
+
+
+def test_pages_and_languages_have_sections_tables_and_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = paged(0.3, 1), paged(0.8, 2)
+    written(tmp_path / "base.jsonl", before)
+    written(tmp_path / "ours.jsonl", after)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Glyph")  # a box in a figure
+        page = Text(reported(tmp_path, monkeypatch, "predictions=[base.jsonl,ours.jsonl]", "roots=[]"))
+    titles = ["By document type", "By number of pages", "By place of the answer's page", "By language", "Failures"]
+    assert [word for word in page.words if word in titles][:10] == titles * 2, "beside the page, and as its headings"
+
+    def table(name: str) -> dict[str, dict[str, str]]:
+        with (tmp_path / f"outputs/report/tables/{name}.csv").open(newline="", encoding="utf-8") as file:
+            return {row["type"] if "type" in row else row["model"]: row for row in csv.DictReader(file)}
+
+    def share(rows: list[dict[str, Any]], name: str, value: Any) -> float:
+        part = [row["prediction"] == "amber" for row in rows if row[name] == value]
+        return sum(part) / len(part)
+
+    lengths = table("gains-pages-ours-docvqa")
+    assert list(lengths) == ["1 page", "2 pages", "3 to 5 pages", "6 to 10 pages"]
+    for (label, row), pages in zip(lengths.items(), (1, 2, 4, 8), strict=True):
+        assert float(row["baseline"]) == pytest.approx(share(before, "n_pages", pages)), label
+        assert float(row["ours"]) == pytest.approx(share(after, "n_pages", pages)), label
+        assert float(row["ours_low"]) < float(row["ours"]) < float(row["ours_high"])
+    assert list(table("gains-place-ours-docvqa")) == ["only page", "first third", "middle third", "last third"]
+    languages = table("gains-language-ours-docvqa")
+    assert float(languages["ko"]["ours"]) == pytest.approx(share(after, "language", "ko"))
+    right = [row["page"] in row["answer_pages"] for row in after]
+    assert float(table("page-accuracy")["ours"]["ours"]) == pytest.approx(sum(right) / len(right))
+    assert "8 pages" in page.words and "answer on page 3" in page.words and "read from page 1" in page.words
+    spoken = [attrs["lang"] for _, attrs in page.tags if "lang" in attrs]
+    assert set(spoken) == {"en", "ko"} and spoken.count("en") == 1, "the page itself; answers only where not English"
+
+
+def test_a_model_without_a_baseline_has_its_scores_by_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path / "alone.jsonl", paged(0.5, 3))
+    reported(tmp_path, monkeypatch, "predictions=[alone.jsonl]", "roots=[]")
+    names = {file.stem for file in (tmp_path / "outputs/report/tables").glob("scores-*.csv")}
+    assert names == {f"scores-{by}-alone-docvqa" for by in ("pages", "place", "language")}
+
+
+def test_the_card_has_a_row_a_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "outputs" / "korean"
+    shutil.copytree(finished(), run, ignore=shutil.ignore_patterns("checkpoints"))
+    lines = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    written(run / "predictions.jsonl", [line | {"language": ("en", "ko")[i % 2]} for i, line in enumerate(lines)])
+    reported(tmp_path, monkeypatch)
+    (card,) = (tmp_path / "outputs" / "report" / "cards").rglob("README.md")
+    rows = re.findall(r"^\| (\w+) \| (\d+) \|", card.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name: int(number) for name, number in rows if name in ("en", "ko")} == {
+        "en": len(lines[::2]), "ko": len(lines[1::2]),
+    }  # fmt: skip
 
 
 def test_a_trained_run_is_reported_from_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,11 @@ def test_torn_in_the_middle_of_a_letter(tmp_path: Path) -> None:
         ('{"prediction": "x", "answers": ["x"]}', r":2: no 'question_id'"),
         ('{"question_id": [2], "prediction": "x", "answers": ["x"]}', r":2: question_id is a list"),
         ('{"question_id": 2, "prediction": "x", "answers": ["x"], "latency_s": "soon"}', r":2: latency_s is 'soon'"),
+        (
+            '{"question_id": 2, "prediction": "x", "answers": ["x"], "page": 0}',
+            r":2: page is '0', expected .* from 1 on",
+        ),
+        ('{"question_id": 2, "prediction": "x", "answers": ["x"], "n_pages": 1.5}', r":2: n_pages is '1.5', expected"),
         ('{"question_id": 2, "prediction": "x", "answers": ["x"], "scores": 1}', r":2: scores is '1'"),
         (
             '{"question_id": 2, "prediction": "\\ud83d", "answers": ["x"]}',
@@ -187,3 +192,14 @@ def test_numbers_keep_their_characters_also_in_csv(tmp_path: Path) -> None:
     assert (second.answers, second.prediction, second.latency_s) == (("7",), "", None)
     (one,) = given(write(tmp_path / "p.jsonl", '{"question_id": 1, "answers": [950.50, 1E2], "prediction": 0.10}'))[0]
     assert (one.answers, one.prediction) == (("950.50", "1E2"), "0.10")
+
+
+def test_pages_and_language_are_read_as_they_are_written(tmp_path: Path) -> None:
+    """A CSV has them as text; without a number of pages it is that of the images."""
+    rows = '"[""a.png"", ""b.png""]",Total?,7,7,"[1, 2]",2,ko\na.png,Total?,7,7,2,,\n'
+    (tmp_path / "p.csv").write_text(f"image,question,answers,prediction,answer_pages,page,language\n{rows}")
+    first, second = given(tmp_path / "p.csv")[0]
+    assert (first.n_pages, first.answer_pages, first.page, first.language) == (2, (1, 2), 2, "ko")
+    assert (second.n_pages, second.answer_pages, second.page, second.language) == (1, (2,), None, "")
+    append(tmp_path / "p.jsonl", [first, second])
+    assert read(tmp_path / "p.jsonl") == [first, second]

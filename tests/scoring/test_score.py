@@ -35,6 +35,7 @@ def test_every_number_by_hand() -> None:
         result.headline == result.means["anls"] == result.interval.mean == pytest.approx((0.5 + 0 + 2 / 3 + 5 / 9) / 4)
     )
     others = {"accuracy": 0.0, "exact_match": 0.25, "f1": 0.25, "relaxed_accuracy": 0.25}
+    others |= {"containment": 0.25, "first_letter": 0.75}
     assert result.means == {**others, "anls": result.headline}
     assert {name: result.as_dict()[name] for name in others} == others, "each under its own name in every file"
     assert result.latency_ms is None
@@ -43,13 +44,13 @@ def test_every_number_by_hand() -> None:
 
 def test_groups_by_type() -> None:
     result = score(MIXED)
-    assert {name: (group.n, group.mean) for name, group in result.by_question_type.items()} == {
+    assert {name: (group.n, group.mean) for name, group in result.groups["question"].items()} == {
         "form": (2, 0.25),
         "layout": (2, pytest.approx((0.5 + 5 / 9) / 2)),
         "(none)": (1, pytest.approx(2 / 3)),
     }
-    assert {name: group.clusters for name, group in result.by_document_type.items()} == {"invoice": 1, "letter": 1}
-    assert score([prediction(1, "a", "a")]).by_question_type == {}
+    assert {name: group.clusters for name, group in result.groups["document"].items()} == {"invoice": 1, "letter": 1}
+    assert score([prediction(1, "a", "a")]).groups["question"] == {}
 
 
 def test_metric_variant_and_options() -> None:

@@ -274,9 +274,7 @@ class DocumentDataModule(LightningDataModule):
             content.update(f"[{role}]".encode())
             for example in self._split(role):
                 content.update(repr(content_of(example)).encode())
-                if (
-                    role == "train" and self.reading.pages == BEST
-                ):  # which page holds the answer decides what is learned
+                if role == "train" and self.reading.pages == BEST:  # then the page of the answer is what is learned
                     content.update(repr(example.answer_pages).encode())
         return content.hexdigest()
 
@@ -285,9 +283,12 @@ class DocumentDataModule(LightningDataModule):
         examples = self._split(role)
         if not examples:
             found = ", ".join(f"{other} {len(split)}" for other, split in self._splits.items())
+            name = str(self.name)
+            known = BENCHMARKS[name].without_train if role == "train" and name in BENCHMARKS else ""
+            remedy = f"give a source with that split, or change data.limit_{role} or data.val_fraction"
             raise DocvlmError(
                 f"data.source={self.source}: no {role} questions for data={self.name} (found: {found}); "
-                f"give a source with that split, or change data.limit_{role} or data.val_fraction"
+                f"{known or remedy}"
             )
         return examples
 
@@ -407,6 +408,10 @@ class BenchmarkDataModule(DocumentDataModule):
         if not hasattr(type(self), "benchmark"):
             self.benchmark = BENCHMARKS[name]
         own = self.benchmark
+        if source == "generated" and not own.generator and own.hub:
+            raise DocvlmError(
+                f"data.source=generated: no pages are drawn for data={own.name}; give data.source=hub or a path to them"
+            )
         if (source == "generated" and not own.generator) or (source == "hub" and not own.hub):
             raise DocvlmError(
                 f"data.source={source}: data={own.name} reads own pages; give data.source=DIR with qa.jsonl"

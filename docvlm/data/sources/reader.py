@@ -145,6 +145,8 @@ class Reader:
         if split is None:
             raise ValueError(f"a {self.source.kind} is read split by split")
         rows = recognise.rows(self.source, self.benchmark, split, self.offline, self.revision)
+        if rows is not None and (apart := self.benchmark.questions) is not None:
+            rows = (question for row in rows for question in ([row] if row.fault else apart(row)))
         if rows is None or self.benchmark.hub:
             return rows
         path = self.source.path

@@ -66,7 +66,7 @@ def write(folder: Path, run: Run, exams: Sequence[Exam], exported: Format | None
             asked=about.question(run),
             extensions=run.extensions,
             drawn=kind(run.trained_on) == GENERATED,
-            scores=scores.main(own, settings=False) + scores.by_type(own),
+            scores=scores.main(own, settings=False) + scores.by_type(own) + scores.beyond_types(own),
             failures=[table for exam in own if (table := failures.frequencies(exam)) is not None],
             setup=setup.training([run]),
             data=setup.data([run]),

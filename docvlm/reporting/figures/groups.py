@@ -21,8 +21,8 @@ def gains(folder: Path, exams: Sequence[Exam]) -> Figure | None:
     if not drawn:
         return None
     most = max(len(exam.gains.rows) for exam in drawn if exam.gains)
-    by = drawn[0].gains.by if drawn[0].gains else "document"
-    title = f"Gain by {by} type"
+    by = drawn[0].gains.grouping.name if drawn[0].gains else "document type"
+    title = f"Gain by {by}"
     with drawing(height=1.0 + _ROW * most, panels=len(drawn)) as panels:
         for i, (axes, exam) in enumerate(zip(panels.axes, drawn, strict=True)):
             rows = exam.gains.rows[::-1] if exam.gains else ()

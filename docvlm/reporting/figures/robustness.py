@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.files import part_of_name, write_bytes
+from docvlm.reporting.figures.fonts import fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,10 +36,11 @@ def write(folder: Path, whole: Mapping[str, Any]) -> list[Path]:
     files = []
     for (family, benchmark), results in groups.items():
         drawn = figure(results, whole["corruptions"])
+        truetype = fit(drawn)
         for kind, date in (("pdf", "CreationDate"), ("svg", "Date")):
             path = folder / f"robustness-{part_of_name(family)}-{benchmark}.{kind}"
             content = io.BytesIO()
-            with matplotlib.rc_context(SAVED):
+            with matplotlib.rc_context({**SAVED, "pdf.fonttype": 42 if truetype else 3}):
                 drawn.savefig(content, format=kind, metadata={date: None})
             write_bytes(path, content.getvalue())
             files.append(path)

@@ -2,8 +2,9 @@
 
 Colours are Okabe and Ito's (jfly.uni-koeln.de/color), which people with colour-blindness tell apart; marker shapes say
 the same again. In the page each colour becomes a CSS variable, so that one drawing reads on light and on dark. Fonts
-are embedded as TrueType (PDF type 42), which journals ask for. Matplotlib's `Figure` is used without pyplot: no global
-state, no display.
+are embedded as TrueType (PDF type 42), which journals ask for; those with CFF outlines as Type 3, since Matplotlib 3.11
+calls them TrueType in the PDF, which they are not. Matplotlib's `Figure` is used without pyplot: no global state, no
+display.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from docvlm.files import write_bytes, write_whole
 from docvlm.reporting.blocks import Figure
+from docvlm.reporting.figures.fonts import OWN, fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +30,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 WIDTH, HEIGHT = 7.2, 3.0  # inches: the text width of a paper, two panels side by side
 _RC = {
     "text.parse_math": False,  # labels are other people's words: a "$" is a dollar
-    "svg.hashsalt": "docvlm", "svg.fonttype": "path", "pdf.fonttype": 42, "font.size": 9, "font.family": "DejaVu Sans",
+    "svg.hashsalt": "docvlm", "svg.fonttype": "path", "pdf.fonttype": 42, "font.size": 9, "font.family": OWN,
     "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8, "ytick.labelsize": 8,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
     "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.titlecolor": INK, "grid.color": GRID, "axes.grid": True,
@@ -68,12 +70,17 @@ def from_zero(axes: Axes) -> None:
 
 def finish(panels: Panels, folder: Path, name: str, title: str, alt: str) -> Figure:
     """Write `<name>.svg` and `<name>.pdf` in `folder`, and return the figure for the page."""
+    from matplotlib import rc_context
+
+    truetype = fit(panels.figure)
     text = io.StringIO()
     panels.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": "docvlm"})
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / f"{name}.svg", lambda file: file.write(text.getvalue()))
     document = io.BytesIO()
-    panels.figure.savefig(document, format="pdf", metadata={"CreationDate": None, "Creator": "docvlm", "Title": title})
+    about = {"CreationDate": None, "Creator": "docvlm", "Title": title}
+    with rc_context({"pdf.fonttype": 42 if truetype else 3}):
+        panels.figure.savefig(document, format="pdf", metadata=about)
     write_bytes(folder / f"{name}.pdf", document.getvalue())
     return Figure(name, title, alt, inline(text.getvalue(), name))
 

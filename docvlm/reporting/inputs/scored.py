@@ -13,6 +13,7 @@ from docvlm.data import benchmark as benchmarks
 from docvlm.reporting.inputs.answers import Answers
 from docvlm.scoring.analysis import Analysis, analyse
 from docvlm.scoring.gains import Gains
+from docvlm.scoring.groups import TYPES
 from docvlm.scoring.intervals import Difference, Interval
 from docvlm.scoring.score import Score, compare, compare_over_seeds, over_seeds, score
 
@@ -55,7 +56,7 @@ class Exam:
     @property
     def gains(self) -> Gains | None:
         """Gains by document type, or by question type where documents have none."""
-        named = [part for part in self.analysis.gains if part.rows]
+        named = [part for part in self.analysis.gains if part.rows and part.by in TYPES]
         return named[0] if named else None
 
 

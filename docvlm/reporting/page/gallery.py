@@ -19,6 +19,7 @@ from docvlm.reporting.page.pictures import Pictures
 from docvlm.scoring.failures import classify
 from docvlm.scoring.flips import Flip
 from docvlm.scoring.frequencies import Finding
+from docvlm.scoring.groups import ENGLISH
 from docvlm.scoring.predictions import Prediction
 
 T = TypeVar("T")
@@ -97,8 +98,22 @@ def _card(
         score,
         METRICS[exam.score.metric].goodness(score) == 1,
         exam.answers.source,
+        _facts(record),
+        "" if record.language == ENGLISH else record.language,
         *((picture.uri, picture.width, picture.height) if picture else ()),
     )
+
+
+def _facts(record: Prediction) -> list[str]:
+    """What is known of the pages of a document of several, and nothing of one page."""
+    if record.n_pages == 1:
+        return []
+    pages = ", ".join(map(str, record.answer_pages))
+    return [
+        *([f"{record.n_pages} pages"] if record.n_pages else []),
+        *([f"answer on page {pages}"] if pages else []),
+        *([f"read from page {record.page}"] if record.page is not None else []),
+    ]
 
 
 def _cut(text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,11 +49,14 @@ class Pictures:
         self.left = int(conf.megabytes * 1e6)
         self.notes: list[str] = []
         self._files = _by_name(pages) if pages else {}
-        self._sets: dict[tuple[str, str], Mapping[str, Page]] = {}
+        self._sets: dict[tuple[str, str], Mapping[str, Sequence[Page]]] = {}
         self._made: dict[str, Picture] = {}
 
     def of(self, answers: Answers, record: Prediction) -> Picture | None:
-        """The first page of a question's document; None if there is none at hand or no room is left."""
+        """The page an answer was read from, else that which holds it, else the document's first.
+
+        None if there is none at hand or no room is left.
+        """
         try:
             page = self._page(answers, record)
             if page is None:
@@ -90,7 +93,11 @@ class Pictures:
             self._sets[key] = {}  # a data set that cannot be opened is not tried again for the next card
             self._sets[key] = _pages(answers)
         found = self._sets[key]
-        return found[record.question_id] if record.question_id in found else None
+        if record.question_id not in found:
+            return None
+        pages = found[record.question_id]
+        shown = record.page or next(iter(record.answer_pages), 1)
+        return pages[shown - 1 if shown <= len(pages) else 0]
 
     def _shrunk(self, image: Image) -> Picture:
         width = self.conf.width
@@ -105,13 +112,13 @@ class Pictures:
             self.notes.append(text)
 
 
-def _pages(answers: Answers) -> Mapping[str, Page]:
-    """Question id → first page, from the data set the answers are about; nothing is fetched for it."""
+def _pages(answers: Answers) -> Mapping[str, Sequence[Page]]:
+    """Question id → its pages, from the data set the answers are about; nothing is fetched for it."""
     from docvlm import build
 
     module = build.datamodule(_data(answers))
     examples = module.test if answers.split == "test" else module.val
-    return {example.question_id: example.pages[0] for example in examples if example.pages}
+    return {example.question_id: example.pages for example in examples if example.pages}
 
 
 def _data(answers: Answers) -> DataConf:

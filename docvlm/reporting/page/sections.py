@@ -20,7 +20,10 @@ from docvlm.reporting.tables import registry, scores
 from docvlm.reporting.tables import sweeps as tables_sweeps
 from docvlm.runs.finished import Run
 from docvlm.runs.folder import follow
+from docvlm.scoring.groups import GROUPINGS, By
 
+_BEYOND: dict[By, str] = {"pages": "pages", "place": "places", "language": "languages"}
+"""Groupings that have a section of their own, with its anchor."""
 RANKS = "python -m docvlm.train model=qwen2vl lora.r=16,32,64 -m"
 FREEZING = "python -m docvlm.train model=florence2 freeze=0,33,66,100 -m"
 
@@ -32,6 +35,7 @@ def build(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Pat
         _published(inputs, exams),
         _ablations(inputs, exams, figures),
         _types(inputs, exams, figures),
+        *_groups(inputs, exams),
         _failures(inputs, exams, cfg, figures),
         _speed(inputs, exams, figures),
         _robustness(inputs, exams, figures),
@@ -125,6 +129,22 @@ def _types(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
     ]
     blocks += [drawn] if drawn else []
     return Section("types", "By document type", [*blocks, *registry.of("types", inputs, exams)])
+
+
+def _groups(inputs: Inputs, exams: Sequence[Exam]) -> list[Section]:
+    """By number of pages, place of the answer's page and language: those that the answers know."""
+    found = []
+    for by, anchor in _BEYOND.items():
+        tables = registry.of(anchor, inputs, exams)
+        parts = [(exam, part) for exam in leading(exams) for part in exam.analysis.gains] if tables else []
+        claims = [
+            Text(f"{exam.answers.title}: {part.sentence}", "claim")
+            for exam, part in parts
+            if part.by == by and len(part.rows) > 1
+        ]
+        if tables:
+            found.append(Section(anchor, f"By {GROUPINGS[by].name}", [*claims, *tables]))
+    return found
 
 
 def _failures(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Path) -> Section:

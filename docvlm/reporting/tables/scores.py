@@ -1,13 +1,14 @@
-"""Tables of scores: baseline / ours / Δ on every benchmark, all metrics, and the same by document and question type."""
+"""Tables of scores: baseline / ours / Δ on every benchmark, all metrics, and the same by each grouping of questions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from docvlm.evaluation.tables import gain_rows
+from docvlm.evaluation.tables import PAGE_ACCURACY, gain_rows
 from docvlm.metrics import METRICS, metric_name
 from docvlm.reporting.inputs.scored import GENERATED, KINDS, Exam
 from docvlm.scoring.gains import FEWEST, Gains
+from docvlm.scoring.groups import BEYOND, GROUPINGS, TYPES, By
 from docvlm.tables import Column, Table
 
 RUN = Column("run", "run", kind="run")
@@ -72,12 +73,14 @@ def secondary(exams: Sequence[Exam]) -> list[Table]:
         Column("side", "side", kind="text"),
         *(Column(metric.name, metric.label) for metric in METRICS.values()),
         Column("truncated", "cut off"),
+        *((Column("page_accuracy", PAGE_ACCURACY),) if any(exam.score.page_accuracy for exam in exams) else ()),
         RUN,
     )
     tables = []
     for kind, title in KINDS.items():
         rows = [
-            {**_head(exam), "side": side, **found.means} | {"truncated": found.n_truncated, "run": where}
+            {**_head(exam), "side": side, **found.means}
+            | {"truncated": found.n_truncated, "page_accuracy": found.page_accuracy, "run": where}
             for exam in exams
             if exam.kind == kind
             for side, found, where in (
@@ -95,16 +98,80 @@ def secondary(exams: Sequence[Exam]) -> list[Table]:
 def by_type(exams: Sequence[Exam]) -> list[Table]:
     """Gains by document type and question type, largest first; one table each model, benchmark and kind of type."""
     return [
-        _gains(exam, part, folded=position > 1)
-        for exam in exams
-        for position, part in enumerate(exam.analysis.gains)
-        if len(part.rows) > 1
+        _gains(exam, part) for exam in exams for part in exam.analysis.gains if part.by in TYPES and len(part.rows) > 1
     ]
 
 
-def _gains(exam: Exam, part: Gains, *, folded: bool) -> Table:
+def by_group(exams: Sequence[Exam], by: By) -> list[Table]:
+    """Baseline, ours and gain by pages or language, for each model and benchmark where there are two groups or more.
+
+    A model without a baseline has its scores alone, unless it is the baseline of another.
+    """
+    bases, tables = {exam.answers.base for exam in exams}, []
+    for exam in exams:
+        parts = [part for part in exam.analysis.gains if part.by == by and len(part.rows) > 1]
+        tables += [_gains(exam, part) for part in parts]
+        if exam.before is None and exam.answers.source not in bases and len(exam.score.groups[by]) > 1:
+            tables.append(_alone(exam, by))
+    return tables
+
+
+def beyond_types(exams: Sequence[Exam]) -> list[Table]:
+    """All tables by pages and by language."""
+    return [table for by in BEYOND for table in by_group(exams, by)]
+
+
+def _alone(exam: Exam, by: By) -> Table:
+    grouping = GROUPINGS[by]
     columns = (
-        Column("type", f"{part.by} type", kind="text"),
+        Column("type", grouping.name, kind="text"),
+        Column("questions", "questions"),
+        Column("documents", "documents"),
+        Column("score", metric_name(exam.score.metric)),
+        RUN,
+    )
+    rows = [
+        {
+            "type": name,
+            "questions": found.n,
+            "documents": found.clusters,
+            "score": found,
+            "run": exam.answers.source,
+        }
+        for name, found in exam.score.groups[by].items()
+    ]
+    name = file_name("scores", by, exam.answers.name, exam.answers.benchmark)
+    return Table(name, f"{exam.answers.title}: by {grouping.name}", columns, rows, [INTERVALS])
+
+
+def page_accuracies(exams: Sequence[Exam]) -> Table | None:
+    """How often each model read its answer from a page that holds it; None where nobody knows."""
+    columns = (
+        Column("model", "model", kind="text"),
+        Column("benchmark", "benchmark", kind="text"),
+        Column("baseline", "baseline"),
+        Column("ours", "ours"),
+        Column("questions", "questions"),
+        RUN,
+    )
+    rows = [
+        {
+            **_head(exam),
+            "baseline": None if exam.before is None else exam.before.page_accuracy,
+            "ours": exam.score.page_accuracy,
+            "questions": exam.score.page_accuracy.n,
+        }
+        for exam in exams
+        if exam.score.page_accuracy is not None
+    ]
+    notes = [f"Share of answers read from a page that holds the answer, of the questions that know both. {INTERVALS}"]
+    title = "Page accuracy: whether answers were read from the right page"
+    return Table("page-accuracy", title, columns, rows, notes) if rows else None
+
+
+def _gains(exam: Exam, part: Gains) -> Table:
+    columns = (
+        Column("type", part.grouping.name, kind="text"),
         Column("questions", "questions"),
         Column("documents", "documents"),
         Column("baseline", "baseline"),
@@ -118,12 +185,10 @@ def _gains(exam: Exam, part: Gains, *, folded: bool) -> Table:
     notes = [
         part.sentence,
         OVER_SEEDS if part.seeds is not None and part.seeds > 1 else INTERVALS,
-        *([f"few: fewer than {FEWEST} documents, or no type; not judged."] if few else []),
+        *([f"few: fewer than {FEWEST} documents, or {part.grouping.unknown}; not judged."] if few else []),
     ]
-    title = f"{exam.answers.title}: gain by {part.by} type"
-    return Table(
-        file_name("gains", part.by, exam.answers.name, exam.answers.benchmark), title, columns, rows, notes, folded
-    )
+    title = f"{exam.answers.title}: gain by {part.grouping.name}"
+    return Table(file_name("gains", part.by, exam.answers.name, exam.answers.benchmark), title, columns, rows, notes)
 
 
 def file_name(*words: str) -> str:

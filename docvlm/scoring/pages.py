@@ -1,0 +1,25 @@
+"""Which page: whether the answer was read from a page that holds it.
+
+This is no metric of `docvlm.metrics`: it is about a number of a page, not about the text of an answer, and only sets
+that name the answer's page have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from docvlm.scoring.intervals import Interval, score_interval
+from docvlm.scoring.predictions import Prediction
+
+
+def page_accuracy(records: Sequence[Prediction]) -> Interval | None:
+    """The share of questions whose `page` is among `answer_pages`, over the questions that know both.
+
+    With a 95 % interval over documents. None where no question knows both, or where all that do are on documents of one
+    page, which cannot be missed. It is MP-DocVQA's second metric (Tito et al., arXiv 2212.05935), there for one page.
+    """
+    known = [record for record in records if record.page is not None and record.answer_pages]
+    if all(record.n_pages == 1 for record in known):
+        return None
+    documents = [(record.benchmark, record.document) for record in known]
+    return score_interval([float(record.page in record.answer_pages) for record in known], documents)
