@@ -207,6 +207,7 @@ def test_latency_costs_and_robustness_are_taken_from_their_files(swept: Path, mo
     point = {"resolution": "65536", "score": interval(0.5) | {"metric": "anls"}, "difference_to_first": None}
     record = {
         "family": "qwen2vl", "subject": "ours", "run": "r", "benchmark": "docvqa-generated", "device": "T4",
+        "checkpoint": {"name": "embedded", "fingerprint": "c"},
         "points": [point | {"single": timed, "batched": None, "pareto": True}], "costs": [price],
     }  # fmt: skip
     answered = {"family": "qwen2vl", "subject": "ours", "run": "r", "benchmark": "docvqa-generated", "split": "test"}
