@@ -170,7 +170,6 @@ METRICS: Registry[Metric] = Registry(
 )
 
 
-
 def shown_for(*headlines: str) -> list[Metric]:
     """The metrics that tables have of results with these headlines, of which one of a mixture has several names."""
     named = {part for headline in headlines for part in headline.split(_JOINT)}

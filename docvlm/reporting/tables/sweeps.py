@@ -42,7 +42,11 @@ TITLES = {"lora_r": "LoRA rank", "freeze": "Vision-tower freezing", "other": "Sw
 
 
 def _metrics(sweep: Sweep, *, narrow: bool) -> list[Column]:
-    return [Column(metric.name, metric.column) for metric in shown_for(*{str(row["metric"]) for row in sweep.done}) if metric.narrow or not narrow]
+    return [
+        Column(metric.name, metric.column)
+        for metric in shown_for(*{str(row["metric"]) for row in sweep.done})
+        if metric.narrow or not narrow
+    ]
 
 
 def title(sweep: Sweep) -> str:

@@ -166,7 +166,7 @@ def receipt(values: LocalValues, small: bool) -> Content:
     shop, day, paid = values.shop(COLUMNS), values.written_day(not small), values.pick(language.payments)
     bought = {item: values.fee(9_999) for item in values.several(language.groceries, 3 if small else 7)}
     total = language.amount_of(sum(cents for cents, _ in bought.values()))
-    lines = (
+    lines: tuple[Line, ...] = (
         Title(shop),
         *(Pair(item, amount) for item, (_, amount) in bought.items()),
         Pair(language.total[0], total),
