@@ -18,10 +18,11 @@ from pathlib import Path
 import datasets
 from transformers.utils import logging
 
-from bench import chart, chat, evaluation, florence, growth, metrics, seeds, sweep, table, training
+from bench import chart, chat, documents, evaluation, florence, growth, metrics, seeds, sweep, table, training
 from bench.suite import Cell, Row, Section, Suite
 
-SECTIONS = [module.SECTION for module in (training, evaluation, florence, chat, sweep, seeds, growth, metrics)]
+MODULES = (training, evaluation, documents, florence, chat, sweep, seeds, growth, metrics)
+SECTIONS = [module.SECTION for module in MODULES]
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
 
@@ -67,8 +68,10 @@ def _words(cell: Cell) -> set[str]:
 def _measured(section: Section, suite: Suite, chosen: Sequence[str], docs: Path | None) -> int:
     """Print, and write to `docs`, the rows of a section as they come. Returns how many of its cells failed."""
     cells = [cell for cell in section.cells(suite) if _words(cell) >= set(chosen)]
-    shown = f"{section.note}\n\n{table.head(section)}" if cells else "None of its cells: --full, or another --cells."
-    print(f"\n## {section.title}\n\n{shown}", flush=True)
+    where = table.place(table.measured_on(suite, section.computes), timed=False)
+    shown = f"{section.note} {where}\n\n{table.head(section)}"
+    none = "None of its cells: --full, or another --cells."
+    print(f"\n## {section.title}\n\n{shown if cells else none}", flush=True)
     rows: list[Row] = []
     failures = 0
     for cell in cells:

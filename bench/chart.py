@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.suite import Row, Section, number
+from bench.table import apart
 
 COLOURS = ("#4c78a8", "#f2a541", "#7aa974")
 SHARED, STORED, WHOLE = range(3)
@@ -20,6 +21,7 @@ AGAINST = {
     "training": "against {peer}",
     "evaluation": "against one by one",
     "florence": "against {peer}",
+    "documents": "against {peer} and one by one",
     "chat": "against {peer}",
     "sweep": "whole commands",
 }
@@ -71,8 +73,10 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
     """(label, ratio, kind) from top to bottom; a heading has no ratio. A cell is named at the first of its bars."""
     bars: list[tuple[str, float | None, int]] = []
     for section in sections:
-        rows: list[Row] = results.get(section.name, {"rows": []})["rows"]
-        drawn = [row for row in rows if row["variant" if "variant" in row else "cell"] in section.drawn]
+        found = results.get(section.name, {"measured": [], "rows": []})
+        rows: list[Row] = found["rows"]
+        names = [f", {name}" if name else "" for name in apart(found["measured"])]
+        drawn = [row for row in rows if row.get("variant") in section.drawn and row.get("ratio_off", row.get("ratio"))]
         if not drawn:
             continue
         bars.append((f"{section.title}, {AGAINST[section.name].format(peer=drawn[0].get('peer'))}", None, 0))
@@ -80,8 +84,8 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
         for row in drawn:
             ratio = number(row, "ratio")
             alone = ratio is None  # compared with packing=off only
-            label = f"{row['cell']}{' (against packing=off)' if alone else ''}" if row["cell"] != last else ""
-            kind = section.drawn.index(str(row["variant"])) if len(section.drawn) > 1 else WHOLE
-            bars.append((label, number(row, "ratio_off") if alone else ratio, kind))
-            last = row["cell"]
+            cell = f"{row['cell']}{names[int(number(row, 'measured') or 0)]}{' (against packing=off)' if alone else ''}"
+            kind = section.drawn.index(str(row["variant"])) % WHOLE if len(section.drawn) > 1 else WHOLE
+            bars.append((cell if cell != last else "", number(row, "ratio_off") if alone else ratio, kind))
+            last = cell
     return bars

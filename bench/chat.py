@@ -11,7 +11,7 @@ What sharing a page saves depends on what share of the work on it is the tower's
 
 (2 FLOPs a weight and token, 4 a key and channel in attention, half of the keys in causal layers.) The vocabulary costs
 what it costs there beside a token's body, 0.27 and 0.075. Heads are as wide as the published ones. A page is 3 x 2
-tiles and the whole. What is computed in is bf16 where the processor multiplies it in hardware, else float32.
+tiles and the whole.
 """
 
 from __future__ import annotations
@@ -23,18 +23,15 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, GenerationConfig
 
-from bench import evaluation, models, pages, peers
+from bench import evaluation, models, pages, peers, precision
 from bench.ours import Learner
 from bench.suite import Cell, Column, Row, Section, Suite, each
 from bench.training import OFF, SHARED, STORED, TRAINER, Exact, add, rows
-from docvlm.config.compose import cpu_precision
 from docvlm.vlms import load_family
 from docvlm.vlms.codec import Budget
 from tests.support.architectures import idefics
 
 QUESTIONS = 4
-HALF = "bf16" in cpu_precision()
-DTYPE = torch.bfloat16 if HALF else torch.float32
 SIDES = {"smolvlm": 256, "idefics3": 168}  # pixels of a tile
 LIKE = {"smolvlm": "like SmolVLM2-256M", "idefics3": "like Idefics3-8B"}
 
@@ -51,14 +48,14 @@ def trained(suite: Suite, name: str) -> list[Row]:
     vlm = models.prepared("chat", checkpoint(suite, name), Budget())
     if alone := vlm.settle(steps[0]):
         raise RuntimeError(f"{name}: {alone}")
-    learner = Learner(vlm, steps, folder / "features", DTYPE)
+    learner = Learner(vlm, steps, folder / "features")
     learner.fill()
-    peer = peers.hugging_face(models.stock(vlm), vlm.codec, steps, folder / "trainer", DTYPE)
+    peer = peers.hugging_face(models.stock(vlm), vlm.codec, steps, folder / "trainer")
     exact: dict[str, Exact] = {TRAINER: peer.exact}
     run: dict[str, Callable[[int], float]] = {TRAINER: peer.step}
     ways = {OFF: {"packed": False}, SHARED: {"packed": True}, STORED: {"packed": True, "stored": True}}
     add(learner, ways, exact, run)
-    nets = [vlm, peer.trainer.model] if HALF else []
+    nets = [vlm, peer.trainer.model]
     return rows(f"{LIKE[name]}, training", exact, run, [QUESTIONS] * suite.steps, nets)
 
 
@@ -69,7 +66,7 @@ def answered(suite: Suite, name: str) -> list[Row]:
     vlm = load_family("chat").load(checkpoint(suite, name), Budget(), attn="sdpa", offline=True)
     if alone := vlm.settle(examples):
         raise RuntimeError(f"{name}: {alone}")
-    return evaluation.answered(f"{LIKE[name]}, evaluation", vlm, examples, folder, suite.steps, DTYPE)
+    return evaluation.answered(f"{LIKE[name]}, evaluation", vlm, examples, folder, suite.steps)
 
 
 def checkpoint(suite: Suite, name: str) -> Path:
@@ -121,7 +118,7 @@ SECTION = Section(
         " the tower frozen; × peer is the time of Transformers' trainer with the usual collator over this one's, × off"
         " that of packing=off; differences as above. Evaluation:"
         f" {evaluation.NEW_TOKENS} new tokens an answer, × is one-by-one time over this one's, texts are compared in"
-        f" float32. Computed in {str(DTYPE).removeprefix('torch.')}."
+        " float32."
     ),
     columns=(
         Column("cell", "model"),
@@ -136,4 +133,5 @@ SECTION = Section(
     ),
     cells=cells,
     drawn=(SHARED, STORED),
+    computes=precision.NAME,
 )

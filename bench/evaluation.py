@@ -2,7 +2,7 @@
 
 Every answer has the same number of new tokens: the end token is set outside the vocabulary, since a random model ends
 anywhere or nowhere. Its weights are drawn wider, or it would say one thing to every question and equal texts would
-prove nothing. Timed in bf16 autocast; texts are compared in float32 with one-by-one `generate`.
+prove nothing. Timed in `precision.DTYPE`; texts are compared in float32 with one-by-one `generate`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from bench import clock, pages
+from bench import clock, pages, precision
 from bench.ours import LIMIT
 from bench.suite import Cell, Column, Row, Section, Suite, each
 from docvlm.data.example import Example
@@ -43,13 +43,11 @@ def at_tokens(suite: Suite, tokens: int, family: str) -> list[Row]:
     return answered(f"{tokens} tokens, {QUESTIONS} questions a page{model}", vlm, examples, folder, suite.steps)
 
 
-def answered(
-    cell: str, vlm: VLM, examples: Sequence[Example], folder: Path, steps: int, dtype: torch.dtype = torch.bfloat16
-) -> list[Row]:
-    """All ways to answer `examples`, timed in `dtype`."""
+def answered(cell: str, vlm: VLM, examples: Sequence[Example], folder: Path, steps: int) -> list[Row]:
+    """All ways to answer `examples`."""
     speak_freely(vlm)
     store = FeatureStore(folder / "features", LIMIT)
-    ways = {name: Answers(vlm, examples, name, store, dtype) for name in (ONE, PADDED, SHARED, STORED)}
+    ways = {name: Answers(vlm, examples, name, store) for name in (ONE, PADDED, SHARED, STORED)}
     texts = {name: way.texts() for name, way in ways.items()}
     taken = clock.in_turn({name: way.timed for name, way in ways.items()}, steps + 1)
     return [
@@ -80,11 +78,9 @@ def speak_freely(vlm: VLM) -> None:
 class Answers:
     """One way to answer `examples`."""
 
-    def __init__(
-        self, vlm: VLM, examples: Sequence[Example], name: str, store: FeatureStore, dtype: torch.dtype
-    ) -> None:
-        self.vlm, self.examples, self.name, self.store, self.dtype = vlm, examples, name, store, dtype
-        kept = {torch.float32, dtype} if name == STORED else ()
+    def __init__(self, vlm: VLM, examples: Sequence[Example], name: str, store: FeatureStore) -> None:
+        self.vlm, self.examples, self.name, self.store = vlm, examples, name, store
+        kept = {torch.float32, precision.DTYPE} if name == STORED else ()
         self.stored = {dtype: Stored(store, dtype, dtype) for dtype in kept}
 
     def texts(self) -> list[str]:
@@ -100,8 +96,8 @@ class Answers:
         return clock.seconds(self._as_timed)
 
     def _as_timed(self) -> list[str]:
-        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
-            return self._answer(self.dtype)
+        with precision.autocast():
+            return self._answer(precision.DTYPE)
 
     def _answer(self, dtype: torch.dtype) -> list[str]:
         codec = self.vlm.codec
@@ -117,7 +113,7 @@ SECTION = Section(
     name="evaluation",
     title="Evaluation",
     note=(
-        f"{NEW_TOKENS} new tokens an answer, bf16 autocast, greedy; × is one-by-one time over this one's. Texts are"
+        f"{NEW_TOKENS} new tokens an answer, greedy; × is one-by-one time over this one's. Texts are"
         " compared with one by one in float32; the last column says how many different texts there were."
     ),
     columns=(
@@ -130,4 +126,5 @@ SECTION = Section(
     ),
     cells=cells,
     drawn=(SHARED, STORED),
+    computes=precision.NAME,
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import models, pages, peers
+from bench import models, pages, peers, precision
 from bench.ours import Learner
 from bench.suite import Cell, Column, Row, Section, Suite, each
 from bench.training import OFF, SHARED, STORED, TRAINER, Exact, add, rows
@@ -62,7 +62,7 @@ SECTION = Section(
     name="florence",
     title="Florence-2",
     note=(
-        f"Complete optimizer steps at {QUESTIONS} questions a page, bf16 autocast. × peer is the time of Transformers'"
+        f"Complete optimizer steps at {QUESTIONS} questions a page. × peer is the time of Transformers'"
         " trainer with the published collator over this one's, × off that of packing=off, × by FLOPs what the latter"
         " would be if all of them took equal time:"
         " every question passes the encoder with the whole page, and that cannot be shared."
@@ -81,4 +81,5 @@ SECTION = Section(
     ),
     cells=cells,
     drawn=(SHARED, STORED),
+    computes=precision.NAME,
 )

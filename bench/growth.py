@@ -103,4 +103,5 @@ SECTION = Section(
         Column("memory_ratio", "memory ×", ".2f"),
     ),
     cells=cells,
+    computes="float32",
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bench import precision
 from bench.clock import gradients, seconds
 from bench.peers import LEARNING_RATE
 from docvlm.data.example import Example
@@ -23,12 +24,10 @@ LIMIT = 2**33  # bytes of a store; nothing is dropped here
 
 
 class Learner:
-    """A model with its optimizer; the ways to take a step share it, and compute in `dtype`."""
+    """A model with its optimizer; the ways to take a step share it, and compute in `precision.DTYPE`."""
 
-    def __init__(
-        self, vlm: VLM, steps: Sequence[Sequence[Example]], folder: Path, dtype: torch.dtype = torch.bfloat16
-    ) -> None:
-        self.vlm, self.steps, self.dtype = vlm, steps, dtype
+    def __init__(self, vlm: VLM, steps: Sequence[Sequence[Example]], folder: Path) -> None:
+        self.vlm, self.steps = vlm, steps
         self.store = FeatureStore(folder, LIMIT)
         self._stored: dict[torch.dtype, Stored] = {}  # they remember the pages' digests, as they do in a run
         learning = [parameter for parameter in vlm.parameters() if parameter.requires_grad]
@@ -36,7 +35,7 @@ class Learner:
 
     def step(self, number: int, *, packed: bool, stored: bool = False) -> float:
         """Take one optimizer step. Returns its seconds, from examples to updated weights."""
-        self.vlm.codec.stored = self.stored(self.dtype) if stored else None
+        self.vlm.codec.stored = self.stored(precision.DTYPE) if stored else None
         return seconds(lambda: self._step(self.steps[number % len(self.steps)], packed))
 
     def exact(self, *, packed: bool, stored: bool = False) -> tuple[float, dict[str, Tensor]]:
@@ -47,8 +46,8 @@ class Learner:
         return loss.item() / tokens, gradients(self.vlm.net)
 
     def fill(self) -> None:
-        """Store the features of all pages: in `dtype` for the steps, those of step 0 in float32 too."""
-        for steps, dtype in ((self.steps, self.dtype), (self.steps[:1], torch.float32)):
+        """Store the features of all pages: in `precision.DTYPE` for the steps, those of step 0 in float32 too."""
+        for steps, dtype in ((self.steps, precision.DTYPE), (self.steps[:1], torch.float32)):
             self.vlm.codec.stored = self.stored(dtype)
             for examples in steps:
                 with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
@@ -63,7 +62,7 @@ class Learner:
 
     def _step(self, examples: Sequence[Example], packed: bool) -> None:
         batch = self._batch(examples, packed)
-        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+        with precision.autocast():
             loss, tokens = self.vlm.loss(batch)
         (loss / tokens).backward()
         self.optimizer.step()

@@ -84,6 +84,21 @@ def of_tokens(
     return drawn(folder, (rows * side, columns * side), questions, preset)
 
 
+def documents_of(
+    folder: Path, tokens: int, counts: Sequence[int], questions: int, preset: str, family: str = "qwen2vl"
+) -> list[list[Example]]:
+    """A document of so many pages for each of `counts`, and `questions` on each, from pages in equal steps."""
+    rest = iter(of_tokens(folder, tokens, [questions] * sum(counts), preset, family))
+    found = []
+    for count in counts:
+        own = list(islice(rest, count))
+        whole = tuple(examples[0].pages[0] for examples in own)
+        asked = [own[place * count // questions][place] for place in range(questions)]
+        document = asked[0].document
+        found.append([replace(one, document=document, pages=whole) for one in asked])
+    return found
+
+
 def cut(pages: Sequence[list[Example]], size: int) -> list[list[Example]]:
     """Whole steps of `size` pages' questions each."""
     rest = iter(pages)

@@ -1,9 +1,10 @@
 """The rank ablation as one writes it with TRL: a loop over ranks, `SFTTrainer`, answers by `generate` one by one.
 
 `python -m bench.peer_sweep --checkpoint DIR --pages DIR --out DIR --ranks 16 32 64`: for each rank the same work as a
-cell of docvlm's sweep. The model is loaded anew (bf16, SDPA), val is answered before training and after every epoch,
-the adapter is saved every epoch, test is answered at the end. Questions come shuffled, four a step. Nothing
-resumes, nothing is proved and no score has an interval: that is the convenience docvlm's command pays for in its time.
+cell of docvlm's sweep. The model is loaded anew (SDPA, in `precision.DTYPE`), val is answered before training and after
+every epoch, the adapter is saved every epoch, test is answered at the end. Questions come shuffled, four a step.
+Nothing resumes, nothing is proved and no score has an interval: that is the convenience docvlm's command pays for in
+its time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from transformers import AutoProcessor, PreTrainedModel, Qwen2VLForConditionalGeneration, TrainerCallback
 
+from bench import precision
 from bench.peers import LEARNING_RATE, OPTIMIZER, chats
 from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.data.example import Example
@@ -53,7 +55,7 @@ def answers(net: Any, processor: Any, examples: Sequence[Example], longest: int)
     for example in examples:
         turn = [{"type": "image"}, {"type": "text", "text": example.question + example.instruction}]
         chat = processor.apply_chat_template([{"role": "user", "content": turn}], add_generation_prompt=True)
-        with Image.open(example.pages[0].name) as page, torch.autocast("cpu", torch.bfloat16):
+        with Image.open(example.pages[0].name) as page, precision.autocast():
             inputs = processor(text=[chat], images=[page.convert("RGB")], return_tensors="pt")
             ids = net.generate(**inputs, max_new_tokens=longest, do_sample=False)
         texts.append(processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
@@ -85,7 +87,7 @@ def train(options: argparse.Namespace, rank: int) -> list[str]:
     torch.manual_seed(options.seed)
     processor = reader(options)
     net = Qwen2VLForConditionalGeneration.from_pretrained(
-        options.checkpoint, dtype=torch.bfloat16, attn_implementation="sdpa"
+        options.checkpoint, dtype=precision.DTYPE, attn_implementation="sdpa"
     )
     adapted = get_peft_model(net, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=TARGETS))
     val = read(options.pages, "val")
@@ -97,7 +99,7 @@ def train(options: argparse.Namespace, rank: int) -> list[str]:
             num_train_epochs=options.epochs,
             per_device_train_batch_size=4,
             use_cpu=True,
-            bf16=True,
+            bf16=precision.HALF,
             optim=OPTIMIZER,
             learning_rate=LEARNING_RATE,
             save_strategy="epoch",

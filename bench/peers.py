@@ -26,8 +26,10 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.models.florence2.modeling_florence2 import shift_tokens_right
 
+from bench import precision
 from bench.clock import gradients
 from docvlm.data.example import Example
+from docvlm.data.loading.packing import by_pages
 from docvlm.vlms.chat.template import asked
 from docvlm.vlms.codec import Codec
 from docvlm.vlms.florence2.codec import TASK
@@ -94,7 +96,7 @@ def chats(examples: Sequence[Example]) -> datasets.Dataset:
     rows = []
     for example in examples:
         asked = example.question + example.instruction
-        turn = [{"type": "image"}, {"type": "text", "text": asked}]
+        turn = [*({"type": "image"} for _ in example.pages), {"type": "text", "text": asked}]
         answer = [{"type": "text", "text": example.target}]
         rows.append(
             {
@@ -106,6 +108,16 @@ def chats(examples: Sequence[Example]) -> datasets.Dataset:
                 "completion": [{"role": "assistant", "content": example.target}],
             }
         )
+    return datasets.Dataset.from_list(rows).cast_column("images", datasets.List(datasets.Image()))
+
+
+def chat_a_document(documents: Sequence[Sequence[Example]]) -> datasets.Dataset:
+    """Documents as TRL takes them: `images`, and `messages` with a turn a question."""
+    rows = []
+    for document in documents:
+        turns = [((e.question + e.instruction, "user"), (e.target, "assistant")) for e in document]
+        messages = [{"role": role, "content": text} for turn in turns for text, role in turn]
+        rows.append({"images": [page.name for page in document[0].pages], "messages": messages})
     return datasets.Dataset.from_list(rows).cast_column("images", datasets.List(datasets.Image()))
 
 
@@ -122,7 +134,7 @@ class Peer:
     """One of the trainers with the steps of a cell. `unlearned`: drops the labels of what we do not learn."""
 
     def __init__(
-        self, trainer: Any, steps: Sequence[Sequence[Example]], unlearned: Callable[[dict[str, Tensor]], None]
+        self, trainer: Any, steps: Sequence[Sequence[object]], unlearned: Callable[[dict[str, Tensor]], None]
     ) -> None:
         self.trainer, self.unlearned, self.watch = trainer, unlearned, Watch()
         trainer.add_callback(self.watch)
@@ -171,13 +183,13 @@ def _the_forced_start(config: Any) -> Callable[[dict[str, Tensor]], None]:
     return drop
 
 
-def settings(folder: Path, dtype: torch.dtype = torch.bfloat16) -> dict[str, Any]:
-    """What both trainers are told; they compute in `dtype`, by autocast."""
+def settings(folder: Path) -> dict[str, Any]:
+    """What both trainers are told; they compute in `precision.DTYPE`, by autocast."""
     return {
         "output_dir": str(folder),
         "max_steps": 1,
         "use_cpu": True,
-        "bf16": dtype == torch.bfloat16,
+        "bf16": precision.HALF,
         "optim": OPTIMIZER,
         "learning_rate": LEARNING_RATE,
         "lr_scheduler_type": "constant",
@@ -195,11 +207,10 @@ def hugging_face(
     codec: Codec,
     steps: Sequence[Sequence[Example]],
     folder: Path,
-    dtype: torch.dtype = torch.bfloat16,
 ) -> Peer:
     """Hugging Face `Trainer` on a model that chats, with the usual collator."""
     rows = chats([example for step in steps for example in step]).select_columns(["images", "messages"])
-    trainer = _trainer(model, rows, Collator(codec.processor), folder, dtype)
+    trainer = _trainer(model, rows, Collator(codec.processor), folder)
     return Peer(trainer, steps, _after_the_end(codec.end))
 
 
@@ -217,24 +228,38 @@ def _trainer(
     rows: datasets.Dataset,
     collator: Any,
     folder: Path,
-    dtype: torch.dtype = torch.bfloat16,
 ) -> Trainer:
-    arguments = TrainingArguments(**settings(folder, dtype))
+    arguments = TrainingArguments(**settings(folder))
     return _GivenSteps(model=model, args=arguments, train_dataset=rows, data_collator=collator)
 
 
-def trl(model: PeftModel, codec: Codec, steps: Sequence[Sequence[Example]], folder: Path) -> Peer:
-    """TRL's `SFTTrainer` with its own collator. Raises `ImportError` where the `bench` extra is not installed."""
+def trl(
+    model: PreTrainedModel | PeftModel,
+    codec: Codec,
+    steps: Sequence[Sequence[Example]],
+    folder: Path,
+    *,
+    chat: bool = False,
+) -> Peer:
+    """TRL's `SFTTrainer` with its own collator: a row a question, or one a document.
+
+    Raises `ImportError` where the `bench` extra is not installed.
+    """
     from trl import SFTConfig, SFTTrainer
 
     class GivenStepsSFT(_GivenSteps, SFTTrainer):
         pass
 
-    rows = chats([example for step in steps for example in step])
+    documents = [by_pages(step) for step in steps]
+    if chat:
+        rows = chat_a_document([document for step in documents for document in step])
+    else:
+        asked = chats([example for step in steps for example in step])
+        rows = asked.select_columns(["images", "prompt", "completion"])
     trainer = GivenStepsSFT(
         model=model,
         args=SFTConfig(**settings(folder), max_length=None, gradient_checkpointing=False),
-        train_dataset=rows.select_columns(["images", "prompt", "completion"]),
+        train_dataset=rows,
         processing_class=codec.processor,
     )
-    return Peer(trainer, steps, _after_the_end(codec.end))
+    return Peer(trainer, documents if chat else steps, _after_the_end(codec.end))

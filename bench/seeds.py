@@ -15,7 +15,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from bench import clock
+from bench import clock, precision
 from bench.suite import Cell, Column, Row, Section, Suite, each
 from bench.sweep import finished
 
@@ -87,4 +87,5 @@ SECTION = Section(
         Column("processor_ratio", "processor ×", ".2f"),
     ),
     cells=cells,
+    computes=precision.NAME,
 )

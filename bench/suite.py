@@ -28,7 +28,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Section:
-    """One table. `drawn` are the variants whose ratio the chart shows."""
+    """One table. `drawn` are the variants whose ratio the chart shows; `computes`: what its models are timed in."""
 
     name: str
     title: str
@@ -36,6 +36,7 @@ class Section:
     columns: tuple[Column, ...]
     cells: Callable[[Suite], Iterable[Cell]]
     drawn: tuple[str, ...] = ()
+    computes: str = ""
 
 
 @dataclass(frozen=True)

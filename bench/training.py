@@ -1,22 +1,22 @@
 """Training: complete optimizer steps of docvlm and of others' trainers, on the same weights, pages and questions.
 
-LoRA r=16 on the language side, frozen tower, frozen weights in bf16, bf16 autocast, SDPA on all sides. "packing=off"
+LoRA r=16 on the language side, frozen tower, SDPA on all sides, in `precision.DTYPE`, frozen weights too. "packing=off"
 is docvlm's plain path: a question a row, padded, on its faster tower modules; the peers run Transformers' own modules
 as they come. The differences are of step 0 in float32 from packing=off, all as means over the same answer tokens
-(`peers.Peer.exact`). Cost of a cell: steps + 2 steps of each variant in bf16 and one in float32.
+(`peers.Peer.exact`). Cost of a cell: steps + 2 steps of each variant as timed and one in float32.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from torch import Tensor, nn
 
-from bench import clock, models, pages, peers
+from bench import clock, models, pages, peers, precision
 from bench.ours import Learner
 from bench.suite import Cell, Column, Row, Section, Suite, each
 from docvlm.vlms import FAMILIES
@@ -93,17 +93,19 @@ def rows(
     run: dict[str, Callable[[int], float]],
     questions: list[int],
     nets: Sequence[nn.Module] = (),
+    against: Mapping[str, str] | None = None,
 ) -> list[Row]:
     """Measure: differences while all weights are still equal, then steps in turn, then one more for the memory.
 
-    The frozen weights of `nets` are held in bf16 from the steps on.
+    `against`: further columns, and whose time over a row's they hold. A way without an `exact` has no differences.
+    The frozen weights of `nets` are held in `precision.DTYPE` from the steps on.
     """
     plain, reference = exact[OFF]()
-    away = {OFF: (0.0, 0.0)}
+    away: dict[str, tuple[float, float]] = {OFF: (0.0, 0.0)}
     for name in (name for name in exact if name != OFF):
         loss, grads = exact[name]()
         away[name] = abs(loss - plain) / abs(plain), clock.difference(grads, reference)
-    for net in nets:
+    for net in nets if precision.HALF else ():
         models.halve(net)
     taken = clock.in_turn(run, len(questions) + 1)
     peaks = {name: clock.peak_above(partial(way, 0)) for name, way in run.items()}
@@ -111,6 +113,7 @@ def rows(
     result: list[Row] = []
     for name, times in taken.items():
         peak, most = peaks[name], None if peer is None else peaks[peer]
+        differs, turned = away[name] if name in away else (None, None)
         result.append(
             {
                 "cell": cell,
@@ -121,8 +124,9 @@ def rows(
                 "ratio_off": clock.faster(taken[OFF], times),
                 "peak_mb": peak,
                 "peak_ratio": most / peak if most and peak else None,
-                "loss": away[name][0],
-                "gradient": away[name][1],
+                "loss": differs,
+                "gradient": turned,
+                **{key: clock.faster(taken[other], times) for key, other in (against or {}).items()},
             }
         )
     return result
@@ -131,7 +135,7 @@ def rows(
 def _note() -> str:
     versus = "TRL's trainer" if find_spec("trl") else "Transformers' trainer (TRL is not installed)"
     return (
-        "Complete optimizer steps, data to update; LoRA r=16, frozen weights in bf16, bf16 autocast, SDPA everywhere;"
+        "Complete optimizer steps, data to update; LoRA r=16, SDPA everywhere, frozen weights in what is computed in;"
         f" the tower is frozen unless the cell says otherwise. × peer is {versus}'s time over this one's, × off is"
         " that of packing=off, step by step. Peak memory is of the process above model and optimizer. Loss and"
         f" LoRA gradient: relative distance from packing=off in float32. Question densities: {pages.densities()[1]}."
@@ -155,4 +159,5 @@ SECTION = Section(
     ),
     cells=cells,
     drawn=(SHARED, STORED),
+    computes=precision.NAME,
 )

@@ -73,6 +73,9 @@ def _codec(cfg: AuditConfig) -> Codec | None:
     name, scaled = cfg.model.checkpoint, cfg.model.by_scale[cfg.scale.name]
     budget = Budget(scaled.min_pixels, scaled.max_pixels, scaled.height, scaled.width)
     checkpoint = str(embedded.checkpoint(cfg.model.family)) if name == "embedded" else name
+    if not name:
+        print(f"rows are not judged for model={cfg.model.family}: name its model.checkpoint", flush=True)
+        return None
     try:
         return load_family(cfg.model.family).codec_of(
             checkpoint, budget, offline=cfg.offline, revision=cfg.model.revision

@@ -2,6 +2,8 @@
 
     docvlm-predict --run outputs/2026-01-31_12-00-00-000000 --question "What is the total?" invoice.png
     docvlm-predict --run DIR --question "Who signs?" --question "On which day?" --pages 1,4-5 contract.pdf
+    docvlm-predict --run DIR --question "Who signs?" --best-page contract.pdf
+    docvlm-predict --run DIR --question "Who signs?" --selector text --selector-pages 2 contract.pdf
     docvlm-predict --run DIR --question "What is the total?" --output totals.csv scans/
     docvlm-predict --run DIR --format jsonl questions.jsonl
     docvlm-predict --checkpoint embedded --family qwen2vl --question "What is the total?" -- - < page.png
@@ -18,10 +20,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docvlm.serving.flags import add_model, check_model
+from docvlm.data.reading import BEST, SELECTORS, Reading, Selection
+from docvlm.selection import chooser
+from docvlm.serving.flags import add_model, check_model, positive
 from docvlm.writing import full, one_line_errors, unwritable
 
 if TYPE_CHECKING:
@@ -48,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         names = ", ".join(source.passed_over[:3]) + (" …" if len(source.passed_over) > 3 else "")
         print(f"passed over {len(source.passed_over)}, neither image nor PDF: {names}", file=sys.stderr)
     named = _name_bad_lines(source, 0)
-    source = sources.gate(source, *_asked(flags))
+    codec, longest = _asked(flags)
+    source = sources.gate(source, codec, longest, _reading(flags) or codec.reading)
     _name_bad_lines(source, named)
     if source.quarantine is not None:
         print(source.quarantine, file=sys.stderr)
@@ -115,7 +121,17 @@ def _reader(flags: argparse.Namespace) -> Reader:
     from docvlm.serving.reader import load
 
     source = flags.run if flags.run is not None else flags.checkpoint
-    return load(source, family=flags.family, benchmark=flags.benchmark, base=flags.base, offline=flags.offline)
+    reader = load(source, family=flags.family, benchmark=flags.benchmark, base=flags.base, offline=flags.offline)
+    if (reads := _reading(flags)) is None:
+        return reader
+    return replace(reader, reads=reads, choose=chooser(reads.selection, offline=flags.offline))
+
+
+def _reading(flags: argparse.Namespace) -> Reading | None:
+    """How a document is read, where the flags say it."""
+    if flags.selector is not None:
+        return Reading(selection=Selection(flags.selector, flags.selector_pages, flags.selector_checkpoint or ""))
+    return Reading(BEST) if flags.best_page else None
 
 
 def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -127,6 +143,14 @@ def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--question", action="append", default=[], metavar="TEXT", help="give it once a question")
     parser.add_argument("--pages", type=_numbers, metavar="LIST", help="which pages of a PDF: 2 or 1,4-6; default all")
     parser.add_argument("--each-page", action="store_true", help="ask every page on its own, not the document")
+    parser.add_argument(
+        "--best-page",
+        action="store_true",
+        help="ask every page on its own, and give the most confident answer of a document with its page",
+    )
+    parser.add_argument("--selector", choices=SELECTORS, help="what chooses the pages of a document that are read")
+    parser.add_argument("--selector-pages", type=positive, default=1, metavar="N", help="how many of them; default 1")
+    parser.add_argument("--selector-checkpoint", metavar="NAME", help="a folder or a hub id, of colmodernvbert")
     parser.add_argument("--format", choices=("text", "jsonl", "csv"), help="default the output's suffix, else text")
     parser.add_argument("--output", type=Path, metavar="FILE", help="there once all is answered, FILE.part till then")
     parser.add_argument(
@@ -134,6 +158,12 @@ def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     flags = parser.parse_args(argv)
     check_model(parser, flags)
+    if flags.best_page and flags.each_page:
+        parser.error("--each-page gives the answers of all pages, --best-page one of them; leave one out")
+    if flags.selector is not None and (flags.best_page or flags.each_page):
+        parser.error("--selector chooses the pages, which --best-page and --each-page ask all; leave one out")
+    if (flags.selector == "colmodernvbert") != bool(flags.selector_checkpoint):
+        parser.error("--selector-checkpoint goes with --selector colmodernvbert; give both or neither")
     return flags
 
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from docvlm.data.reading import Reading
 from docvlm.errors import DocvlmError
-from docvlm.scoring.predictions import Prediction, PredictionLog
+from docvlm.scoring.predictions import Key, Prediction, PredictionLog
 from docvlm.scoring.score import with_scores
 
 if TYPE_CHECKING:
@@ -49,11 +51,33 @@ def record(example: Example, answer: Generated | Reply, latency_s: float) -> Pre
         answers=example.answers,
         latency_s=round(latency_s, 6),
         truncated=answer.truncated,
-        n_pages=len(example.pages),
+        confidence=None if answer.confidence is None else round(answer.confidence, 6),
+        n_pages=example.n_pages or len(example.pages),
         answer_pages=example.answer_pages,
+        page=example.shown[0] if len(example.shown) == 1 else None,
+        shown=example.shown,
         language=example.language,
         content=content(example),
     )
+
+
+def settled(records: Iterable[Prediction]) -> list[Prediction]:
+    """One answer a question, the most confident of those it got from several pages; of equal ones the first page's.
+
+    The latencies of its pages add up to that of a question.
+    """
+    asked: dict[Key, list[Prediction]] = {}
+    for one in records:
+        asked.setdefault(one.key, []).append(one)
+    return [_surest(pages) for pages in asked.values()]
+
+
+def _surest(pages: Sequence[Prediction]) -> Prediction:
+    if len(pages) == 1:
+        return pages[0]
+    best = max(pages, key=lambda one: (one.confidence or 0.0, -(one.page or 0)))
+    times = [one.latency_s for one in pages if one.latency_s is not None]
+    return replace(best, latency_s=round(sum(times), 6) if times else None)
 
 
 def content(example: Example) -> str:
@@ -87,7 +111,7 @@ def answer(
             raise DocvlmError(f"{path}: holds answers to other questions, such as {odd[0][1]!r}; give another output")
         missing = [example for key, example in wanted.items() if key not in log]
         if missing:
-            for batch in _batches(model, data, missing):
+            for batch in _complete(_batches(model, data, missing), data.reading, missing):
                 log.write(with_scores(batch))
                 if progress is not None:
                     progress(len(log.records), len(wanted))
@@ -100,6 +124,23 @@ def answer(
     return [answered[key] for key in wanted]
 
 
+def _complete(
+    batches: Iterator[list[Prediction]], reading: Reading, examples: Sequence[Example]
+) -> Iterator[list[Prediction]]:
+    """Answers whose pages have all been asked; a question whose other pages are still to come waits."""
+    if not reading.one_by_one:
+        yield from batches
+        return
+    wanted = {(e.benchmark, e.question_id): len(reading.asked(e)) for e in examples}
+    waiting: dict[Key, list[Prediction]] = {}
+    for batch in batches:
+        for one in batch:
+            waiting.setdefault(one.key, []).append(one)
+        whole = [key for key, pages in waiting.items() if len(pages) == wanted[key]]
+        if whole:
+            yield settled(one for key in whole for one in waiting.pop(key))
+
+
 def _batches(
     model: VLM | Endpoint, data: DocumentDataModule, examples: Sequence[Example]
 ) -> Iterator[list[Prediction]]:
@@ -107,7 +148,13 @@ def _batches(
     from docvlm.answering.endpoint import Endpoint
 
     if isinstance(model, Endpoint):
-        for answered in model.answers(examples, data.max_new_tokens):
+        if data.reading.one_by_one:
+            raise DocvlmError(
+                f"data.pages={data.reading.pages}: the most confident answer of a document's pages stands, and a server"
+                " says no confidence; take data.pages=all or first"
+            )
+        shown = [one for example in data.shown(examples) for one in data.reading.asked(example)]
+        for answered in model.answers(shown, data.max_new_tokens):
             yield [record(example, reply, reply.latency_s) for example, reply in answered]
         return
     data.codec = model.codec

@@ -43,11 +43,15 @@ MISSING = (404, 405)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: its text, whether `max_tokens` cut it, and the seconds it took, all tries included."""
+    """An answer: its text, whether `max_tokens` cut it, and the seconds it took, all tries included.
+
+    `confidence` is None: nothing is asked of it.
+    """
 
     text: str
     truncated: bool
     latency_s: float
+    confidence: float | None = None
 
 
 def data_url(page: Image) -> str:

@@ -55,7 +55,7 @@ class Endpoint:
         return {
             "endpoint": self.chat.endpoint,
             "served": self.chat.served,
-            "budget": asdict(self.budget),
+            "budget": self.budget.decided,
             "prompt": self.how.described,
         }
 
@@ -71,7 +71,7 @@ class Endpoint:
         def document(group: Sequence[Example]) -> Answered:
             answered: Answered = []
             try:
-                pages = [] if stop.is_set() else [data_url(self.seen(page)) for page in group[0].pages]
+                pages = [] if stop.is_set() else self._sent(group[0])
                 for example in group:
                     if not stop.is_set():
                         text = example.question + example.instruction
@@ -91,12 +91,18 @@ class Endpoint:
         if failed:
             raise DocvlmError(f"{failed[0]}. Answers so far are kept: the same command goes on")
 
-    def seen(self, page: Page) -> Image:
-        """The page as it is sent. One is opened at a time: charts are drawn by matplotlib, which is not for threads."""
+    def _sent(self, example: Example) -> list[str]:
+        return [data_url(self.seen(page, len(example.pages))) for page in example.pages]
+
+    def seen(self, page: Page, pages: int = 1) -> Image:
+        """A page of a document of so many as it is sent.
+
+        One is opened at a time: charts are drawn by matplotlib, which is not for threads.
+        """
         with self._opening:
             if self.how.page is None or self.budget == Budget():
                 return open_page(page)
-            image: Image = imported(self.how.page)(page, self.budget)
+            image: Image = imported(self.how.page)(page, self.budget.of_each(pages))
             return image
 
 

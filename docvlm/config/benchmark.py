@@ -11,12 +11,14 @@ from docvlm.config.data import DataConf, check_data
 from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_revision
 from docvlm.vlms.families import FAMILIES
 
+_BUDGET = r"[1-9]\d*(x[1-9]\d*)?|(edge|tiles)[1-9]\d*"
+
 
 @dataclass
 class BenchmarkConfig(ModelVerbConfig):
     """Everything `docvlm.benchmark` can be told. What is timed is chosen as by `docvlm.evaluate`.
 
-    `batch` is a number or `auto`; each of `budgets` a number of pixels or `HEIGHTxWIDTH`.
+    `batch` is a number or `auto`; each of `budgets` a number of pixels, `HEIGHTxWIDTH`, `edgeN` or `tilesN`.
     """
 
     budget: BudgetConf
@@ -60,8 +62,11 @@ class BenchmarkConfig(ModelVerbConfig):
         if self.benchmark is not None:
             check_data(self.data[self.benchmark], f"data.{self.benchmark}")
         for budget in self.budgets or []:
-            advice = "give pixels as in budgets=[1003520,501760], or height x width as in budgets=[768x768,384x384]"
-            need(re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", budget) is not None, "budgets", budget, advice)
+            advice = (
+                "give pixels as in budgets=[1003520,501760], height x width as in budgets=[768x768,384x384], or what a"
+                " checkpoint's own processor knows, as in budgets=[edge1536,edge768] or budgets=[tiles12,tiles6]"
+            )
+            need(re.fullmatch(_BUDGET, budget) is not None, "budgets", budget, advice)
         need(self.budgets != [], "budgets", "[]", "name one or more, or null for the model's own, a half and a quarter")
         repeated = len(set(self.budgets or [])) < len(self.budgets or [])
         need(not repeated, "budgets", self.budgets, "name each only once")

@@ -25,7 +25,7 @@ from docvlm import registry
 from docvlm.config.base import CONF_DIR, VerbConfig
 from docvlm.config.data_groups import with_groups
 from docvlm.config.job import Job
-from docvlm.config.literal import as_typed
+from docvlm.config.literal import as_typed, quoted
 from docvlm.errors import DocvlmError
 
 C = TypeVar("C", bound=VerbConfig)
@@ -125,6 +125,7 @@ def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -
         parsed = OverridesParser.create(_loader()).parse_overrides(overrides)
         shared = [o.input_line for o in parsed if not o.is_sweep_override() and o.input_line is not None]
         swept = [f"{o.get_key_element()}={_first(o)}" for o in parsed if o.is_sweep_override()]
+        shared += [_checkpoints(o) for o in parsed if o.key_or_group == "model.checkpoint" and o.is_choice_sweep()]
         for o in parsed:
             if o.key_or_group == "seeds" and o.is_sweep_override():
                 raise DocvlmError(f"{o.input_line}: one whole number, how many seeds every cell is trained with")
@@ -159,6 +160,11 @@ def _with_seeds(parsed: list[Override], seeds: list[int], sweeper: DictConfig) -
 def basic(sweeper: DictConfig) -> bool:
     """Whether the cells of a sweep are all combinations of the values given, and no optimiser chooses them."""
     return str(sweeper._target_).endswith(".BasicSweeper")
+
+
+def _checkpoints(swept: Override) -> str:
+    """All of them as one name, for the first line: the default, which some families have none of, is not loaded."""
+    return f"model.checkpoint={quoted(', '.join(swept.sweep_string_iterator()))}"
 
 
 def _first(swept: Override) -> str:

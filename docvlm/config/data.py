@@ -9,6 +9,7 @@ from typing import Any
 
 from docvlm.config.base import ReadOnly, need
 from docvlm.data.benchmarks import BENCHMARKS
+from docvlm.data.reading import PAGES
 
 
 @dataclass
@@ -35,6 +36,9 @@ class DataConf(ReadOnly):
     max_new_tokens: int | None = None
     revision: str | None = None
     packing: str = "on"
+    pages: str | None = None
+    page_numbers: bool | None = None
+    join_pages: bool | None = None
     parts: dict[str, Any] | None = None
     weights: dict[str, float] | None = None
 
@@ -56,6 +60,8 @@ def check_data(data: DataConf, key: str) -> None:
         advice = f"only data sets of the hub have revisions, and {key}.source={data.source} is none; leave it out"
         need(bool(remote), f"{key}.revision", data.revision, advice)
     need(data.preset in ("tiny", "full"), f"{key}.preset", data.preset, "choose tiny or full")
+    advice = f"choose {', '.join(PAGES)}, or null: all, or as the model was trained"
+    need(data.pages is None or data.pages in PAGES, f"{key}.pages", data.pages, advice)
     need(0 <= data.val_fraction < 1, f"{key}.val_fraction", data.val_fraction, "a share from 0 to below 1")
     need(data.num_workers >= 0, f"{key}.num_workers", data.num_workers, "0 or more processes")
     both = (data.batch_size is None) == (data.batch_tokens is None)

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 from docvlm.config.base import SPLITS, need
 from docvlm.config.data import DataConf, check_data
-from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_revision
+from docvlm.config.model import BudgetConf, ReadingVerbConfig, check_budget, check_revision
 from docvlm.metrics import METRICS
 from docvlm.vlms.families import FAMILIES
 
 
 @dataclass
-class EvaluateConfig(ModelVerbConfig):
+class EvaluateConfig(ReadingVerbConfig):
     """Everything `docvlm.evaluate` can be told (`conf/evaluate.yaml`).
 
     `run` is a folder a training left; without it, `endpoint` and `predictions`, `checkpoint` (default: the family's

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docvlm.config.base import SWITCH, ReadOnly, VerbConfig, need, targets
+from docvlm.data.reading import SELECTORS, Selection
 from docvlm.vlms.families import FAMILIES, OWN, PIXELS, SIDES, Family
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -79,6 +80,7 @@ class BudgetConf(ReadOnly):
 
     `longest_edge` and `max_tiles`: terms that processors of other checkpoints know, for families that take any.
     `jpeg_quality`: pages go through JPEG before they are resized, as lmms-eval's do at 85; some families' only.
+    `document_pixels`: what the pages of a document may have together, of families that take `max_pixels` alone.
     """
 
     min_pixels: int | None = None
@@ -88,6 +90,7 @@ class BudgetConf(ReadOnly):
     jpeg_quality: int | None = None
     longest_edge: int | None = None
     max_tiles: int | None = None
+    document_pixels: int | None = None
 
 
 @dataclass
@@ -128,9 +131,34 @@ class ModelVerbConfig(VerbConfig):
         if choices["scale"] == "auto":
             why = "auto: no CUDA device found" if name == "tiny" else "auto: a CUDA device is present"
         what = f"pages from {self.pages_from}"
-        if self.loads_checkpoint:  # else the run or the server says which, or none is needed
-            what = f"checkpoint {self.model.checkpoint}, {what}"
+        if self.base is not None:  # else the run or the server says which, or none is needed
+            what = f"checkpoint {self.base}, {what}"
         return f"scale={name} ({why}): {what}. scale={other} overrides it."
+
+
+@dataclass
+class ReadingVerbConfig(ModelVerbConfig):
+    """What verbs that answer questions about whole documents can be told: who chooses the pages that are read."""
+
+    selector: str | None
+    selector_pages: int
+    selector_checkpoint: str | None
+
+    @property
+    def selection(self) -> Selection | None:
+        """Who chooses the pages of a document; None where the command does not say."""
+        if self.selector is None:
+            return None
+        return Selection(self.selector, self.selector_pages, self.selector_checkpoint or "")
+
+    def check(self, *, sweep: bool = False) -> None:
+        super().check(sweep=sweep)
+        advice = f"choose {', '.join(SELECTORS)}, or null: as the model was trained"
+        need(self.selector is None or self.selector in SELECTORS, "selector", self.selector, advice)
+        need(self.selector_pages >= 1, "selector_pages", self.selector_pages, "1 or more pages of a document")
+        retrieves, given = self.selector == "colmodernvbert", self.selector_checkpoint
+        advice = "a folder or a hub id, such as ModernVBERT/colmodernvbert-merged, beside selector=colmodernvbert"
+        need(retrieves == bool(given), "selector_checkpoint", given, advice)
 
 
 def check_model(model: ModelConf, base: str | None) -> None:
@@ -143,7 +171,7 @@ def check_model(model: ModelConf, base: str | None) -> None:
     advice = "a folder or a hub id" + (", or the word embedded" if embedded else "")
     need(base is None or bool(base), "model.checkpoint", "''", advice)
     advice = f"{family.name} has no checkpoint that comes with docvlm; give a folder or a hub id"
-    need(embedded or model.checkpoint != "embedded", "model.checkpoint", "embedded", advice)
+    need(embedded or base != "embedded", "model.checkpoint", "embedded", advice)
     for key in ("tower", "blocks"):
         value = getattr(model, key)
         advice = f"{family.name} knows where they are; drop it"
@@ -161,6 +189,10 @@ def check_budget(budget: BudgetConf, family: Family) -> None:
     for key in {*PIXELS, *SIDES, *OWN} - set(own):
         value = getattr(budget, key)
         need(value is None, f"budget.{key}", value, instead)
+    together = budget.document_pixels
+    advice = f"{family.label} has a budget a page only; set null"
+    need(together is None or own == PIXELS, "budget.document_pixels", together, advice)
+    need(together is None or together > 0, "budget.document_pixels", together, "pixels of all pages together, or null")
     quality = budget.jpeg_quality
     advice = f"{family.label}'s pages do not go through JPEG in any harness; set null"
     need(quality is None or family.jpeg, "budget.jpeg_quality", quality, advice)

@@ -7,7 +7,7 @@ from typing import Any
 
 from docvlm.config.base import SWITCH, ReadOnly, need
 from docvlm.config.data import DataConf, check_data
-from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_revision
+from docvlm.config.model import BudgetConf, ReadingVerbConfig, check_budget, check_revision
 from docvlm.vlms.families import FAMILIES
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -67,7 +67,7 @@ class TrainerConf(ReadOnly):
 
 
 @dataclass
-class TrainConfig(ModelVerbConfig):
+class TrainConfig(ReadingVerbConfig):
     """Everything `docvlm.train` can be told (`conf/train.yaml`)."""
 
     budget: BudgetConf

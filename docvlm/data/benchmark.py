@@ -6,7 +6,7 @@ public answers, its public validation split reports, and a slice of train select
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -59,11 +59,15 @@ class Benchmark:
     """All that differs from one benchmark to the next. `name` is the word of the command line: a Python identifier.
 
     `title` is how its authors write it. `example` turns a row into an example without label and instruction, and raises
-    `BadRow`; `columns` lists what it reads, each with its accepted names. `metric` is the headline, a name in
-    `docvlm.metrics.METRICS`; `instruction` follows a question; `max_new_tokens` is the longest answer.
+    `BadRow`; `columns` lists what it reads, each with its accepted names. `images` are the columns of its pages in a
+    table, in their order; those after the last page are null. `questions` turns a row about several questions into a
+    row for each. `metric` is the headline, a name in `docvlm.metrics.METRICS`; `variants` names the variant of a metric
+    that its own protocol takes, where that is not the default. `instruction` follows a question; `max_new_tokens` is
+    the longest answer.
 
     `public` says which published split a role reads; a role that is absent is cut from train. `hub` maps a repository
     to its splits; the first is what `data.source=hub` means, and a benchmark without any is of somebody's own pages.
+    `without_train` says what to learn from where the hub has no train split.
     `folder` names the sub-folder of a snapshot that holds this benchmark when several share a repository. `download` is
     the authors' own form, and `image_key` its image column.
 
@@ -83,7 +87,11 @@ class Benchmark:
     columns: tuple[tuple[str, ...], ...]
     example: Callable[[Row], Example]
     public: Mapping[Role, Public]
+    images: tuple[str, ...] = ("image",)
+    questions: Callable[[Row], Iterable[Row]] | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)
     hub: Mapping[str, Mapping[Public, HubSplit]] = field(default_factory=dict)
+    without_train: str = ""
     folder: str = ""
     image_key: str = ""
     download: Download | None = None

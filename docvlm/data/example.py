@@ -39,6 +39,9 @@ class Example:
     the answer, from 1 in the order of `pages`, empty where nobody says. `language` is that of the question (ISO 639-1,
     such as "ko"), "" where nobody says. `where` is the file and line it was read from, "" for a drawn page; it is for
     messages and no part of what an example is.
+
+    Where `pages` are only some of the document's `n_pages`, or one that is asked by itself, `shown` has their numbers
+    in it, from 1. `numbers` are those that a prompt says before each page, empty where it says none.
     """
 
     question_id: str
@@ -53,6 +56,9 @@ class Example:
     answer_pages: tuple[int, ...] = ()
     language: str = ""
     where: str = field(default="", compare=False)
+    shown: tuple[int, ...] = ()
+    n_pages: int = 0
+    numbers: tuple[int, ...] = ()
 
     @property
     def target(self) -> str:

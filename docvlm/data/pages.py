@@ -149,6 +149,18 @@ def arrow_rows(file: str) -> int:
     return int(_arrow_table(file).num_rows)
 
 
+def arrow_filled(file: str, column: str) -> list[bool]:
+    """For each row of an Arrow file, whether its image column is not null. Reads no image."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells = _arrow_table(file)[column]
+    if pa.types.is_struct(cells.type):
+        cells = pc.struct_field(cells, "bytes")  # null also where the struct is
+    found: list[bool] = cells.is_valid().to_pylist()
+    return found
+
+
 def decode(page: StoredPage) -> Image.Image:
     """Decode a page: EXIF orientation applied, transparency on white, mode RGB.
 

@@ -64,6 +64,17 @@ class PdfPage:
                 raise DocvlmError(f"page {self.name}: cannot be drawn ({error}); save the PDF again") from error
         return image
 
+    def text(self) -> str:
+        """The text layer of the page, "" where it has none. Raises `DocvlmError` if the page cannot be read."""
+        from pypdfium2 import PdfiumError
+
+        with _opened(self.path, self.data) as document:
+            try:
+                found: str = document[self.number - 1].get_textpage().get_text_bounded()
+            except PdfiumError as error:
+                raise DocvlmError(f"page {self.name}: cannot be read ({error}); save the PDF again") from error
+        return found
+
 
 def is_pdf(data: bytes) -> bool:
     """Whether a file that begins with `data` is a PDF."""

@@ -35,7 +35,8 @@ class Row:
     """One question as it stands in a file. `where` names file and line; `number` counts from 0 in its split.
 
     `fault` is set by the reader when the row is already known to be unusable (not UTF-8, image not found), `kind` when
-    that holds what is of this row only.
+    that holds what is of this row only. `numbers` are those of its pages in a document of `n_pages`, from 1, where that
+    is said; else the pages are all of it, in their order.
     """
 
     where: str
@@ -45,6 +46,8 @@ class Row:
     pages: tuple[StoredPage, ...] = ()
     fault: str = ""
     kind: str = ""
+    numbers: tuple[int, ...] = ()
+    n_pages: int = 0
 
 
 def require(columns: Iterable[str], needed: Iterable[tuple[str, ...]], where: str) -> None:

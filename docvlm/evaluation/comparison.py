@@ -115,7 +115,9 @@ def _data(cfg: EvaluateConfig, name: str) -> DocumentDataModule:
     conf = cfg.data[name]
     if cfg.limit is not None:
         conf = replace(conf, limit_test=cfg.limit) if cfg.split == "test" else replace(conf, limit_val=cfg.limit)
-    return build.datamodule(conf)
+    module = build.datamodule(conf)
+    module.selection = cfg.selection
+    return module
 
 
 def _outcomes(cfg: EvaluateConfig, subject: Subject, data: dict[str, DocumentDataModule]) -> dict[str, Outcome]:

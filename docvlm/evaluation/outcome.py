@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.answering import answer
+from docvlm.data.reading import ALL_PAGES
 from docvlm.evaluation.subjects import Subject, identity
 from docvlm.files import write_json
 from docvlm.machine import git_commit, hardware, versions
@@ -83,6 +84,8 @@ def evaluate(
         "max_new_tokens": data.max_new_tokens,
         "instruction": sorted({example.instruction for example in examples}),
     }
+    if data.reading != ALL_PAGES:
+        about["reading"] = asdict(data.reading)
     folder = subject.place(model) / f"{data.label}-{split}-{identity(subject, model, about)}"
     if rerun and folder.exists():
         shutil.rmtree(folder)

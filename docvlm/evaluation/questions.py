@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docvlm.data.leakage.hash_cache import HashCache, unreadable
+from docvlm.selection import chooser
 
 if TYPE_CHECKING:
     from docvlm.data.benchmark import Role
@@ -30,7 +31,9 @@ def prepare(subject: Subject, data: Iterable[DocumentDataModule], split: Role, s
     cache = HashCache(HASHES)
     for module in data:
         module.gate(codec)
+        module.choose = chooser(module.reading.selection, offline=module.offline)
         examples = module.filled(split)
+        module.shown(examples)
         if bad := unreadable(examples, cache):
             module.leave_out_pages(bad)
             module.filled(split)

@@ -26,10 +26,10 @@ from docvlm.answering import answer as answering
 from docvlm.data import splits
 from docvlm.data.corruptions import CORRUPTIONS, REVISION, corrupted
 from docvlm.evaluation.outcome import PREDICTIONS, Outcome
-from docvlm.metrics import metric_function
 from docvlm.scoring.formatting import content
 from docvlm.scoring.intervals import Difference, Interval, paired_difference, paired_ratio, score_interval
 from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.protocol import scorer
 from docvlm.scoring.score import clusters, paired
 from docvlm.scoring.significance import holm
 
@@ -139,15 +139,15 @@ def _identity(name: str, severity: int, asked: Sequence[Example]) -> str:
 
 def measure(outcome: Outcome, answers: Answers) -> Robustness:
     """Compare answers to corrupted pages with those the same weights gave to the clean ones."""
-    function = metric_function(outcome.score.metric)
+    function = scorer(outcome.score.metric)
     first = next(iter(answers.values()))
     wanted = {record.key for record in first}
     clean = [record for record in outcome.predictions if record.key in wanted]
-    before = np.array([function(record.prediction, record.answers) for record in clean])
+    before = np.array([function(record) for record in clean])
     scores, same = {}, {}
     for cell, given in answers.items():
         pairs = paired(clean, given)
-        scores[cell] = np.array([function(after.prediction, after.answers) for _, after in pairs])
+        scores[cell] = np.array([function(after) for _, after in pairs])
         same[cell] = np.array([content(a.prediction) == content(b.prediction) for a, b in pairs], dtype=np.float64)
     documents = clusters(clean)
     points: list[Point] = []

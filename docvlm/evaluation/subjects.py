@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.answering.answer import device
+from docvlm.data.reading import ALL_PAGES, Reading
 from docvlm.errors import DocvlmError
 from docvlm.runs.finished import Run
 from docvlm.vlms.families import called
@@ -119,9 +120,10 @@ def base_of(run: Run, output: Path | None, offline: bool) -> Subject:
     budget, dtype = Budget(**record["budget"]), record["dtype"]
     attn = run.manifest["config"]["model"]["attn"]
     base = record["checkpoint"]
-    return of_checkpoint(
-        run.family, base, budget, dtype, attn, output, offline, quant=record["quant"], revision=record["revision"]
-    )
+    held: dict[str, Any] = {"quant": record["quant"], "revision": record["revision"]}
+    reading = Reading.of(record["reading"])
+    subject = of_checkpoint(run.family, base, budget, dtype, attn, output, offline, reading=reading, **held)
+    return replace(subject, family=run.model)
 
 
 def configured(cfg: EvaluateConfig | BenchmarkConfig, job: Job, output: Path | None) -> Subject:
@@ -170,6 +172,7 @@ def of_checkpoint(
     offline: bool,
     quant: str = "none",
     revision: str | None = None,
+    reading: Reading = ALL_PAGES,
 ) -> Subject:
     """A checkpoint as it comes: a folder, a hub id, or the word `embedded`."""
     from docvlm.vlms import embedded, load_family
@@ -179,12 +182,14 @@ def of_checkpoint(
     source = str(embedded.checkpoint(family)) if checkpoint == "embedded" else os.path.expanduser(checkpoint)
 
     def load() -> VLM:
-        return kind.load(
-            source, budget, dtype=_dtype(dtype), attn=attn, offline=offline, quant=quant, revision=revision
-        )
+        vlm = kind.load(source, budget, dtype=_dtype(dtype), attn=attn, offline=offline, quant=quant, revision=revision)
+        vlm.codec.reading = reading
+        return vlm
 
     def codec() -> Codec:
-        return kind.codec_of(source, budget, offline=offline, revision=revision)
+        found = kind.codec_of(source, budget, offline=offline, revision=revision)
+        found.reading = reading
+        return found
 
     def place(vlm: VLM) -> Path:
         return (output or ZERO_SHOT) / f"{family}-{fingerprint(vlm.checkpoint, vlm.revision)[:8]}"
@@ -226,7 +231,7 @@ def identity(subject: Subject, model: VLM | Endpoint, data: dict[str, Any]) -> s
         return hashlib.sha256(repr((model.described, data)).encode()).hexdigest()[:8]
     vlm = model
     held = str(vlm.dtype) if vlm.quant == "none" else f"{vlm.dtype} {vlm.quant}"
-    digest = hashlib.sha256(repr((subject.family, vlm.codec.budget, held, vlm.codec.prompt, data)).encode())
+    digest = hashlib.sha256(repr((vlm.family, vlm.codec.budget, held, vlm.codec.prompt, data)).encode())
     digest.update(fingerprint(vlm.checkpoint, vlm.revision).encode())
     if subject.weights is not None:
         for chunk in contents(subject.weights):

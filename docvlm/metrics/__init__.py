@@ -5,6 +5,7 @@ intervals. `METRICS` holds a record of each by name; `docvlm.metrics.torch` make
 """
 
 from docvlm.metrics.anls import anls
+from docvlm.metrics.choice import containment, first_letter
 from docvlm.metrics.registry import DEFAULT, METRICS, Metric, metric_function, metric_name
 from docvlm.metrics.relaxed import relaxed_accuracy
 from docvlm.metrics.squad import accuracy, exact_match, f1
@@ -15,8 +16,10 @@ __all__ = [
     "Metric",
     "accuracy",
     "anls",
+    "containment",
     "exact_match",
     "f1",
+    "first_letter",
     "metric_function",
     "metric_name",
     "relaxed_accuracy",

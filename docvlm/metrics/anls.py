@@ -31,6 +31,7 @@ def anls(
     unicode_norm: UnicodeForm | None = None,
     strip_trailing_punct: bool = False,
     empty_scores_zero: bool = False,
+    none_scores_zero: bool = False,
 ) -> float:
     """Average Normalised Levenshtein Similarity of one prediction, in [0, 1]: the best over the accepted answers.
 
@@ -40,13 +41,13 @@ def anls(
     Options: `strict_threshold` drops a similarity equal to the threshold (the equation of Biten et al. 2019,
     arXiv 1907.00490); `denominator="normalized"` divides by the normalised lengths; `strip=False` keeps the
     prediction's outer white space in its raw length; `collapse=False` keeps inner white space, and outer unless
-    `strip`; `empty_scores_zero` gives an empty prediction 0 whatever the answers.
+    `strip`; `empty_scores_zero` gives an empty prediction 0 whatever the answers, `none_scores_zero` the word "none".
 
     Sources: RRC evaluation script (as in QwenLM/Qwen-VL `eval_mm/infographicsvqa_eval.py`), lmms-eval `api/metrics.py`.
     Raises `NoAnswersError` (a `DocvlmError` and `ValueError`) if `answers` is empty.
     """
     require_answers(answers)
-    if prediction in answers and not empty_scores_zero:
+    if prediction in answers and not (empty_scores_zero or none_scores_zero):
         return 1.0  # equal as written is equal under every option
     if unicode_norm is not None or strip_trailing_punct:
         prediction = normalise(prediction, unicode_norm, strip_trailing_punct)
@@ -56,6 +57,8 @@ def anls(
     if empty_scores_zero and not prediction.strip():
         return 0.0
     guess = _comparable(prediction, strip, collapse, case_sensitive)
+    if none_scores_zero and guess.lower() == "none":
+        return 0.0
     raw = denominator == "raw"
     guess_length = _upper_length(prediction) if raw else len(guess)
     best = 1.0  # smallest normalised distance so far

@@ -6,15 +6,17 @@ Everything that scores, tabulates, draws or reports goes through these records, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from docvlm.errors import DocvlmError
 from docvlm.metrics.anls import anls
+from docvlm.metrics.choice import containment, first_letter
 from docvlm.metrics.relaxed import relaxed_accuracy
 from docvlm.metrics.squad import accuracy, exact_match, f1
+from docvlm.metrics.text import UnicodeForm, normalise, require_answers
 from docvlm.registry import Registry
 
 MetricFunction = Callable[..., float]
@@ -28,7 +30,8 @@ class Metric:
     `function(prediction, answers, **options)` scores one question in [0, 1]. `head` is the label where columns are
     narrow. `higher_is_better` is False for an error, of which 0 is right. `variants` are named options of the function,
     the default first. `narrow` says whether it stands beside other headlines in narrow tables. `former` are keys that
-    files of older versions have. `source` is the paper or code that defines it.
+    files of older versions have. `not_english` are options for questions in other languages, `by_character` those for
+    languages of which characters are counted, not words. `source` is the paper or code that defines it.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Metric:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     narrow: bool = True
     former: tuple[str, ...] = ()
+    not_english: Mapping[str, Any] = field(default_factory=dict)
+    by_character: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, prediction: str, answers: Any, **options: Any) -> float:
         """The score of one prediction."""
@@ -63,7 +68,13 @@ class Metric:
 METRICS: Registry[Metric] = Registry(
     "metric",
     (
-        Metric("accuracy", "accuracy", accuracy, "equality after stripping and lower-casing"),
+        Metric(
+            "accuracy",
+            "accuracy",
+            accuracy,
+            "equality after stripping and lower-casing",
+            variants={"default": {}, "mp-docvqa": {"none_scores_zero": True}},
+        ),
         Metric(
             "anls",
             "ANLS",
@@ -79,7 +90,20 @@ METRICS: Registry[Metric] = Registry(
                 "anls-package": {"denominator": "normalized", "strict_threshold": True},
                 "paper": {"denominator": "normalized", "strict_threshold": True},
                 "pix2struct": {"strip": False, "collapse": False, "case_sensitive": True, "strict_threshold": True},
-                "mp-docvqa": {"collapse": False, "denominator": "normalized", "empty_scores_zero": True},
+                "mp-docvqa": {
+                    "collapse": False,
+                    "denominator": "normalized",
+                    "empty_scores_zero": True,
+                    "none_scores_zero": True,
+                },
+                "slidevqa": {
+                    "collapse": False,
+                    "denominator": "normalized",
+                    "strict_threshold": True,
+                    "empty_scores_zero": True,
+                },
+                "nfc": {"unicode_norm": "NFC"},
+                "nfc-width": {"unicode_norm": "NFC", "fold_width": True},
             },
         ),
         Metric(
@@ -99,8 +123,45 @@ METRICS: Registry[Metric] = Registry(
             narrow=False,
             former=("relaxed",),
         ),
-        Metric("exact_match", "EM", exact_match, "SQuAD v2 evaluation script, arXiv 1806.03822", former=("em",)),
-        Metric("f1", "F1", f1, "SQuAD v2 evaluation script, arXiv 1806.03822"),
+        Metric(
+            "exact_match",
+            "EM",
+            exact_match,
+            "SQuAD v2 evaluation script, arXiv 1806.03822; punctuation of every script where not English (MLQA)",
+            variants={"squad": {}, "mlqa": {"punctuation": "unicode"}, "slidevqa": {"lower_only": True}},
+            former=("em",),
+            not_english={"punctuation": "unicode"},
+        ),
+        Metric(
+            "f1",
+            "F1",
+            f1,
+            "SQuAD v2 evaluation script, arXiv 1806.03822; by character in Korean (KorQuAD) and without spaces",
+            variants={
+                "squad": {},
+                "mlqa": {"punctuation": "unicode"},
+                "korquad": {"level": "char", "punctuation": "unicode"},
+                "slidevqa": {"lower_only": True},
+            },
+            not_english={"punctuation": "unicode"},
+            by_character={"level": "char"},
+        ),
+        Metric(
+            "containment",
+            "containment",
+            containment,
+            "MTVQA, arXiv 2405.11985, as lmms-eval computes it",
+            head="contained",
+            narrow=False,
+        ),
+        Metric(
+            "first_letter",
+            "first letter",
+            first_letter,
+            "K-DTCBench, arXiv 2411.19103, as lmms-eval computes it",
+            head="letter",
+            narrow=False,
+        ),
     ),
 )
 
@@ -111,6 +172,8 @@ DEFAULT = "anls"
 def metric_function(metric: str, variant: str | None = None, **options: Any) -> MetricFunction:
     """The metric of that name with a named variant's options, then `options` on top.
 
+    `unicode_norm` and `fold_width` are options of every metric: both sides are in that form before it sees them.
+
     Raises `DocvlmError` if the metric or the variant is unknown, with the names there are.
     """
     record = METRICS[metric]
@@ -118,7 +181,18 @@ def metric_function(metric: str, variant: str | None = None, **options: Any) -> 
         known = ", ".join(record.variants) or "none"
         raise DocvlmError(f"variant={variant}: unknown for {metric}; choose one of {known}")
     named = {} if variant is None else record.variants[variant]
-    return partial(record.function, **{**named, **options})
+    chosen: dict[str, Any] = {"unicode_norm": None, "fold_width": False, **named, **options}
+    form, fold = chosen.pop("unicode_norm"), chosen.pop("fold_width")
+    function = partial(record.function, **chosen)
+    return function if form is None and not fold else partial(_in_form, function, form, fold)
+
+
+def _in_form(
+    function: MetricFunction, form: UnicodeForm | None, fold: bool, prediction: str, answers: Sequence[str]
+) -> float:
+    require_answers(answers)
+    plain = [normalise(text, form, fold_width=fold) for text in (prediction, *answers)]
+    return function(plain[0], plain[1:])
 
 
 def metric_name(metric: str) -> str:

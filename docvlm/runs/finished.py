@@ -7,6 +7,7 @@ its mean over its seeds: the best of many single runs is mostly the luckiest.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from docvlm.metrics.registry import goodness
 from docvlm.runs import identity
 from docvlm.runs.folder import RunFolder, follow
 from docvlm.runs.result import read as read_result
-from docvlm.vlms.families import FAMILIES, called
+from docvlm.vlms.families import FAMILIES, called, published
 
 ROOTS = (Path("outputs"), Path("multirun"))
 FINISHED = "finished"
@@ -33,6 +34,8 @@ class Run:
     folder: RunFolder
     manifest: dict[str, Any]
     result: dict[str, Any]
+    named: str = ""
+    """What its results stand under where another checkpoint has the name of its own (`told_apart`)."""
 
     @property
     def family(self) -> str:
@@ -40,9 +43,26 @@ class Run:
         return str(self.manifest["family"])
 
     @property
+    def base(self) -> str:
+        """The checkpoint it started from: the word `embedded`, a folder, or a hub id, also of its local cache."""
+        return published(str(self.manifest["checkpoint"]["name"]))[0]
+
+    @property
+    def base_revision(self) -> str | None:
+        """The commit, branch or tag of `base` on the hub where one is known."""
+        _, commit = published(str(self.manifest["checkpoint"]["name"]))
+        return commit or self.manifest["config"]["model"].get("revision")
+
+    @property
     def model(self) -> str:
         """What its results stand under: the family, or the checkpoint where a family takes any."""
-        return called(self.family, str(self.manifest["checkpoint"]["name"]))
+        return self.named or called(self.family, str(self.manifest["checkpoint"]["name"]))
+
+    @property
+    def checkpoint(self) -> tuple[str, str]:
+        """Name and fingerprint of the checkpoint it started from."""
+        found = self.manifest["checkpoint"]
+        return called(self.family, str(found["name"])), str(found["fingerprint"])
 
     @property
     def extensions(self) -> tuple[str, ...]:
@@ -99,8 +119,27 @@ def read(folder: Path) -> Run:
     return run
 
 
+def apart(checkpoints: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """What results of checkpoints stand under, each a name and a fingerprint.
+
+    The name, with digits of the fingerprint where another checkpoint has it too; a family has many checkpoints.
+    """
+    known = set(checkpoints)
+    shared = Counter(name for name, _ in known if name not in FAMILIES)
+    return {(name, mark): f"{name}-{mark[:8]}" if shared[name] > 1 else name for name, mark in known}
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The same runs; those from checkpoints of one name have another each."""
+    names = apart(run.checkpoint for run in runs)
+    return [replace(run, named=names[run.checkpoint]) for run in runs]
+
+
 def finished(roots: Iterable[Path] = ROOTS) -> list[Run]:
-    """Every finished run with weights under `roots`, oldest first. A folder that only points elsewhere is skipped."""
+    """Every finished run with weights under `roots`, oldest first. A folder that only points elsewhere is skipped.
+
+    Checkpoints of one name are told apart.
+    """
     files = [path for root in roots for depth in ("*", "*/*") for path in root.glob(f"{depth}/result.json")]
     runs = []
     for path in sorted(files):
@@ -108,7 +147,7 @@ def finished(roots: Iterable[Path] = ROOTS) -> list[Run]:
         result = read_result(path)
         if result["status"] == FINISHED and place.manifest.exists() and place.best.is_dir():
             runs.append(Run(place, read_json(place.manifest), result))
-    return runs
+    return told_apart(runs)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docvlm.config.renamed import as_first_spelled
+from docvlm.data.reading import NONE
 from docvlm.runs import code_version
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ _NO_EFFECT = {
     "jobs",
     "extensions",  # what comes of them is in the model, the data and the code
 }
-_LATER = {"budget": {"jpeg_quality", "longest_edge", "max_tiles"}, "model": {"tower", "blocks"}}
+_LATER = {
+    "budget": {"jpeg_quality", "longest_edge", "max_tiles", "document_pixels"},
+    "model": {"tower", "blocks"},
+    "data": {"pages", "page_numbers", "join_pages"},
+}
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,8 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     # keys at the values that were the only ones before there were the keys, so that runs of then are found
     if kept.get("select") == "score":
         del kept["select"]
+    if kept.get("selector") in (None, NONE):
+        kept = {key: value for key, value in kept.items() if not key.startswith("selector")}
     for part, later in _LATER.items():
         kept[part] = {key: value for key, value in kept[part].items() if key not in later or value is not None}
     return kept

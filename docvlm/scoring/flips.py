@@ -16,6 +16,7 @@ from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring.crossed import SettingDifference, crossed_difference
 from docvlm.scoring.intervals import Difference, paired_difference
 from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.protocol import scorer
 from docvlm.scoring.score import clusters, paired
 from docvlm.scoring.significance import ONE_A_PAGE, mcnemar
 
@@ -70,10 +71,10 @@ def flips(
 
     `siblings` are the answers of the other seeds of the setting that `after` is a run of.
     """
-    function, pairs = METRICS[metric], paired(before, after)
-    every = [Flip(a, b, function(a.prediction, a.answers), function(b.prediction, b.answers)) for a, b in pairs]
-    first = [function.goodness(one.score_before) == 1 for one in every]
-    second = [function.goodness(one.score_after) == 1 for one in every]
+    goodness, function, pairs = METRICS[metric].goodness, scorer(metric), paired(before, after)
+    every = [Flip(a, b, function(a), function(b)) for a, b in pairs]
+    first = [goodness(one.score_before) == 1 for one in every]
+    second = [goodness(one.score_after) == 1 for one in every]
     fixed = tuple(one for one, a, b in zip(every, first, second, strict=True) if b and not a)
     broken = tuple(one for one, a, b in zip(every, first, second, strict=True) if a and not b)
     documents = clusters([a for a, _ in pairs])
@@ -92,10 +93,10 @@ def flips(
 
 def _over_seeds(before: Sequence[Prediction], runs: Sequence[Sequence[Prediction]], metric: str) -> SettingDifference:
     """The change of the share right, from a model without a seed to a setting."""
-    function = METRICS[metric]
+    goodness, function = METRICS[metric].goodness, scorer(metric)
     pairs = [paired(before, run) for run in runs]
-    right = [[function.goodness(function(b.prediction, b.answers)) == 1 for _, b in part] for part in pairs]
-    first = [function.goodness(function(a.prediction, a.answers)) == 1 for a, _ in pairs[0]]
+    right = [[goodness(function(b)) == 1 for _, b in part] for part in pairs]
+    first = [goodness(function(a)) == 1 for a, _ in pairs[0]]
     return crossed_difference(np.array(first, float), np.array(right, float), clusters([a for a, _ in pairs[0]]))
 
 

@@ -16,6 +16,7 @@ from docvlm.scoring.failures import CLASSES, Failure, classify
 from docvlm.scoring.groups import By, members
 from docvlm.scoring.intervals import Interval, clustered_wilson
 from docvlm.scoring.predictions import Key, Prediction
+from docvlm.scoring.protocol import scorer
 from docvlm.scoring.score import clusters
 
 EXAMPLES = 3
@@ -50,11 +51,11 @@ def findings(
 
     `pages` maps (benchmark, document) to the text of the page, where it is known.
     """
-    function, texts = METRICS[metric], pages or {}
+    goodness, function, texts = METRICS[metric].goodness, scorer(metric), pages or {}
     found = []
     for record in records:
-        score = function(record.prediction, record.answers)
-        if (good := function.goodness(score)) < 1:
+        score = function(record)
+        if (good := goodness(score)) < 1:
             key = (record.benchmark, record.document)
             page = texts[key] if key in texts else None
             failure = classify(

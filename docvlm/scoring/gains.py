@@ -32,6 +32,7 @@ from docvlm.scoring.intervals import (
     two_sided_p,
 )
 from docvlm.scoring.predictions import Key, Prediction
+from docvlm.scoring.protocol import scorer
 from docvlm.scoring.score import clusters, paired
 from docvlm.scoring.significance import LEVEL, holm
 
@@ -154,19 +155,20 @@ def gains(
     Types are those of `after`; a question with several types counts in each. `siblings` are the answers of the other
     seeds of the setting that `after` is a run of, () for a run alone, None where no training run stands behind it.
     """
-    function, sides = METRICS[metric], [paired(before, run) for run in (after, *(siblings or ()))]
-    a = np.array([function(p.prediction, p.answers) for p, _ in sides[0]])
-    b = np.array([[function(p.prediction, p.answers) for _, p in pairs] for pairs in sides])
+    record, function = METRICS[metric], scorer(metric)
+    sides = [paired(before, run) for run in (after, *(siblings or ()))]
+    a = np.array([function(p) for p, _ in sides[0]])
+    b = np.array([[function(p) for _, p in pairs] for pairs in sides])
     records = [p for _, p in sides[0]]
     documents, types = clusters(records), members(records, by)
     found = {name: _row(name, indices, a, b, documents) for name, indices in types.items()}
     enough = [name for name, row in found.items() if row.ours.clusters >= FEWEST and name != UNTYPED]
     adjusted = dict(zip(enough, holm([found[name].difference.p for name in enough]), strict=True))
     rows = [
-        replace(row, adjusted=adjusted[name] if name in adjusted else None, error=not function.higher_is_better)
+        replace(row, adjusted=adjusted[name] if name in adjusted else None, error=not record.higher_is_better)
         for name, row in found.items()
     ]
-    first, second = (np.vectorize(function.goodness, otypes=[float])(scores) for scores in (a, b))
+    first, second = (np.vectorize(record.goodness, otypes=[float])(scores) for scores in (a, b))
     apart = _apart({name: types[name] for name in enough}, first, second, documents)
     seeds = None if siblings is None else len(sides)
     shown = rows if GROUPINGS[by].order else sorted(rows, key=lambda row: -row.size)

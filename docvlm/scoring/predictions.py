@@ -40,10 +40,12 @@ class Prediction:
     """What a model answered to one question, with what is needed to score it and to group the scores.
 
     `latency_s` is the wall time of its batch divided by the questions in it, None where it was not measured.
-    `truncated` says that `max_new_tokens` cut the answer. `n_pages` is how many pages the document has, 0 where that
-    is not known; `answer_pages` are those that hold the answer and `page` is the one it was read from, both counted
-    from 1, empty or None where nobody says. `language` is that of the question (ISO 639-1). `content` stands for
-    question, answers and pages as they were when it was asked, "" where that is not known.
+    `truncated` says that `max_new_tokens` cut the answer. `confidence` is the mean probability of its tokens, not
+    calibrated, None where nobody says. `n_pages` is how many pages the document has, 0 where that is
+    not known; `answer_pages` are those that hold the answer, `shown` those that were shown where they were not all, and
+    `page` is the one it was read from; all counted from 1, empty or None where nobody says. `language` is that of the
+    question (ISO 639-1). `content` stands for question, answers and pages as they were when it was asked, "" where
+    that is not known.
     """
 
     question_id: str
@@ -57,9 +59,11 @@ class Prediction:
     scores: dict[str, float] = field(default_factory=dict)
     latency_s: float | None = None
     truncated: bool = False
+    confidence: float | None = None
     n_pages: int = 0
     answer_pages: tuple[int, ...] = ()
     page: int | None = None
+    shown: tuple[int, ...] = ()
     language: str = ""
     content: str = ""
 
@@ -259,9 +263,11 @@ def _record(line: Line, unnamed: Counter[str], *, whole: bool = True) -> Predict
         scores=_scores(row),
         latency_s=_number(row, "latency_s"),
         truncated=(_text(row, "truncated") or "").lower() == "true",
+        confidence=_number(row, "confidence"),
         n_pages=_whole(row, "n_pages") or len(images),
         answer_pages=tuple(page_numbers(row["answer_pages"])) if "answer_pages" in row else (),
         page=_whole(row, "page", least=1),
+        shown=page_numbers(row["shown"], "shown") if "shown" in row else (),
         language=_text(row, "language") or "",
         content=_text(row, "content") or "",
     )

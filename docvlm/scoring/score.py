@@ -14,25 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docvlm.errors import DocvlmError
-from docvlm.metrics import DEFAULT, METRICS, metric_function
+from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring.crossed import SettingDifference, crossed_difference, crossed_interval
 from docvlm.scoring.groups import BEYOND, GROUPINGS, TYPES, By, members
 from docvlm.scoring.intervals import Difference, Interval, paired_difference, score_interval
 from docvlm.scoring.pages import page_accuracy
 from docvlm.scoring.predictions import Key, Prediction
+from docvlm.scoring.protocol import scorer, text_forms, variant_name
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """Scores of one predictions file. `metric` names the headline; all means are over questions, in [0, 1].
 
-    `means` holds every registered metric at its default. `groups` has the score of each group of a grouping, {} where
-    the grouping tells nothing; `page_accuracy` is None where it cannot be known.
+    `means` holds every registered metric, each as the benchmark of its question has it. `groups` has the score of each
+    group of a grouping, {} where the grouping tells nothing; `page_accuracy` is None where it cannot be known.
+    `text_forms` says by language what that decides (Unicode form, punctuation, F1's tokens) where it is not English.
     """
 
     metric: str
     variant: str
     options: dict[str, Any]
+    text_forms: dict[str, dict[str, Any]]
     headline: float
     interval: Interval
     n_questions: int
@@ -55,33 +58,33 @@ class Score:
 
 
 def with_scores(records: Iterable[Prediction]) -> list[Prediction]:
-    """The same predictions, each with every metric at its default in `scores`."""
-    return [
-        replace(record, scores={name: metric(record.prediction, record.answers) for name, metric in METRICS.items()})
-        for record in records
-    ]
+    """The same predictions, each with every metric, as its benchmark has it, in `scores`."""
+    scorers = {name: scorer(name) for name in METRICS}
+    return [replace(record, scores={name: one(record) for name, one in scorers.items()}) for record in records]
 
 
 def score(
     predictions: Sequence[Prediction], metric: str = DEFAULT, variant: str | None = None, **options: Any
 ) -> Score:
-    """Score predictions with `metric` (a name in `docvlm.metrics.METRICS`) under a named variant and its options.
+    """Score predictions with `metric` (a name in `docvlm.metrics.METRICS`), by default as their benchmark has it.
 
-    The secondary metrics keep their defaults. Raises `DocvlmError` if there is nothing to score, if a question occurs
-    twice, or if the metric or variant is unknown.
+    A named `variant` or `options` take the place of that and of what the language of a question decides; the secondary
+    metrics keep both. Raises `DocvlmError` if there
+    is nothing to score, if a question occurs twice, or if the metric or variant is unknown.
     """
-    function = metric_function(metric, variant, **options)
+    function = scorer(metric, variant, **options)
     if not predictions:
         raise DocvlmError("no predictions to score: the evaluation split is empty; check data.limit_* and data.source")
     _require_unique(predictions)
-    values = [function(p.prediction, p.answers) for p in predictions]
+    values = [function(record) for record in predictions]
     interval = _interval(values, predictions)
-    means = {name: _mean([METRICS[name](p.prediction, p.answers) for p in predictions]) for name in METRICS}
+    means = {name: _mean([*map(scorer(name), predictions)]) for name in METRICS}
     latencies = [p.latency_s for p in predictions if p.latency_s is not None]
     return Score(
         metric=metric,
-        variant=variant or next(iter(METRICS[metric].variants), "default"),
+        variant=variant or variant_name(metric, () if options else {record.benchmark for record in predictions}),
         options=options,
+        text_forms=text_forms((record.benchmark, record.language) for record in predictions),
         headline=interval.mean,
         interval=interval,
         n_questions=interval.n,
@@ -99,10 +102,10 @@ def compare(before: Sequence[Prediction], after: Sequence[Prediction], metric: s
 
     Raises `DocvlmError` naming a question that only one side has.
     """
-    function = metric_function(metric)
+    function = scorer(metric)
     pairs = paired(before, after)
-    a = [function(p.prediction, p.answers) for p, _ in pairs]
-    b = [function(p.prediction, p.answers) for _, p in pairs]
+    a = [function(first) for first, _ in pairs]
+    b = [function(second) for _, second in pairs]
     return paired_difference(a, b, clusters([p for p, _ in pairs]))
 
 
@@ -128,9 +131,9 @@ def compare_over_seeds(
 
 def _by_run(runs: Sequence[Sequence[Prediction]], metric: str) -> tuple[Sequence[Prediction], NDArray[np.float64]]:
     """The questions in the order of the first run, and the scores (S, N) of all."""
-    function, first = metric_function(metric), runs[0]
+    function, first = scorer(metric), runs[0]
     sides = [[after for _, after in paired(first, run)] for run in runs]
-    return first, np.array([[function(p.prediction, p.answers) for p in side] for side in sides])
+    return first, np.array([[function(record) for record in side] for side in sides])
 
 
 def clusters(records: Sequence[Prediction]) -> list[Key]:

@@ -37,6 +37,7 @@ class Batch:
             for start in range(0, len(numbers), TOGETHER)
         ]
         self._cut = self._asked = 0
+        self._page: int | None = None  # that the last answer was read from, where it was one
         self._documents: set[object] = set()  # that were read
         self._seconds = 0.0
 
@@ -62,6 +63,7 @@ class Batch:
         found = self._ask(numbers) if known is None else known
         if self.kept is not None and known is None:
             self.kept.add(place, found)
+        self._page = found[-1].page
         self._cut += sum(answer.truncated for answer in found)
         return found
 
@@ -77,8 +79,15 @@ class Batch:
         return found
 
     def summary(self) -> list[str]:
-        """Lines on how long it took, and how many answers were cut."""
-        return [self._latency(), *self._shortened()]
+        """Lines on the page of a lone answer, how long it took, and how many answers were cut."""
+        return [*self._where(), self._latency(), *self._shortened()]
+
+    def _where(self) -> list[str]:
+        if self._page is None or len(self.tasks) > 1 or len(self.tasks[0].pages) == 1:
+            return []
+        return [
+            f"read from page {self._page} of {len(self.tasks[0].pages)}: {self.tasks[0].pages[self._page - 1].name}"
+        ]
 
     def _latency(self) -> str:
         if not self._asked:

@@ -152,7 +152,8 @@ def name_of(reader: Reader, weights: Path | None, max_new_tokens: int | None) ->
 
     vlm, phrase = reader.vlm, reader.benchmark
     longest = phrase.max_new_tokens if max_new_tokens is None else max_new_tokens
-    how = (vlm.family, vlm.codec.budget, str(vlm.dtype), vlm.quant, vlm.codec.prompt, phrase.instruction, longest)
+    how: tuple[object, ...] = (vlm.family, vlm.codec.budget, str(vlm.dtype), vlm.quant, vlm.codec.prompt)
+    how += (phrase.instruction, longest, reader.reading)
     found = hashlib.sha256(repr((__version__, how, fingerprint(vlm.checkpoint))).encode())
     if weights is not None:
         for chunk in weights_in(weights):
@@ -177,6 +178,7 @@ def _answer(task: Task, line: Values) -> Answer:
         int(line["tokens"]),
         line["truncated"] is True,
         float(line["latency_s"]),
+        int(line["page"]) if "page" in line else None,
     )
 
 

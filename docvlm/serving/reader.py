@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -22,8 +22,11 @@ import torch
 from docvlm.answering.answer import device as default_device
 from docvlm.data.benchmarks import BENCHMARKS, DEFAULT
 from docvlm.data.example import Example, Page
+from docvlm.data.loading.packing import by_pages
+from docvlm.data.reading import Reading
 from docvlm.errors import DocvlmError
 from docvlm.runs import finished
+from docvlm.selection import Choose, chooser
 from docvlm.serving.answers import Answer
 from docvlm.serving.pages import PageLike, as_pages
 from docvlm.vlms import FAMILIES, embedded, load_family, loading, saved
@@ -40,10 +43,21 @@ TOGETHER = 32  # questions that share one prefill; each holds a copy of its page
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """A model of one family, `vlm`, and the benchmark whose wording follows a question. `load` makes one."""
+    """A model of one family, `vlm`, and the benchmark whose wording follows a question. `load` makes one.
+
+    `reads`: which pages of a document it is shown, None for those that it was trained to be shown. `choose` is the
+    selector that goes with it.
+    """
 
     vlm: VLM
     benchmark: Benchmark
+    reads: Reading | None = None
+    choose: Choose | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """Which pages of a document it is shown."""
+        return self.vlm.codec.reading if self.reads is None else self.reads
 
     @overload
     def ask(
@@ -94,10 +108,17 @@ class Reader:
             )
         examples = self._examples(document, asked)
         self._check(examples, longest)
-        answers: list[Answer] = []
-        for start in range(0, len(examples), TOGETHER):
-            answers += self._read(examples[start : start + TOGETHER], longest)
+        chosen = examples if self.choose is None else self.choose(examples)
+        shown = [self.reading.asked(example) for example in chosen]
+        read: dict[int, Answer] = {}
+        for group in by_pages([one for pages in shown for one in pages]):
+            read |= zip(map(id, group), self._read_all(group, longest), strict=True)
+        answers = [surest([read[id(one)] for one in pages]) for pages in shown]
         return answers[0] if isinstance(question, str) else answers
+
+    def _read_all(self, examples: Sequence[Example], longest: int) -> list[Answer]:
+        starts = range(0, len(examples), TOGETHER)
+        return [answer for start in starts for answer in self._read(examples[start : start + TOGETHER], longest)]
 
     def _examples(self, document: tuple[Page, ...], asked: Sequence[str]) -> list[Example]:
         name, instruction = self.benchmark.name, self.benchmark.instruction
@@ -105,7 +126,7 @@ class Reader:
 
     def _check(self, examples: Sequence[Example], longest: int) -> None:
         """Refuse what the model cannot take, or would take hours or all memory to find out."""
-        for example in examples:
+        for example in (shown for one in examples for shown in self.reading.most(one)):
             if (refused := self.vlm.codec.refusal(example, longest)) is not None:
                 raise DocvlmError(f"{example.document}: {refused}")
 
@@ -127,10 +148,20 @@ class Reader:
             ) from error
         each = (time.perf_counter() - began) / len(examples)
         names = tuple(page.name for page in examples[0].pages)
+        page = examples[0].shown[0] if len(examples[0].shown) == 1 else None
         return [
-            Answer(one.text, example.question, names, one.confidence, one.tokens, one.truncated, each)
+            Answer(one.text, example.question, names, one.confidence, one.tokens, one.truncated, each, page)
             for one, example in zip(generated, examples, strict=True)
         ]
+
+
+def surest(answers: Sequence[Answer]) -> Answer:
+    """The most confident answer of those that a question got from the pages of a document; its latency is theirs all.
+
+    Of equal ones the first page's.
+    """
+    best = max(answers, key=lambda one: one.confidence)
+    return replace(best, latency_s=sum(one.latency_s for one in answers))
 
 
 def load(
@@ -162,7 +193,7 @@ def load(
         if base is None and record["lora"]["r"] and loading.form(record) not in loading.WHOLE:
             _check_base(folder, record)
         vlm = loading.load(folder, checkpoint=base, attn=attn, offline=offline)
-    return _reader(vlm, place, benchmark or phrase)
+    return _reader(vlm, place, benchmark or phrase, offline)
 
 
 def load_codec(
@@ -198,7 +229,7 @@ def load_base(
     if base is None:
         _check_base(folder, record)
     vlm = saved.load_base(folder, checkpoint=base, dtype=saved.dtype_of(record), attn=attn, offline=offline)
-    return _reader(vlm, place, benchmark or phrase)
+    return _reader(vlm, place, benchmark or phrase, offline)
 
 
 def weights_of(source: str | Path) -> Path:
@@ -206,8 +237,9 @@ def weights_of(source: str | Path) -> Path:
     return _saved(source)[0]
 
 
-def _reader(vlm: VLM, place: torch.device, benchmark: str) -> Reader:
-    return Reader(vlm.to(place).eval(), BENCHMARKS[benchmark])
+def _reader(vlm: VLM, place: torch.device, benchmark: str, offline: bool) -> Reader:
+    choose = chooser(vlm.codec.reading.selection, offline=offline)
+    return Reader(vlm.to(place).eval(), BENCHMARKS[benchmark], choose=choose)
 
 
 def _check_benchmark(benchmark: str | None) -> None:

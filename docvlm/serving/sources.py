@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from docvlm.data.example import Example
 from docvlm.data.lines import BOM, Line, lines, objects, shown
 from docvlm.data.lines import SUFFIXES as LINES
+from docvlm.data.reading import Reading
 from docvlm.data.rows import BadRow, Row, answers, identifier, present, strings, text
 from docvlm.data.sources.locate import named, of_bytes
 from docvlm.data.sources.quarantine import Quarantine, Rejected
@@ -187,15 +188,17 @@ def _judge(row: Row) -> None:
     strings(row, "doc_type")
 
 
-def gate(source: Source, codec: Codec, longest_answer: int) -> Source:
+def gate(source: Source, codec: Codec, longest_answer: int, reading: Reading) -> Source:
     """The tasks that a model can take; questions of a file that it cannot are left out like its other bad lines.
+
+    `reading` says which of a task's pages it will be shown.
 
     Raises `DocvlmError` for a question of the command line, and if more lines are bad than good.
     """
     kept, bad = [], []
     for task in source.tasks:
         example = Example(task.where, task.question, (), task.pages[0].name, task.pages, "")
-        refused = codec.refusal(example, longest_answer)
+        refused = next(filter(None, (codec.refusal(one, longest_answer) for one in reading.most(example))), None)
         if refused is None:
             kept.append(task)
         elif source.quarantine is None:

@@ -73,7 +73,7 @@ def asked(task: Task) -> dict[str, Any]:
     return {"image": names if len(names) > 1 else names[0], "question": task.question, **task.columns}
 
 
-GIVEN = ("prediction", "confidence", "tokens", "truncated", "latency_s")
+GIVEN = ("prediction", "confidence", "tokens", "truncated", "latency_s", "page")
 
 
 def _encodable(text: str, stream: TextIO) -> str:
@@ -88,7 +88,7 @@ def _encodable(text: str, stream: TextIO) -> str:
 def _text(answered: Iterable[Answered], tasks: Sequence[Task], stream: TextIO) -> None:
     """One question: its answer. Several: pages, question and answer a line, with tabs between them."""
     for task, answer in answered:
-        names = ", ".join(page.name for page in task.pages)
+        names = ", ".join(answer.pages)
         cells = (answer.text,) if len(tasks) == 1 else (names, task.question, answer.text)
         print("\t".join(" ".join(cell.split()) for cell in cells), file=stream, flush=True)
 

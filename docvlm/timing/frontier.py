@@ -92,6 +92,8 @@ def measure(
 ) -> Measured:
     """Every budget of `cfg`, in its order, on `data`. `say` gets a line as each budget is done."""
     wanted = budgets.chosen(cfg.budgets, vlm.codec.budget)
+    if budgets.word(wanted[0]) == budgets.ONE_SIZE:
+        say(f"{subject.family} reads every page at one size, so there is one point")
     questions = data.filled(cast("Role", cfg.split))
     points: list[Point] = []
     first: Outcome | None = None

@@ -11,7 +11,7 @@ from docvlm.tables import Column, Table
 from docvlm.timing.cost import Cost
 
 _SPEEDS = (
-    Column("resolution", "pixels", kind="text"),
+    Column("resolution", "page size", kind="text"),
     Column("batch", "batch"),
     Column("n", "n"),
     Column("p50_ms", "p50 ms", 0),
@@ -50,7 +50,7 @@ def frontier(found: Mapping[str, Any]) -> Table:
     """A row for each page size: the score, its difference to the first, and the median latency alone."""
     score = found["points"][0]["score"]
     columns = (
-        Column("resolution", "pixels", kind="text"),
+        Column("resolution", "page size", kind="text"),
         Column("prompt_tokens", "tokens", 0),
         Column("metric"),
         Column("score", score["metric"], ends=("low", "high")),
@@ -82,7 +82,7 @@ def _frontier_row(point: Mapping[str, Any]) -> dict[str, Any]:
 
 _COSTS = (
     Column("name", "machine or API", kind="text", filed=False),
-    Column("resolution", "pixels", filed=False),
+    Column("resolution", "page size", filed=False),
     Column("latency_ms", "latency ms", 0, filed=False),
     Column("usd_per_1000_pages", "USD alone", filed=False),
     Column("batch", "batch", filed=False),

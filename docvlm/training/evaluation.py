@@ -15,13 +15,16 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from docvlm.answering.answer import record
+from docvlm.answering.answer import record, settled
 from docvlm.data.example import EvalBatch, Example
+from docvlm.data.loading.packing import only_learned
+from docvlm.data.reading import Reading
 from docvlm.errors import DocvlmError
 from docvlm.metrics.registry import goodness, joint
 from docvlm.metrics.torch import StringMetric
 from docvlm.scoring.intervals import Interval, score_interval
 from docvlm.scoring.predictions import Prediction
+from docvlm.scoring.protocol import options_of, variant_of
 from docvlm.scoring.score import Score, score, with_scores
 from docvlm.vlms.base import VLM
 
@@ -75,11 +78,7 @@ class Tally:
     loss: float = 0.0
     tokens: int = 0
     began: float = field(default_factory=time.perf_counter)
-    running: dict[str, StringMetric] = field(init=False)
-
-    def __post_init__(self) -> None:
-        # Devices answer shares of different length, so none waits for the others before the end.
-        self.running = {label: StringMetric(metric, sync=False) for label, metric in self.metrics.items()}
+    running: dict[tuple[str, str], StringMetric] = field(init=False, default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -89,9 +88,16 @@ class Tally:
 
     @torch.no_grad()
     def measure(self, vlm: VLM, batch: EvalBatch) -> None:
-        """Add the loss of a batch, computed in the checkpoint's own dtype, as `docvlm.evaluate` does."""
+        """Add the loss of a batch, computed in the checkpoint's own dtype, as `docvlm.evaluate` does.
+
+        A page that does not hold the answer says nothing about it, where pages are shown one by one.
+        """
+        learned = [not (e.shown and e.answer_pages) or bool({*e.shown} & {*e.answer_pages}) for e in batch.examples]
+        if not any(learned):
+            return
+        labelled = batch.labelled if all(learned) else only_learned(batch.labelled, batch.examples, learned)
         with torch.autocast(vlm.device.type, enabled=False):
-            loss, tokens = vlm.loss(batch.labelled)
+            loss, tokens = vlm.loss(labelled)
         self.loss += float(loss)
         self.tokens += tokens
 
@@ -103,14 +109,31 @@ class Tally:
         latency = (time.perf_counter() - began) / len(batch.examples)
         for example, answer in zip(batch.examples, generated, strict=True):
             self.predictions.append(record(example, answer, latency))
-            self.running[example.benchmark].update([self.predictions[-1].prediction], [example.answers])
+            running = self._running(example.benchmark, example.language)
+            running.update([self.predictions[-1].prediction], [example.answers])
 
-    def finish(self, expected: Sequence[Example]) -> Evaluation:
-        """Exchange with the other devices and score. Raises `DocvlmError` unless each question was answered once."""
+    def _running(self, label: str, language: str) -> StringMetric:
+        """The running score of the questions of a benchmark in a language.
+
+        Devices answer shares of different length, so none waits for the others before the end.
+        """
+        if (label, language) not in self.running:
+            metric = self.metrics[label]
+            options = options_of(metric, label, language)
+            self.running[label, language] = StringMetric(metric, variant_of(metric, label), sync=False, **options)
+        return self.running[label, language]
+
+    def finish(self, expected: Sequence[Example], reading: Reading) -> Evaluation:
+        """Exchange with the other devices and score. Raises `DocvlmError` unless each question was answered once.
+
+        Once a page, where `reading` shows pages one by one: then its most confident answer stands.
+        """
         parts = _gather((self.predictions, self.loss, self.tokens))
         records = [record for predictions, _, _ in parts for record in predictions]
-        found = {record.key: record for record in records}
-        if not len(records) == len(found) == len(expected):
+        found = {record.key: record for record in settled(records)}
+        asked = sum(len(reading.asked(example)) for example in expected)
+        pages = {(record.key, record.page) for record in records}
+        if not len(records) == len(pages) == asked or len(found) != len(expected):
             raise DocvlmError(
                 f"{len(records)} answers to {len(found)} questions came from a split of {len(expected)}: the loader"
                 " lost or repeated examples; try data.num_workers=0 and trainer.devices=1, and report it"

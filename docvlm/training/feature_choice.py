@@ -42,7 +42,9 @@ def attach(run: Run, device: torch.device) -> None:
     """Give the run's codec a feature store, or leave it without, as `features` and a measurement on `device` say."""
     cfg, vlm = run.cfg, run.vlm
     assert vlm is not None and vlm.trainable is not None
-    if cfg.packing == "on" and (line := vlm.settle(run.data.train)):
+    # how long rows are depends on what is found: batches by tokens are the same with and without packing
+    line = vlm.settle(run.data.learned()) if cfg.packing == "on" or run.data.batch_tokens is not None else ""
+    if line and cfg.packing == "on":
         run.console.print(line, highlight=False)
     frozen = vlm.trainable.frozen_blocks > 0
     if frozen and cfg.packing == "on" and vlm.unstored:
@@ -108,7 +110,7 @@ def _measure(run: Run, vlm: VLM, stored: Stored) -> None:
 
     All trial pages are stored, which an epoch would do next; few are encoded only to see how long that takes.
     """
-    pages = list({example.pages: example for example in run.data.train[: 8 * TRIAL]}.values())[:TRIAL]
+    pages = list({example.pages: example for example in run.data.learned()[: 8 * TRIAL]}.values())[:TRIAL]
     _seconds(vlm, stored.training, stored, pages)
     reading = _seconds(vlm, stored.training, stored, pages) / len(pages)
     file, where = stored.store.folder / COSTS, machine.name(vlm.device.type)

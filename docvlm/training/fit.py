@@ -63,7 +63,7 @@ class Proof(Callback):
         if run is None:
             return
         assert isinstance(module, AnswerModule)
-        codec, examples = module.vlm.codec, run.data.train[:PROOF_EXAMPLES]
+        codec, examples = module.vlm.codec, run.data.learned()[:PROOF_EXAMPLES]
         with torch.enable_grad():
             batch = codec.packed_batch(examples) if run.data.packing else codec.train_batch(examples)
             line = prove(module.vlm, batch)

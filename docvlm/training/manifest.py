@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from docvlm.machine import git_commit, hardware, versions
+from docvlm.scoring.protocol import described
 from docvlm.training.feature_choice import training_dtype
 from docvlm.vlms import losses
 from docvlm.vlms.checkpoint import licence
@@ -29,13 +30,17 @@ def manifest(run: Run, accelerator: str) -> dict[str, Any]:
         "checkpoint": {
             "name": cfg.model.checkpoint,
             "fingerprint": identity.checkpoint,
-            "licence": licence(vlm.checkpoint, offline=cfg.offline, revision=vlm.revision),
+            **licence(vlm.checkpoint, offline=cfg.offline, revision=vlm.revision),
         },
         "data": {
             "benchmark": data.label,
             "source": data.source,
             "fingerprint": identity.data,
             "questions": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
+            "metrics": {
+                label: described(metric, label, [e.language for e in data.test if e.benchmark == label])
+                for label, metric in data.metrics.items()
+            },
             "quarantined": len(data.quarantine.rejected),
             "audit": data.audited,
         },

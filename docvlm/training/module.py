@@ -158,7 +158,8 @@ class AnswerModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Score the whole split; the one number logged is what early stopping watches."""
-        self.evaluation = self._tally.finish(self.trainer.datamodule.val)  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.evaluation = self._tally.finish(data.val, data.reading)
         self.log("val/score", self.evaluation.goodness, batch_size=1, sync_dist=True)  # the same on every device
 
     def on_test_epoch_start(self) -> None:
@@ -172,7 +173,8 @@ class AnswerModule(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Score the whole split."""
-        self.evaluation = self._tally.finish(self.trainer.datamodule.test)  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.evaluation = self._tally.finish(data.test, data.reading)
 
     # Checkpoints
 

@@ -84,7 +84,7 @@ def out_of_memory(where: str) -> DocvlmError:
 def batches_of(run: Run) -> Batches:
     """The batches of the first epoch."""
     data = run.data
-    examples, codec = data.train, data.codec
+    examples, codec = data.learned(), data.codec
     assert codec is not None
     lengths = codec.lengths(examples)
     lengths = replace(lengths, shared=lengths.shared and data.packing)
@@ -165,7 +165,8 @@ class Preflight(Callback):
 
 def _encoded(run: Run, module: AnswerModule, batch: list[np.ndarray]) -> dict[str, Tensor]:
     codec = module.vlm.codec
-    examples = [run.data.train[index] for document in batch for index in document]
+    learned = run.data.learned()
+    examples = [learned[index] for document in batch for index in document]
     encoded = codec.packed_batch(examples) if run.data.packing else codec.train_batch(examples)
     return {name: tensor.to(module.device) for name, tensor in encoded.items()}
 

@@ -27,6 +27,7 @@ from docvlm.runs.identity import Identity, identify
 from docvlm.runs.interrupt import Interrupted, StopRequest, stop_on_signal
 from docvlm.runs.result import ResultFile
 from docvlm.runs.result import read as read_result
+from docvlm.selection import chooser
 from docvlm.training import ranks
 from docvlm.training.leakage import guard
 from docvlm.vlms import embedded, load_family, quant
@@ -81,10 +82,14 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     family = load_family(cfg.model.family)
     budget, revision = Budget(**vars(cfg.budget)), cfg.model.revision
     codec = family.codec_of(base_checkpoint(cfg), budget, offline=cfg.offline, revision=revision)
+    data.selection = cfg.selection
     data.gate(codec)
+    data.choose = chooser(data.reading.selection, offline=cfg.offline)
     data.setup()
     for role in ("train", "val", "test"):
         data.filled(role)  # before pages are opened to compare them
+    data.learned()  # likewise
+    data.shown(data.val + data.test)
     guard(cfg, job, data)
     if ranks.is_main():
         counts = " / ".join(f"{len(split)} {name}" for name, split in _splits(data).items())
@@ -111,6 +116,7 @@ def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
     trainable = apply(vlm, cfg.freeze, cfg.lora)
     if cfg.trainer.gradient_checkpointing:
         vlm.gradient_checkpointing()
+    vlm.codec.reading = data.reading
     data.codec = vlm.codec
     if ranks.is_main():
         print(trainable, flush=True)

@@ -32,7 +32,7 @@ from transformers.utils import cached_file, logging
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from docvlm.errors import DocvlmError, causes
-from docvlm.vlms.families import Family
+from docvlm.vlms.families import OTHER, Family
 
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 T = TypeVar("T")
@@ -97,10 +97,11 @@ def load_weights(
     offline: bool,
     options: dict[str, Any] | None = None,
     revision: str | None = None,
+    generates: bool = True,
 ) -> ModelT:
     """A model of `cls` with every weight taken from the checkpoint; a missing one is an error, never a random one.
 
-    `options` are more of `from_pretrained`'s (`docvlm.vlms.quant`).
+    `options` are more of `from_pretrained`'s (`docvlm.vlms.quant`). `generates`: it must know how an answer ends.
     """
     how = {"local_files_only": offline, "revision": revision}
 
@@ -120,7 +121,7 @@ def load_weights(
             )
 
     net, info = _tried(checkpoint, how, read, RuntimeError)  # tensors of other shapes than config.json says
-    if net.generation_config is None or net.generation_config.eos_token_id is None:
+    if generates and (net.generation_config is None or net.generation_config.eos_token_id is None):
         raise DocvlmError(f"model.checkpoint={checkpoint}: generation_config.json is missing or has no eos_token_id")
     if info["missing_keys"]:
         names = sorted(info["missing_keys"])
@@ -191,8 +192,11 @@ def fingerprint(checkpoint: str | Path, revision: str | None = None) -> str:
     return digest.hexdigest()[:16]
 
 
-def licence(checkpoint: str | Path, *, offline: bool, revision: str | None = None) -> str | None:
-    """What the checkpoint's own card says (`license:` at the head of its README.md); None where it does not say."""
+def licence(checkpoint: str | Path, *, offline: bool, revision: str | None = None) -> dict[str, str | None]:
+    """What the head of the checkpoint's own card (README.md) says; None where it does not say.
+
+    `licence` is its identifier, or "other" with `licence_name` and `licence_link`; several licences are such an other.
+    """
     how: dict[str, Any] = {"local_files_only": offline, "revision": revision}
 
     def read() -> str | None:
@@ -202,9 +206,12 @@ def licence(checkpoint: str | Path, *, offline: bool, revision: str | None = Non
     try:
         said: Any = {} if file is None else metadata_load(file) or {}
     except (UnicodeDecodeError, YAMLError):
-        return None  # a card that cannot be read does not say
-    found = said["license"] if "license" in said else None
-    return found if isinstance(found, str) else None
+        said = {}  # a card that cannot be read does not say
+    found, name, link = (said.get(key) for key in ("license", "license_name", "license_link"))
+    if isinstance(found, list):
+        found, name = (found[0], name) if len(found) == 1 else (OTHER, ", ".join(map(str, found)))
+    told = {"licence": found, "licence_name": name, "licence_link": link}
+    return {key: value if isinstance(value, str) and value else None for key, value in told.items()}
 
 
 @contextmanager

@@ -6,9 +6,10 @@ here. Packed or not, a batch asks the same questions: packed, it holds each page
 
 from __future__ import annotations
 
+import hashlib
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,9 +20,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from docvlm.data.example import EvalBatch, Example, Page
 from docvlm.data.loading.packing import by_pages
+from docvlm.data.reading import ALL_PAGES, Reading
 from docvlm.data.rows import BadRow
 from docvlm.vlms.families import FAMILIES
-from docvlm.vlms.feature_store import FeatureStore, digest
+from docvlm.vlms.feature_store import DIGEST, FeatureStore, digest
 from docvlm.vlms.page_images import open_page
 
 if TYPE_CHECKING:
@@ -31,16 +33,14 @@ if TYPE_CHECKING:
     from docvlm.data.loading.batching import Lengths
 
 
-_TEMPLATE = 256  # more tokens than a chat template puts around a question
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Budget:
     """How many pixels of a page a model sees: `min_pixels` to `max_pixels`, or `height` x `width`, as its family reads.
 
     Families that take any checkpoint take the terms of its own processor; `longest_edge` (pixels of the longer side)
     and `max_tiles` (pieces a page is cut into) are such.
     `jpeg_quality`: the page goes through JPEG of that quality before it is resized, as in lmms-eval.
+    `document_pixels`: what all pages of a document may have together; each gets an equal share of it.
     """
 
     min_pixels: int | None = None
@@ -50,6 +50,26 @@ class Budget:
     jpeg_quality: int | None = None
     longest_edge: int | None = None
     max_tiles: int | None = None
+    document_pixels: int | None = None
+
+    def __repr__(self) -> str:
+        """Stands in the names of stores and results."""
+        return f"Budget({', '.join(f'{key}={value}' for key, value in self.decided.items())})"
+
+    @property
+    def decided(self) -> dict[str, int | None]:
+        """The keys as results were first named by them; one that came later is there only where it is set."""
+        values = asdict(self)
+        return {key: values[key] for key in values if key != "document_pixels" or values[key] is not None}
+
+    def of_each(self, pages: int) -> Budget:
+        """The budget of each page in a document of so many: its share of `document_pixels`, where that is less."""
+        if self.document_pixels is None:
+            return self
+        share = self.document_pixels // pages
+        most = share if self.max_pixels is None else min(self.max_pixels, share)
+        least = most if self.min_pixels is None else min(self.min_pixels, most)
+        return replace(self, min_pixels=least, max_pixels=most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +108,20 @@ class Stored:
         self.whole = whole
         self._digests: dict[Page, str] = {}
 
-    def digests(self, pages: Sequence[Page]) -> list[str]:
-        """Content address of each page; a page is opened for it once in a process."""
+    def digests(self, pages: Sequence[Page], shown: str = "") -> list[str]:
+        """Content address of each page; a page is opened for it once in a process.
+
+        `shown`: how they are shown, where it is otherwise than the store's name says.
+        """
         for page in pages:
             if page not in self._digests:
                 self._digests[page] = digest(open_page(page))
-        return [self._digests[page] for page in pages]
+        found = [self._digests[page] for page in pages]
+        return (
+            [hashlib.blake2b(f"{one} {shown}".encode(), digest_size=DIGEST).hexdigest() for one in found]
+            if shown
+            else found
+        )
 
     def features(self, digests: Sequence[str], dtype: str) -> list[Tensor] | None:
         """The features of pages, or None unless all of them are there."""
@@ -130,6 +158,7 @@ class Codec(ABC):
     processor: Any
     tokenizer: Any
     end: int  # the token that ends an answer
+    reading: Reading = ALL_PAGES  # which pages of a document the model is, or was, trained to be shown
     stored: Stored | None = None  # features of pages a frozen tower has seen; packed batches hold them, not pixels
     prompt: ClassVar[str]  # how a prompt is put together, for the record
     longest: int  # tokens the model has positions for
@@ -150,12 +179,17 @@ class Codec(ABC):
             if (found := self._special.search(text)) is not None:
                 reason = f"{what} holds {found[0]}"
                 return BadRow(f"the {reason}, a special token of this model; remove it", reason)
-        if reason := next(filter(None, map(self._too_small, example.pages)), ""):
+        each = self.each_of(len(example.pages))
+        if reason := next(filter(None, map(each._too_small, example.pages)), ""):
             return BadRow(reason, "page too thin for the budget")
         if self._at_most(example, longest_answer) <= self.longest:
             return None
         reason = self._too_long(example, longest_answer)
         return BadRow(reason, "more tokens than positions") if reason else None
+
+    def each_of(self, pages: int) -> Codec:
+        """This codec as it reads each page of a document of so many: itself, unless a budget is of documents."""
+        return self
 
     def account(self) -> list[str]:
         """Lines on what was found out about a checkpoint and decides what is learned; none where the family says it."""
@@ -174,7 +208,10 @@ class Codec(ABC):
         if count and (most is None or count <= most):
             return ""
         more = " or ".join(f"model={name}" for name, one in FAMILIES.items() if one.pages is None)
-        return f"{count} pages, but this model reads {most or 'one or more'}; use {more}, or one page an example"
+        return (
+            f"{count} pages, but this model reads {most or 'one or more'}; use {more}, or one page at a time:"
+            " data.pages=first, each or best"
+        )
 
     def _too_small(self, page: Page) -> str:
         """Why the budget leaves nothing of a page; "" where it does not."""
@@ -187,8 +224,23 @@ class Codec(ABC):
     def _at_most(self, example: Example, longest_answer: int) -> int:
         """More tokens than an example has, without its tokenizer: a byte is at most one."""
         text = example.question + example.instruction + max(example.answers, key=len, default="")
-        pages = sum(int(count) for count in map(self._page_tokens, example.pages))
-        return pages + len(text.encode()) * 2 + longest_answer + _TEMPLATE
+        count = len(example.pages)
+        pages = sum(map(self.each_of(count)._page_tokens, example.pages))
+        if (kind := (count, example.numbers)) not in self._templates:
+            self._templates[kind] = self._beside(example)
+        return pages + len(text.encode()) * 2 + longest_answer + self._templates[kind]
+
+    @cached_property
+    def _templates(self) -> dict[tuple[int, tuple[int, ...]], int]:
+        """What `_beside` found, by the number of pages and the numbers that are said of them."""
+        return {}
+
+    def _beside(self, example: Example) -> int:
+        """Tokens that stand beside pages, question and answer in all prompts about so many pages as an example has."""
+        empty = self.lengths([replace(example, question="", instruction="", answers=("",))])
+        return int((empty.pages + empty.own).max()) - sum(
+            map(self.each_of(len(example.pages))._page_tokens, example.pages)
+        )
 
     @abstractmethod
     def _page_tokens(self, page: Page) -> int:
@@ -273,6 +325,14 @@ class Codec(ABC):
     def _tokens(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+
+def page_content(pages: int, numbers: Sequence[int] = ()) -> list[dict[str, str]]:
+    """So many pages as parts of a chat's message; `numbers` are said before them, one each, where there are any."""
+    image = {"type": "image"}
+    if not numbers:
+        return [image] * pages
+    return [part for number in numbers for part in ({"type": "text", "text": f"Page {number}:"}, image)]
 
 
 def padded(rows: Sequence[list[int]], value: int, side: str = "right") -> Tensor:

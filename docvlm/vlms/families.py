@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from docvlm.registry import Registry
 
 APACHE = "apache-2.0"
+OTHER = "other"
+"""The hub's word for a licence that has no identifier there, but a name and a link."""
 PIXELS, SIDES = ("min_pixels", "max_pixels"), ("height", "width")
 OWN = ("min_pixels", "max_pixels", "longest_edge", "max_tiles")
+_CACHED = "models--"  # and the hub id, a folder in the hub client's cache: `models--user--name/snapshots/<commit>`
 _EMBEDDED = Path(__file__).parent / "embedded"
 
 
@@ -174,7 +177,7 @@ FAMILIES: Registry[Family] = Registry(
         Family(
             name="chat",
             label="chat model",
-            revision=1,
+            revision=2,  # a shared page counts once towards `data.batch_tokens`
             model="docvlm.vlms.chat.model:Chat",
             codec="docvlm.vlms.chat.codec:ChatCodec",
             transformers="AutoModelForImageTextToText",
@@ -198,11 +201,21 @@ def label(family: str) -> str:
 def called(family: str, checkpoint: str) -> str:
     """What results of a checkpoint stand under: its family, or its own name where the family takes any.
 
-    The name is the last part of its folder or hub id: runs from two checkpoints are of two models.
+    The name is the last part of its folder or hub id: runs from two checkpoints are of two models. A folder that is
+    called as a family is not taken for that.
     """
     if family not in FAMILIES or not FAMILIES[family].takes_any:
         return family
-    return checkpoint.replace("\\", "/").rstrip("/").rpartition("/")[2] or family
+    name = PurePosixPath(published(checkpoint)[0].replace("\\", "/")).name
+    return f"{family}-{name}" if name in FAMILIES else name or family
+
+
+def published(checkpoint: str) -> tuple[str, str | None]:
+    """Hub id and commit of a checkpoint that is named by its folder in the hub's local cache; else it as it is."""
+    *_, repository, snapshots, commit = ("", "", *checkpoint.replace("\\", "/").rstrip("/").split("/"))
+    if snapshots != "snapshots" or not repository.startswith(_CACHED):
+        return checkpoint, None
+    return repository.removeprefix(_CACHED).replace("--", "/", 1), commit
 
 
 def imported(path: str) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.utils import cached_file
 
+from docvlm.data.reading import Reading
 from docvlm.errors import DocvlmError
 from docvlm.files import follow_umask
 from docvlm.vlms import load_family, saved
@@ -44,7 +45,9 @@ def load(folder: Path, *, checkpoint: str | Path | None = None, attn: str = "sdp
     budget = Budget(**record["budget"])
     family, dtype = load_family(record["family"]), saved.dtype_of(record)
     parts = Parts(**record["parts"])
-    return family.load(folder, budget, dtype=dtype, attn=attn, offline=True, parts=parts).eval()
+    vlm = family.load(folder, budget, dtype=dtype, attn=attn, offline=True, parts=parts).eval()
+    vlm.codec.reading = Reading.of(record["reading"])
+    return vlm
 
 
 def codec(
@@ -57,7 +60,9 @@ def codec(
         saved.check_embedded(folder, record)
     place, revision = (str(folder), None) if whole else saved.base_of(record, checkpoint)
     kind, seen = load_family(record["family"]), budget or Budget(**record["budget"])
-    return kind.codec_of(place, seen, offline=offline or whole, revision=revision)
+    found = kind.codec_of(place, seen, offline=offline or whole, revision=revision)
+    found.reading = Reading.of(record["reading"])
+    return found
 
 
 def form(record: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from docvlm import registry
+from docvlm.data.reading import Reading
 from docvlm.errors import DocvlmError
 from docvlm.files import follow_umask, replace_folder
 from docvlm.version import __version__
@@ -27,6 +28,7 @@ from docvlm.vlms import FAMILIES, embedded, load_family
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.families import called
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.quant import NONE
 from docvlm.vlms.trainable import Lora, Parts
@@ -39,6 +41,7 @@ _LATER: dict[str, Any] = {
     "revision": None,
     "extensions": [],
     "parts": {},
+    "reading": {},
 }  # keys that older versions did not write
 
 
@@ -85,6 +88,7 @@ def load(
         family, budget = load_family(record["family"]), Budget(**record["budget"])
         vlm = family.load(folder, budget, dtype=torch.float32, attn=attn, offline=True, parts=Parts(**record["parts"]))
         vlm.dtype, vlm.checkpoint, vlm.revision = dtype, *base_of(record)
+        vlm.codec.reading = Reading.of(record["reading"])
         apply(vlm, record["freeze"], lora)
         return vlm.eval()
     vlm = load_base(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline, quant=quant)
@@ -114,6 +118,7 @@ def load_base(
     family = load_family(record["family"])
     options: dict[str, Any] = {"dtype": dtype, "attn": attn, "offline": offline, "quant": held, "revision": revision}
     vlm = family.load(base, budget, **options, parts=Parts(**record["parts"]))
+    vlm.codec.reading = Reading.of(record["reading"])
     found = fingerprint(base, revision)
     if found != record["base_fingerprint"]:
         raise DocvlmError(
@@ -181,6 +186,7 @@ def _record(vlm: VLM) -> dict[str, Any]:
         "quant": vlm.quant,
         "parts": asdict(vlm.parts),
         "prompt": vlm.codec.prompt,
+        "reading": asdict(vlm.codec.reading),
     }
 
 
@@ -196,6 +202,13 @@ def check_embedded(folder: Path, record: dict[str, Any]) -> None:
     if here != wanted:
         made_by = record["docvlm"] if "docvlm" in record else None
         raise DocvlmError(f"{folder}: {embedded.another(family, wanted, here, made_by)}")
+
+
+def name_of(vlm: VLM) -> str:
+    """What a model is called: a whole export as the checkpoint that it was made of, and not as its folder."""
+    folder = Path(vlm.checkpoint)
+    base = read(folder)["checkpoint"] if (folder / RECORD).is_file() else vlm.checkpoint
+    return called(vlm.family, str(base))
 
 
 def dtype_of(record: dict[str, Any]) -> torch.dtype:

@@ -13,9 +13,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from docvlm.config import CONF_DIR, EvaluateConfig, TrainConfig
+from docvlm.config import CONF_DIR, BenchmarkConfig, EvaluateConfig, ExportConfig, TrainConfig
 from docvlm.config import compose as composing
-from docvlm.config.compose import load
+from docvlm.config.base import VerbConfig
+from docvlm.config.compose import load, rehearse
 from docvlm.errors import DocvlmError
 
 
@@ -48,6 +49,34 @@ def test_a_driver_is_what_decides_whether_torch_is_asked(monkeypatch: pytest.Mon
     monkeypatch.setattr(composing.ctypes.util, "find_library", lambda word: None)
     monkeypatch.setitem(__import__("sys").modules, "torch", None)  # importing it would raise
     assert composing.detect_scale() == "tiny"
+
+
+LOADED: list[tuple[str, type[VerbConfig], str, str]] = [
+    ("train", TrainConfig, "model=chat model.checkpoint=my/Reader", "checkpoint my/Reader, "),
+    ("train", TrainConfig, "model=chat model.checkpoint=my/Reader,../other", "checkpoint my/Reader, ../other, "),
+    ("train", TrainConfig, "model.checkpoint=a,b", "checkpoint a, b, "),
+    ("evaluate", EvaluateConfig, "model=chat checkpoint=my/Reader", "checkpoint my/Reader, "),
+    ("evaluate", EvaluateConfig, "checkpoint=my/Qwen", "checkpoint my/Qwen, "),
+    ("evaluate", EvaluateConfig, "", "checkpoint embedded, "),
+    ("evaluate", EvaluateConfig, "run=.", ""),
+    ("benchmark", BenchmarkConfig, "model=chat checkpoint=my/Reader", "checkpoint my/Reader, "),
+    ("benchmark", BenchmarkConfig, "best=true", ""),
+    ("export", ExportConfig, "run=.", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("verb", "schema", "words", "checkpoint"), LOADED)
+def test_the_first_line_names_the_checkpoint_that_is_loaded(
+    verb: str, schema: type[VerbConfig], words: str, checkpoint: str
+) -> None:
+    line = rehearse(verb, schema, ["scale=tiny", *words.split()], sweep="," in words).line
+    assert line == f"scale=tiny (as you said): {checkpoint}pages from generated. scale=full overrides it."
+
+
+@pytest.mark.parametrize("words", [["checkpoint=embedded"], [], ["checkpoint="]])
+def test_a_family_without_a_checkpoint_of_its_own_wants_one_named(words: list[str]) -> None:
+    with pytest.raises(DocvlmError, match=r"model\.checkpoint=(embedded|''): .*a folder or a hub id"):
+        rehearse("evaluate", EvaluateConfig, ["scale=tiny", "model=chat", *words], sweep=False)
 
 
 def test_scale_chooses_checkpoint_pages_budget_and_precision() -> None:

@@ -68,6 +68,17 @@ def test_every_example_once_an_epoch_and_no_batch_over_the_budget(budget: int, s
     assert list(again) == orders[2][3:]
 
 
+def test_pages_apart_from_their_questions_are_counted_once() -> None:
+    pages, answers = np.array([1000, 1000, 600]), np.array([3, 5, 9])
+    own = np.array([30, 20, 10]) + answers
+    batch = [np.array([0, 1]), np.array([2])]
+    assert Lengths(pages, own, True, apart=True).padded(batch) == 2 * 1000 + 3 * 33
+    assert Lengths(pages, own, True, apart=True, answers=answers).padded(batch) == 2 * 1000 + 3 * (30 + 9)
+    assert Lengths(pages, own, True, apart=True, answers=answers).useful(batch) == 1600 + int(own.sum())
+    assert Lengths(pages, own, False, answers=answers).padded(batch) == 3 * (1000 + 30 + 9)
+    assert Lengths(pages, own, True).padded(batch) == 2 * (1000 + 58)
+
+
 def test_like_lengths_are_put_together_and_the_budget_is_used() -> None:
     lengths = Lengths(PAGES, OWN, shared=True)
     found = [documents(np.array(batch), GROUPS) for batch in batches(8192)]

@@ -23,6 +23,7 @@ from docvlm.data.benchmarks.infovqa import InfoVQA
 from docvlm.data.example import EvalBatch, Example
 from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.data.loading.mix import Mix
+from docvlm.data.reading import ALL_PAGES
 from docvlm.errors import DocvlmError
 
 
@@ -35,6 +36,7 @@ class NumberCodec:
         return {"ids": torch.tensor([float(example.answers[0]) for example in examples])}
 
     packed_batch = train_batch
+    reading = ALL_PAGES
 
     def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
         return EvalBatch(tuple(examples), self.train_batch(examples), self.train_batch(examples))

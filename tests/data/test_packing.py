@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from docvlm.data.generated import documents
 from docvlm.data.loading.batching import page_groups
@@ -172,8 +175,15 @@ def test_masks_of_the_two_calls(additive: bool) -> None:
     """Together they are the one mask: the pages and its own branch, up to itself."""
     segments = pack(ROWS, pad=0)["segments"]
     mask = branch_mask(segments, 3, additive=additive)
-    assert mask.pages is not None and mask.pages.shape == (2, 1, 3, 3) and mask.branches.shape == (2, 1, 6, 9)
-    pages, branches = (part == 0 if additive else part for part in (mask.pages[:, 0], mask.branches[:, 0]))
+    assert mask.branches.shape == (2, 1, 6, 9)
+    if additive:
+        assert mask.pages is not None and mask.pages.shape == (2, 1, 3, 3) and mask.starts is None
+        pages, branches = mask.pages[:, 0] == 0, mask.branches[:, 0] == 0
+    else:
+        assert mask.pages is None and mask.starts == (0, 2), "a plain causal call a row, from its own first column"
+        places = torch.arange(3)
+        begun = places >= torch.tensor(mask.starts)[:, None]
+        pages, branches = (places <= places[:, None]) & begun[:, None], mask.branches[:, 0]
     for row in range(2):
         for here in (segments[row] >= 0).nonzero().flatten().tolist():
             allowed = {
@@ -183,11 +193,55 @@ def test_masks_of_the_two_calls(additive: bool) -> None:
             }
             sees = pages[row, here] if here < 3 else branches[row, here - 3]
             assert set(sees.nonzero().flatten().tolist()) == allowed
-    assert pages.any(-1).all() and branches.any(-1).all(), "padding sees something, or its softmax is NaN"
+    assert branches.any(-1).all() and (not additive or pages.any(-1).all()), "padding sees something, or it is NaN"
 
 
-def test_equal_pages_need_no_mask() -> None:
-    assert branch_mask(pack(ROWS[:1] * 2, pad=0)["segments"], 3, additive=False).pages is None
+def test_equal_pages_are_one_call() -> None:
+    mask = branch_mask(pack(ROWS[:1] * 2, pad=0)["segments"], 3, additive=False)
+    assert mask.pages is None and mask.starts is None
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest storage that an operation gives, forward and backward."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        made = [tensor for tensor in tree_leaves(out) if isinstance(tensor, Tensor)]
+        self.bytes = max([self.bytes, *(tensor.untyped_storage().nbytes() for tensor in made)])
+        return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", [0, 1], ids=["alone", "beside a page"])
+@pytest.mark.parametrize("family", ["qwen2vl", "qwen3vl"])
+def test_no_tensor_of_pages_times_pages_at_16_000_tokens(family: str, beside: int) -> None:
+    """Features stored, two questions, a whole training step; a shorter document beside it makes a padded row."""
+    vlm = prepared(family, 100, Lora(4), "sdpa")
+    layers: Any = vlm.bare.get_submodule("model.language_model.layers")
+    del layers[1:-1]  # for time's sake: one layer of every token, and the last
+    vlm.bare.config.get_text_config().num_hidden_layers = 2
+    paper = Paper("one", 560, 448)
+    with torch.no_grad():
+        page = vlm.page_features(vlm.codec.packed_batch([example(0, pages=(paper,))]))
+
+    def largest(tokens: int) -> int:
+        count = tokens // len(page)
+        asked = [example(n, pages=(paper,) * count) for n in range(2)] + [example(2, pages=(paper,))] * beside
+        batch = vlm.codec.packed_batch(asked)
+        del batch["pixel_values"]
+        batch["features"] = page.repeat(count + beside, 1)
+        assert split_of(batch["segments"]) > 0.99 * tokens
+        with Largest() as seen:
+            loss, _ = vlm.loss(batch)
+            loss.backward()
+        vlm.zero_grad()
+        return seen.bytes
+
+    long = largest(16_000)
+    assert long < 16_000**2 / 4, "a mask of a byte a pair of page tokens has four times as much"
+    assert long < 2.2 * largest(8_000), "twice the pages, twice the memory"
 
 
 def test_layers_of_sliding_windows_are_one_line() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from docvlm import benchmark, evaluate, predict, report, train
+from docvlm import audit, benchmark, evaluate, predict, report, train
 from docvlm import load as load_reader
 from docvlm.export import main as export
+from docvlm.runs.finished import best, finished
+from docvlm.serving.app import models
 from docvlm.vlms import saved
 from tests.support.architectures import checkpoint
 from tests.support.runs import SMALL, copied
@@ -19,7 +21,8 @@ from tests.support.served import serving
 from tests.support.tiny import Paper
 
 NAME = "Reader-256M"
-CARD = "---\nlicense: cc-by-4.0\n---\n\n# A reader\n"
+TERMS = "https://example.org/terms"
+CARD = f"---\nlicense: other\nlicense_name: reader-terms\nlicense_link: {TERMS}\n---\n\n# A reader\n"
 TINY = ("scale=tiny", "data.docvqa.max_new_tokens=3", "limit=4")
 
 
@@ -61,31 +64,73 @@ def test_models_stand_under_the_names_of_their_checkpoints(here: Path) -> None:
     assert {path.name for path in (here / "outputs" / "report" / "cards").iterdir()} == {f"{NAME}-tiny", "Other-tiny"}
 
 
+def test_checkpoints_of_one_name_are_told_apart(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As two folders called alike, or one name of two users: a run of another has another name everywhere."""
+    shutil.copytree(here / "outputs" / NAME, here / "outputs" / "second")
+    file = here / "outputs" / "second" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    mark = manifest["checkpoint"]["fingerprint"][:8]
+    base = manifest["checkpoint"] | {"name": f"elsewhere/{NAME}", "fingerprint": "0" * 16}
+    file.write_text(json.dumps(manifest | {"checkpoint": base}))
+    assert [run.model for run in finished()] == ["Other", f"{NAME}-{mark}", f"{NAME}-00000000"]
+    assert set(best(finished())) == {"Other", f"{NAME}-{mark}", f"{NAME}-00000000"}
+    evaluate.main(["model=chat", f"checkpoint=checkpoints/{NAME}", "benchmarks=[docvqa]", *TINY])
+    assert f"{NAME} zero-shot" in capsys.readouterr().out, "which has no other to be taken for"
+    report.main([])
+    text = (here / "outputs" / "report" / "report.md").read_text()
+    for name in (f"{NAME}-{mark} LoRA", f"{NAME}-00000000 LoRA", "Other LoRA", f"{NAME}-{mark} ours"):
+        assert name in text, name
+    assert f"{NAME} LoRA" not in text and f"{NAME} ours" not in text
+    cards = {path.name for path in (here / "outputs" / "report" / "cards").iterdir()}
+    assert {f"{NAME}-{mark}-tiny", f"{NAME}-00000000-tiny", "Other-tiny"} <= cards
+
+
 def test_the_card_has_the_licence_of_the_checkpoint_s_own_card(here: Path) -> None:
-    manifest = json.loads((here / "outputs" / NAME / "manifest.json").read_text())
-    assert manifest["checkpoint"]["licence"] == "cc-by-4.0"
+    checkpoint = json.loads((here / "outputs" / NAME / "manifest.json").read_text())["checkpoint"]
+    assert [checkpoint[f"licence{part}"] for part in ("", "_name", "_link")] == ["other", "reader-terms", TERMS]
     merged = ModelCard.load(here / "outputs" / NAME / "export" / "merged" / "README.md")
-    assert merged.data.license == "cc-by-4.0"
+    assert (merged.data.license, merged.data.license_name, merged.data.license_link) == ("other", "reader-terms", TERMS)
+    assert f"These weights: reader-terms ({TERMS})." in merged.content
     adapter = ModelCard.load(here / "outputs" / NAME / "export" / "adapter" / "README.md")
-    assert adapter.data.license == "apache-2.0" and "cc-by-4.0" in adapter.content
-    (here / "outputs" / "report" / "cards" / f"{NAME}-tiny" / "README.md").read_text().index("AutoModelForImageText")
+    assert adapter.data.license == "apache-2.0" and "license_name" not in adapter.data.to_dict()
+    assert f"The base, checkpoints/{NAME}: reader-terms ({TERMS})." in adapter.content
 
 
-def test_the_snippet_of_the_card_loads_the_export(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for form in ("adapter", "merged"):
-        text = (here / "outputs" / NAME / "export" / form / "README.md").read_text()
-        snippet = text.split("```python\n")[1].split("```")[0]
-        place = here / "outputs" / NAME / "export" / form
-        found: dict[str, object] = {}
-        exec(compile(snippet.replace('place = "."', f"place = {str(place)!r}"), form, "exec"), found)
-        assert type(found["processor"]).__name__ == "Idefics3Processor"
+@pytest.mark.parametrize("form", ["adapter", "merged"])
+def test_the_code_of_the_card_answers_as_docvlm_does(form: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = here / "outputs" / NAME / "export" / form
+    Paper("invoice").open().save(here / "page.png")
+    code = (place / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    wrong = json.loads((here / "checkpoints" / NAME / "generation_config.json").read_text())
+    (here / "checkpoints" / NAME / "generation_config.json").write_text(  # as many publishers' are
+        json.dumps(wrong | {"do_sample": True, "temperature": 9.0, "repetition_penalty": 5.0})
+    )
+    capsys.readouterr()
+    exec(compile(code.replace('place = "."', f"place = {str(place)!r}"), form, "exec"), {})
+    said = load_reader(place).ask("page.png", "What is the total?")
+    assert capsys.readouterr().out.strip() == said.text.strip() != ""
+
+
+def test_the_browser_calls_all_that_comes_of_a_checkpoint_by_its_name(here: Path) -> None:
+    ours, base = models.load(here / "outputs" / NAME)
+    assert (ours.kind, base.kind) == (f"{NAME} with LoRA of rank 4", NAME)
+    (whole,) = models.load(here / "outputs" / NAME / "export" / "merged", alone=True)
+    assert whole.kind == NAME, "not merged, which its folder is called"
+
+
+def test_the_audit_judges_rows_for_a_checkpoint_that_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("model=chat", "scale=tiny", "data.limit_train=4", "data.limit_val=4", "data.limit_test=4")
+    audit.main([*words])
+    assert "rows are not judged for model=chat: name its model.checkpoint\n" in capsys.readouterr().out
+    audit.main([*words, f"model.checkpoint=checkpoints/{NAME}"])
+    assert "rows are not judged" not in capsys.readouterr().out
 
 
 def test_sizes_are_in_the_terms_of_the_processor(here: Path) -> None:
     (file,) = here.glob(f"outputs/{NAME}/benchmark/**/*.json")
     points = json.loads(file.read_text())["points"]
     assert [point["budget"]["longest_edge"] for point in points] == [192, 135, 96]
-    assert [point["resolution"] for point in points] == ["192", "135", "96"]
+    assert [point["resolution"] for point in points] == ["edge192", "edge135", "edge96"]
 
 
 def test_a_server_of_it_is_sent_pages_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

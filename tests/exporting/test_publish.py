@@ -25,6 +25,7 @@ from docvlm.reporting.card import about as card_about
 from docvlm.reporting.card import card
 from docvlm.runs.finished import read
 from docvlm.tables import Table
+from docvlm.vlms.families import called, published
 from tests.support import hub
 from tests.support.runs import after, copied, finished
 
@@ -262,6 +263,47 @@ def test_a_whole_model_has_the_licence_of_its_base(family: str, base: str, whole
     table = Table("export", "Against the run", (), [])
     found = ModelCard.load(card.write(tmp_path, run, [], card.Format("merged", False, "", "", table))).data.to_dict()
     assert found["license"] == (whole or "other") and ("license_name" in found) is (whole is None)
+
+
+def chat_card(folder: Path, checkpoint: dict[str, str], form: str = "merged") -> ModelCard:
+    """The card of an export of a run from such a checkpoint."""
+    run = read(finished())
+    run = replace(run, manifest=run.manifest | {"family": "chat", "checkpoint": {"fingerprint": "0"} | checkpoint})
+    table = Table("export", "Against the run", (), [])
+    return ModelCard.load(card.write(folder, run, [], card.Format(form, form == "adapter", "", "", table)))
+
+
+def test_a_folder_of_the_hub_s_cache_is_called_by_its_hub_id(tmp_path: Path) -> None:
+    place = "/home/me/.cache/huggingface/hub/models--user--Reader-256M/snapshots/0a1b2c"
+    found = chat_card(tmp_path, {"name": place}, "adapter")
+    assert found.data.base_model == "user/Reader-256M" and "# Reader-256M LoRA" in found.content
+    assert 'from_pretrained("user/Reader-256M", revision="0a1b2c"' in found.content and place not in found.content
+    assert "The base, user/Reader-256M: its own terms" in found.content
+    assert called("chat", place) == called("chat", "user/Reader-256M") == "Reader-256M"
+    assert called("chat", "models/Reader-256M/") == "Reader-256M" and called("qwen2vl", place) == "qwen2vl"
+    assert called("chat", "/models/qwen2vl") == "chat-qwen2vl", "not the family of that name"
+    assert published("hub/models--gpt2/snapshots/0a") == ("gpt2", "0a")
+    assert published("my/snapshots/0a") == ("my/snapshots/0a", None)
+
+
+@pytest.mark.parametrize(
+    ("base", "link", "shown"),
+    [
+        ("user/Reader", "https://example.org/terms", "https://example.org/terms"),
+        ("user/Reader", "LICENSE", "https://huggingface.co/user/Reader/resolve/main/LICENSE"),
+        ("/models/Reader", "LICENSE", None),  # a file that is not beside the card
+        ("/models/Reader", None, None),
+    ],
+)
+def test_a_licence_of_its_own_has_its_name_and_link(
+    base: str, link: str | None, shown: str | None, tmp_path: Path
+) -> None:
+    said = {"name": base, "licence": "other", "licence_name": "reader-terms", "licence_link": link}
+    whole = chat_card(tmp_path, said).data.to_dict()
+    assert (whole["license"], whole["license_name"], whole.get("license_link")) == ("other", "reader-terms", shown)
+    adapter = chat_card(tmp_path, said, "adapter")
+    where = f" ({shown or link})" if link else ""
+    assert adapter.data.license == "apache-2.0" and f"The base, {base}: reader-terms{where}." in adapter.content
 
 
 def test_the_card_says_what_the_audit_found_and_left_out() -> None:

@@ -206,7 +206,7 @@ def test_unknown_names_say_what_there_is() -> None:
     with pytest.raises(DocvlmError, match=r"variant=x: unknown for anls; choose one of lmms-eval"):
         metric_function("anls", "x")
     with pytest.raises(DocvlmError, match="choose one of none"):
-        metric_function("f1", "rrc")
+        metric_function("containment", "rrc")
 
 
 def test_every_variant_runs() -> None:

@@ -17,6 +17,7 @@ from bench import (
     chart,
     chat,
     clock,
+    documents,
     evaluation,
     florence,
     full_size,
@@ -25,6 +26,7 @@ from bench import (
     pages,
     peer_sweep,
     peers,
+    precision,
     sweep,
     table,
     training,
@@ -95,6 +97,29 @@ def test_a_chat_model(suite: Suite) -> None:
         assert gradient is not None and gradient < 1e-5
     rows = chat.answered(suite, "idefics3")
     assert [row["equal"] for row in rows] == ["4 of 4"] * 4
+
+
+def test_documents_of_many_pages(suite: Suite) -> None:
+    rows = documents.trained(suite, 12)
+    names = {training.TRL, documents.CHAT} if find_spec("trl") else {training.TRAINER}
+    found = differences(rows)
+    assert found.keys() == names | {training.OFF, training.SHARED, training.STORED}
+    assert found.pop(documents.CHAT, (None, None)) == (None, None), "a chat of four turns is another loss"
+    for loss, gradient in found.values():
+        assert loss is not None and loss < 1e-5
+        assert gradient is not None and gradient < 1e-5
+    assert all(row["ratio_chat"] == 1 for row in rows if row["variant"] == documents.CHAT)
+    assert [row["equal"] for row in documents.answered(suite, 12)] == ["4 of 4"] * 4
+
+
+def test_a_documents_pages_are_asked_about_in_equal_steps(suite: Suite) -> None:
+    one, eight = pages.documents_of(suite.folder / "asked", 12, [1, 8], 4, "tiny")
+    assert [len(example.pages) for example in one + eight] == [1] * 4 + [8] * 4
+    assert len({example.pages for example in eight}) == len({example.document for example in eight}) == 1
+    assert len({example.question_id for example in eight}) == 4 and set(one[0].pages).isdisjoint(eight[0].pages)
+    (chat,) = peers.chat_a_document([eight])
+    assert len(chat["images"]) == 8 and [turn["role"] for turn in chat["messages"]] == ["user", "assistant"] * 4
+    assert [turn["content"] for turn in chat["messages"]][1::2] == [example.target for example in eight]
 
 
 @pytest.mark.parametrize(("name", "millions"), [("granite-docling-258m", 257.5), ("qwen3vl-2b", 2127.5)])
@@ -223,6 +248,41 @@ def test_some_cells_measured_again_leave_the_others(
     with pytest.raises(SystemExit, match="2"):
         main(["--only", "metrics", "--cells", "one_metric", "anlss"])
     assert re.search("no cell has all of it; words are .*anls, .*one_metric", capsys.readouterr().err)
+
+
+def test_figures_of_another_processor_stay_as_they_were(
+    tmp_path: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text(f"{table.BEGIN}\n{table.END}\n", encoding="utf-8")
+    here = table.measured_on(suite, precision.NAME)
+
+    def written(processor: str, day: str, ms: float, cells: str, keep: bool) -> list[tuple[object, ...]]:
+        record = here | {"processor": processor, "date": day}
+        monkeypatch.setattr(table, "measured_on", lambda *given: record)
+        rows = [Row(cell=cell, variant=training.SHARED, ms=ms, ratio=2.0) for cell in cells]
+        results = table.write({"training": rows}, SECTIONS, suite, tmp_path, keep)
+        chart.draw(results, SECTIONS, tmp_path / "benchmarks.svg")
+        found = results["training"]
+        records = [found["measured"][row["measured"]] for row in found["rows"]]
+        return [
+            (row["cell"], row["ms"], record["processor"], record["date"])
+            for row, record in zip(found["rows"], records, strict=True)
+        ]
+
+    written("old", "2026-01-01", 1.0, "ab", keep=False)
+    old = [("a", 1.0, "old", "2026-01-01"), ("b", 1.0, "old", "2026-01-01")]
+    both = [*old, ("b", 2.0, "new", "2026-02-02"), ("c", 2.0, "new", "2026-02-02")]
+    assert written("new", "2026-02-02", 2.0, "bc", keep=True) == both, "the same cell on another is another row"
+    later = [*both[:2], ("b", 3.0, "new", "2026-03-03"), both[3]]
+    assert written("new", "2026-03-03", 3.0, "b", keep=True) == later, "in its own place, the others with their day"
+    text = page.read_text(encoding="utf-8")
+    assert "| measured on |" in text and re.search(r"\| b \|.* 1 \|.* old, 2026-01-01 \|", text)
+    assert re.search(r"\| b \|.* 3 \|.* new, 2026-03-03 \|", text) and "| old, 2026-02-02 |" not in text
+    assert "b, new, 2026-03-03" in (tmp_path / "benchmarks.svg").read_text(encoding="utf-8")
+    assert written("new", "2026-04-04", 4.0, "d", keep=False) == [*old, ("d", 4.0, "new", "2026-04-04")]
+    text = page.read_text(encoding="utf-8")
+    assert f"old, {here['cores']} cores" in text and f"new, {here['cores']} cores" in text
 
 
 def test_a_cell_that_fails_does_not_lose_the_others(

@@ -45,7 +45,7 @@ OWN_FILES = (
     *("FILE", "answers.jsonl", "baseline.jsonl", "ours.jsonl", "predictions.jsonl", "questions.jsonl"),
     *("qwen2_vl_7b_instruct.jsonl", "qwen2_vl_2b_instruct.jsonl"),
 )
-OWN_FOLDERS = ("DIR", "my_invoices", "my-qwen", "DocVQA", "outputs/run", "images")
+OWN_FOLDERS = ("DIR", "my_invoices", "my_contracts", "my-qwen", "DocVQA", "outputs/run", "images")
 """What the pages take for files and folders of the reader's own."""
 FOREIGN = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"'](?:https?:)?//", re.IGNORECASE)
 

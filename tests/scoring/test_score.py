@@ -35,6 +35,7 @@ def test_every_number_by_hand() -> None:
         result.headline == result.means["anls"] == result.interval.mean == pytest.approx((0.5 + 0 + 2 / 3 + 5 / 9) / 4)
     )
     others = {"accuracy": 0.0, "exact_match": 0.25, "f1": 0.25, "relaxed_accuracy": 0.25}
+    others |= {"containment": 0.25, "first_letter": 0.75}
     assert result.means == {**others, "anls": result.headline}
     assert {name: result.as_dict()[name] for name in others} == others, "each under its own name in every file"
     assert result.latency_ms is None

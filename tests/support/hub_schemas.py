@@ -128,3 +128,95 @@ def parquet(folder: Path, name: str, features: Features, rows: Iterator[dict[str
 
 def described(examples: list[Any]) -> list[tuple[Any, ...]]:
     return [(e.question_id, e.question, e.answers, e.document, e.question_types) for e in examples]
+
+
+PAGES = range(1, 21)
+MPDOCVQA = Features(  # lmms-lab-encoder/MP-DocVQA
+    {
+        **dict.fromkeys(
+            ("questionId", "question", "doc_id", "page_ids", "answers", "answer_page_idx", "data_split"),
+            Value("string"),
+        ),
+        **{f"image_{number}": datasets.Image() for number in PAGES},
+    }
+)
+
+
+def mpdocvqa_rows(split: str, documents: int) -> Iterator[dict[str, Any]]:
+    """Two questions a document; document n has n + 1 pages, and its last one holds the answer."""
+    for n in range(2 * documents):
+        count = n // 2 + 1
+        ids = [f"{split}{n // 2}_p{page}" for page in range(count)]
+        images = [
+            {"bytes": png(10 * (n // 2) + page + 100 * (split == "train")), "path": None} for page in range(count)
+        ]
+        yield {
+            "questionId": f"{len(split)}{n:03d}",
+            "question": f"What is {n} in {split}?",
+            "doc_id": f"{split}{n // 2}",
+            "page_ids": str(ids),
+            "answers": str([f"No. {n}", f"it's {n}"]),
+            "answer_page_idx": str(count - 1),
+            "data_split": split,
+            **{f"image_{number}": images[number - 1] if number <= count else None for number in PAGES},
+        }
+
+
+SLIDEVQA = Features(  # NTT-hil-insight/SlideVQA
+    {
+        "deck_name": Value("string"),
+        "qa_id": Value("int64"),
+        "question": Value("string"),
+        "answer": Value("string"),
+        "evidence_pages": List(Value("int64")),
+        **{f"page_{number}": datasets.Image() for number in PAGES},
+    }
+)
+MTVQA = Features(  # ByteDance/MTVQA
+    {"image": datasets.Image(), **dict.fromkeys(("id", "lang", "qa_pairs"), Value("string"))}
+)
+KDTCBENCH = Features(  # NCSOFT/K-DTCBench
+    {
+        **dict.fromkeys(
+            ("index", "question", "choice_a", "choice_b", "choice_c", "choice_d", "answer", "category"), Value("string")
+        ),
+        "image": datasets.Image(),
+    }
+)
+
+
+def slidevqa_rows(split: str, decks: int) -> Iterator[dict[str, Any]]:
+    """Two questions a deck of three slides, the second without an answer."""
+    for n in range(2 * decks):
+        shade = 10 * (n // 2) + 100 * (split == "train")
+        images = [{"bytes": png(shade + page), "path": None} for page in range(3)]
+        yield {
+            "deck_name": f"{split}-deck-{n // 2}",
+            "qa_id": 1000 * len(split) + n,
+            "question": f"What is {n}?",
+            "answer": None if n % 2 else f"No. {n}",
+            "evidence_pages": [] if n % 2 else [1, 3],
+            **{f"page_{number}": images[number - 1] if number <= 3 else None for number in PAGES},
+        }
+
+
+def mtvqa_rows(split: str) -> Iterator[dict[str, Any]]:
+    """A page in each of three languages, with two questions."""
+    for n, (lang, question, answer) in enumerate(
+        (("KR", "합계는?", "1,200원"), ("TH", "ชื่ออะไร", "ไก่ย่าง"), ("DE", 'Was steht bei "Summe"?', "12,50 €"))
+    ):
+        pairs = [{"question": question, "answer": answer}, {"question": f"{question} 2", "answer": "it's 2"}]
+        image = {"bytes": png(20 * n + 100 * (split == "train")), "path": None}
+        yield {"image": image, "id": str(n), "lang": lang, "qa_pairs": str(pairs)}
+
+
+def kdtcbench_rows(pages: int) -> Iterator[dict[str, Any]]:
+    for n in range(2 * pages):
+        yield {
+            "index": str(n),
+            "question": f"총 매출은 {n}인가요?",
+            **{f"choice_{letter}": f"{letter}{n}" for letter in "abcd"},
+            "answer": "ABCD"[n % 4],
+            "category": ("document", "table", "chart")[n // 2 % 3],
+            "image": {"bytes": png(n // 2), "path": None},
+        }

@@ -161,6 +161,25 @@ def test_budgets_as_words() -> None:
         budgets.chosen(["84x140"], qwen)
 
 
+def test_budgets_in_the_terms_of_a_checkpoint_s_own_processor() -> None:
+    edge, tiles, fixed = Budget(longest_edge=2048), Budget(max_tiles=12), Budget()
+    assert [budgets.word(b) for b in budgets.chosen(None, edge)] == ["edge2048", "edge1448", "edge1024"]
+    assert [budgets.word(b) for b in budgets.chosen(None, tiles)] == ["tiles12", "tiles6", "tiles3"]
+    assert [budgets.word(b) for b in budgets.chosen(None, fixed)] == ["one size"]
+    assert budgets.chosen(["edge768"], edge) == [Budget(longest_edge=768)]
+    assert budgets.chosen(["tiles4"], tiles) == [Budget(max_tiles=4)]
+    for own, given, line in (
+        (edge, "768", "budgets=768: this model takes edgeN, such as edge2048"),
+        (edge, "tiles4", "budgets=tiles4: this model takes edgeN, such as edge2048"),
+        (tiles, "84x140", "budgets=84x140: this model takes tilesN, such as tiles12"),
+        (fixed, "edge768", "budgets=edge768: this model reads every page at one size; leave budgets out"),
+        (Budget(height=168, width=280), "edge768", "budgets=edge768: this model takes height x width"),
+        (Budget(min_pixels=784, max_pixels=65536), "edge768", "budgets=edge768: this model takes a number of pixels"),
+    ):
+        with pytest.raises(DocvlmError, match=line):
+            budgets.chosen([given], own)
+
+
 def test_timed_pages_are_single_distinct_and_files(tmp_path: Path) -> None:
     drawn = [e for document in documents("docvqa", "test", 3, "tiny", 0) for e in document]
     found = timed_pages.alone(drawn, 2, tmp_path)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from docvlm.config import LoraConf
 from docvlm.data.loading.datamodule import BenchmarkDataModule
+from docvlm.data.reading import ALL_PAGES
 from docvlm.errors import DocvlmError
 from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import with_scores
@@ -173,11 +174,11 @@ def test_a_split_is_scored_only_if_every_question_was_answered_once() -> None:
     examples = [tiny.example(number) for number in range(3)]
     answers = [prediction(example.question_id, "3", example.target) for example in examples]
     metrics = {"docvqa": "anls"}
-    found = Tally(metrics, answers[::-1]).finish(examples)
+    found = Tally(metrics, answers[::-1]).finish(examples, ALL_PAGES)
     assert [p.question_id for p in found.predictions] == ["q0", "q1", "q2"]
     for wrong in (answers[:2], [*answers, answers[0]], [*answers[:2], answers[0]]):
         with pytest.raises(DocvlmError, match="came from a split of 3"):
-            Tally(metrics, list(wrong)).finish(examples)
+            Tally(metrics, list(wrong)).finish(examples, ALL_PAGES)
 
 
 def test_a_mixture_judges_each_question_by_its_own_metric() -> None:

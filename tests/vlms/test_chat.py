@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from docvlm.data.example import Example
+from docvlm.data.loading.batching import by_tokens, documents, page_groups
 from docvlm.data.loading.packing import IGNORED
 from docvlm.errors import DocvlmError
 from docvlm.vlms import load_family, saved
@@ -303,6 +305,50 @@ def test_a_larger_budget_after_a_smaller_one_is_larger() -> None:
         assert vlm.codec.budget == budget
         seen.append(int(vlm.codec.prompt_batch(asked(1))["attention_mask"].sum()))
     assert seen[0] == seen[2] > seen[1]
+
+
+@pytest.mark.parametrize(("name", "shared"), [("idefics3", True), ("qwen2_vl", False)])
+def test_batches_are_as_large_as_what_is_really_in_them(name: str, shared: bool) -> None:
+    """Eight pages with one to four questions each: as many as a budget of tokens holds, pages counted as they share."""
+    vlm, random = load(checkpoint(name)), np.random.default_rng(0)
+    papers = [sized(Paper(f"page {number}", 280 - 9 * number, 168)) for number in range(8)]
+    examples = [
+        replace(
+            one, question_id=f"{paper.name}-{k}", document=paper.name, pages=(paper,), answers=("9" * (13 - 4 * k),)
+        )
+        for number, paper in enumerate(papers)
+        for k, one in enumerate(asked(1 + number % 4))
+    ]
+    assert bool(vlm.settle(examples)) is not shared
+    lengths, groups = vlm.codec.lengths(examples), np.array(page_groups(examples))
+    assert lengths.shared is shared
+    budget = 10 * int(lengths.pages.max())
+    order = np.arange(len(examples))
+    batches = by_tokens(order, groups, lengths, budget, random)
+    assert sorted(np.concatenate(batches)) == order.tolist()
+    for batch in batches:
+        made = vlm.codec.packed_batch([examples[index] for index in batch])
+        tokens = made["input_ids"].numel() + (made["question_ids"].numel() if shared else 0)
+        assert tokens == lengths.padded(documents(batch, groups))
+        assert tokens <= budget or len(documents(batch, groups)) == 1
+    apart = by_tokens(order, groups, replace(lengths, shared=False), budget, random)
+    assert (len(batches) < len(apart)) is shared
+
+
+def test_a_long_template_is_part_of_a_prompt(tmp_path: Path) -> None:
+    """Positions for all but one of its tokens are too few, however short the question."""
+    folder = copy(tmp_path)
+    template = folder / "chat_template.jinja"
+    template.write_text("A rule of this house. " * 200 + template.read_text())
+    codec, example = load(folder).codec, replace(asked(1)[0], pages=(sized(PAGES[0]),))
+    needed = int(codec.train_batch([example])["attention_mask"].sum()) + MORE
+    codec.longest = needed
+    assert codec.refusal(example, MORE) is None
+    codec.longest = needed - 1
+    refused = codec.refusal(example, MORE)
+    assert refused is not None and f"up to {needed} tokens, but this model has positions for {needed - 1}" in str(
+        refused
+    )
 
 
 def test_the_guide_shows_what_is_said_first(root: Path) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from docvlm.errors import DocvlmError
 from docvlm.vlms import load_family
+from docvlm.vlms.checkpoint import licence
 from docvlm.vlms.codec import Budget
 from tests.support.tiny import MINIATURES, checkpoint
 
@@ -81,3 +82,21 @@ def test_a_checkpoint_without_its_processor_is_one_line(family: str, tmp_path: P
         (folder / file).unlink()
         with pytest.raises(DocvlmError, match=said):
             load_family(family).load(folder, Budget(), offline=True)
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("license: mit", ("mit", None, None)),
+        ("license: other\nlicense_name: own\nlicense_link: LICENSE", ("other", "own", "LICENSE")),
+        ("license: [mit, apache-2.0]", ("other", "mit, apache-2.0", None)),
+        ("license: [mit]", ("mit", None, None)),
+        ("tags: [x]", (None, None, None)),
+        ("license: 3", (None, None, None)),
+        ("license: [", (None, None, None)),
+    ],
+)
+def test_a_checkpoint_s_card_says_its_licence(head: str, said: tuple[str | None, ...], tmp_path: Path) -> None:
+    assert set(licence(tmp_path, offline=True).values()) == {None}, "there is no card"
+    (tmp_path / "README.md").write_text(f"---\n{head}\n---\n# A model\n")
+    assert tuple(licence(tmp_path, offline=True).values()) == said

@@ -6,6 +6,7 @@ Packing, stored features and saved weights are tested where those of the other f
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from docvlm.vlms.families import imported
 from docvlm.vlms.prepare import apply
 from docvlm.vlms.proof import prove
 from docvlm.vlms.qwen2vl.last_layer import use_last_layer
+from docvlm.vlms.qwen3vl import attention
 from docvlm.vlms.qwen3vl.model import Qwen3VL
 from docvlm.vlms.trainable import Lora
 from tests.support.runs import train
@@ -102,6 +104,42 @@ def test_answers_from_shared_pages_are_those_of_plain_generate(attn: str) -> Non
     for batch in (vlm.codec.prompt_batch(asked), vlm.codec.eval_batch(asked).prompts):
         assert [answer.text for answer in vlm.generate(batch, 12)] == expected
     assert len(set(expected)) == len(asked), "the random model should answer differently"
+
+
+def kept_bytes(vlm: VLM, batch: dict[str, torch.Tensor]) -> int:
+    """What is held between forward and backward pass; the gradients stay on the model."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+        loss, _ = vlm.loss(batch)
+    loss.backward(retain_graph=True)
+    vlm.zero_grad()
+    loss.backward()  # what was made again is made once more
+    return sum(event.self_cpu_memory_usage for event in seen.key_averages())
+
+
+@pytest.mark.parametrize("attn", ["eager", "sdpa"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_queries_and_keys_are_kept_once(attn: str, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    vlm = load("qwen3vl", attn=attn)
+    apply(vlm, 100, Lora(4))
+    batch = vlm.codec.packed_batch(MIXED) if packed else vlm.codec.train_batch(MIXED)
+    plain = kept_bytes(vlm, batch)
+    grads = {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
+    vlm.zero_grad()
+    monkeypatch.setattr(attention, "KEPT", 0)
+    lean = kept_bytes(vlm, batch)
+    text = vlm.bare.config.get_text_config()
+    layers = text.num_hidden_layers - packed  # the last is at answers only
+    queries = 4 * batch["input_ids"].numel() * text.num_attention_heads * text.head_dim
+    assert plain - lean >= (0.9 * layers * queries if attn == "sdpa" else 0), "eager keeps copies; keys are repeated"
+    assert grads and all(torch.equal(p.grad, grads[name]) for name, p in vlm.named_parameters() if name in grads)
+    vlm.zero_grad()
+    vlm.gradient_checkpointing()
+    layer: Any = vlm.bare.get_submodule("model.language_model.layers.0")
+    assert not layer.self_attn.lean, "checkpointed layers keep neither"
+    kept_bytes(vlm, batch)
+    for name, p in vlm.named_parameters():
+        if name in grads:
+            assert torch.allclose(p.grad, grads[name], rtol=1e-4, atol=1e-7), name
 
 
 def test_the_towers_blocks_hold_all_of_it_and_each_level_counts(vlm: VLM) -> None:

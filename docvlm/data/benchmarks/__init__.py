@@ -5,12 +5,12 @@ One's own stands in a module of one's own that calls `BENCHMARKS.register` (`doc
 
 from docvlm import metrics
 from docvlm.data.benchmark import BENCHMARKS, Benchmark, of_label
-from docvlm.data.benchmarks import chartqa, docvqa, folder, infovqa
+from docvlm.data.benchmarks import chartqa, docvqa, folder, infovqa, kdtcbench, mpdocvqa, mtvqa, slidevqa
 
 DEFAULT = docvqa.BENCHMARK
 """Whose wording or pages are taken where nothing says otherwise."""
 
-for _module in (docvqa, chartqa, infovqa, folder):
+for _module in (docvqa, chartqa, infovqa, mpdocvqa, slidevqa, mtvqa, kdtcbench, folder):
     BENCHMARKS.register(_module.BENCHMARK)
 
 

@@ -25,11 +25,15 @@ class Lengths:
     """Tokens of each example: of its pages, with what stands before the question, and of question and answer.
 
     `shared`: a row of a batch is a document with all its questions (a decoder); else it is one question with its pages.
+    `apart`: a shared document is a row of its pages, and a row for each of its questions. `answers`: what of `own` the
+    answers are, where they are padded apart from the questions.
     """
 
     pages: np.ndarray
     own: np.ndarray
     shared: bool
+    apart: bool = False
+    answers: np.ndarray | None = None
 
     def useful(self, documents: Sequence[np.ndarray]) -> int:
         """Tokens of a batch without padding; `documents` holds the indices of its examples, document by document."""
@@ -43,26 +47,38 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Fill:
-    """How full a batch is: rows, the longest pages in it, the longest rest of a row."""
+    """How full a batch is: documents and questions, the longest pages in it, the longest rest of a row."""
 
     lengths: Lengths
-    rows: int = 0
+    documents: int = 0
+    questions: int = 0
     pages: int = 0
     own: int = 0
+    answers: int = 0
 
     @property
     def tokens(self) -> int:
-        return self.rows * (self.pages + self.own)
+        own = self.own + self.answers
+        if self.lengths.shared and self.lengths.apart:
+            return self.documents * self.pages + self.questions * own
+        return (self.documents if self.lengths.shared else self.questions) * (self.pages + own)
 
     def extended(self, documents: Sequence[np.ndarray]) -> Fill:
         """With more documents in it."""
-        rows, pages, own = self.rows, self.pages, self.own
+        lengths, found = self.lengths, self
         for document in documents:
-            lengths = self.lengths.own[document]
-            rows += 1 if self.lengths.shared else len(document)
-            pages = max(pages, int(self.lengths.pages[document].max()))
-            own = max(own, int(lengths.sum() if self.lengths.shared else lengths.max()))
-        return Fill(self.lengths, rows, pages, own)
+            own, answers = lengths.own[document], 0
+            if lengths.answers is not None:
+                own, answers = own - lengths.answers[document], int(lengths.answers[document].max())
+            found = Fill(
+                lengths,
+                found.documents + 1,
+                found.questions + len(document),
+                max(found.pages, int(lengths.pages[document].max())),
+                max(found.own, int(own.sum() if lengths.shared and not lengths.apart else own.max())),
+                max(found.answers, answers),
+            )
+        return found
 
 
 def page_groups(examples: Sequence[Example]) -> list[int]:

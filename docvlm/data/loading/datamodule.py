@@ -28,6 +28,7 @@ from docvlm.data.generated import documents
 from docvlm.data.loading.batching import Lengths, page_groups
 from docvlm.data.loading.samplers import EvalBatches, PageLoader, ResumableLoader, TrainBatches
 from docvlm.data.page_ids import content_of
+from docvlm.data.reading import ALL_PAGES, BEST, NONE, Reading, Selection, page_counts, recalled
 from docvlm.data.rows import BadRow
 from docvlm.data.sources.quarantine import Quarantine
 from docvlm.data.sources.reader import Reader
@@ -47,6 +48,9 @@ FEWEST_QUESTIONS = 2
 """A generated document has 2 to 6 questions: this many documents a limit needs at most."""
 
 
+Choose = Callable[[Sequence[Example]], list[Example]]
+
+
 class Codec(Protocol):
     """What turns examples into batches: a model's codec, which holds no weights and goes into workers."""
 
@@ -55,6 +59,10 @@ class Codec(Protocol):
 
     def answer_lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each answer."""
+
+    @property
+    def reading(self) -> Reading:
+        """Which pages of a document the model was trained to be shown."""
 
     def lengths(self, examples: Sequence[Example]) -> Lengths:
         """Tokens of each example's page and of its question with answer."""
@@ -74,10 +82,11 @@ class DocumentDataModule(LightningDataModule):
 
     A training batch holds `batch_size` questions or, where that is None, as many as `batch_tokens` padded tokens hold.
     `packing` ("on" or "off") shares a page between the questions of a batch: it changes speed and nothing else.
-    `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects, where the
-    source has no validation split of its own; `test_fraction` the share that reports, where own pages come without
-    splits. Bad rows go to `quarantine_report` (JSONL). `name` is the word of the command line. Raises `DocvlmError` for
-    a source that cannot be read; see `sources.recognise`.
+    `pages` and `page_numbers` say how documents of several pages are read (`docvlm.data.reading`); None: as the model
+    was trained. `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects,
+    where the source has no validation split of its own; `test_fraction` the share that reports, where own pages come
+    without splits. Bad rows go to `quarantine_report` (JSONL). `name` is the word of the command line. Raises
+    `DocvlmError` for a source that cannot be read; see `sources.recognise`.
     """
 
     max_new_tokens_key: ClassVar[str] = "data.max_new_tokens"
@@ -105,6 +114,8 @@ class DocumentDataModule(LightningDataModule):
         packing: str = "on",
         revision: str | None = None,
         name: str = "",
+        pages: str | None = None,
+        page_numbers: bool | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= test_fraction <= 1 or not 0 <= val_fraction <= 1:
@@ -130,6 +141,11 @@ class DocumentDataModule(LightningDataModule):
         self.codec = codec
         self.split_seed = split_seed
         self.packing = packing == "on"
+        self.pages, self.page_numbers = pages, page_numbers
+        self.selection: Selection | None = None  # who chooses pages, where the command says it
+        self.choose: Choose | None = None  # what a selector does with examples
+        self._chosen: dict[tuple[str, str], Example] = {}
+        self._trained = ALL_PAGES
         self.audited: dict[str, Any] = {}  # what an audit of leakage found and took out, for the manifest
         self._splits: dict[Role, list[Example]] = {}
 
@@ -172,6 +188,15 @@ class DocumentDataModule(LightningDataModule):
     def test(self) -> list[Example]:
         return self._split("test")
 
+    @property
+    def reading(self) -> Reading:
+        """How documents of several pages are read: as this module was told, else as the model was trained."""
+        return Reading(
+            self._trained.pages if self.pages is None else self.pages,
+            self._trained.page_numbers if self.page_numbers is None else self.page_numbers,
+            self._trained.selection if self.selection is None else self.selection,
+        )
+
     def gate(self, codec: Codec | None) -> None:
         """Say which model will be asked, before a split is read: a row that it cannot take is quarantined then.
 
@@ -180,12 +205,19 @@ class DocumentDataModule(LightningDataModule):
         if self._splits:
             raise RuntimeError("a split has been read already; call gate first")
         self.codec = codec
-        self.quarantine.refusal = None if codec is None else partial(codec.refusal, longest_answer=self.max_new_tokens)
+        if codec is not None:
+            self._trained = codec.reading
+        self.quarantine.refusal = None if codec is None else self._refusal
+
+    def _refusal(self, example: Example) -> BadRow | None:
+        """Why the model cannot take what it would be shown of an example."""
+        codec, longest = self._codec(), self.max_new_tokens
+        return next(filter(None, (codec.refusal(one, longest) for one in self.reading.most(example))), None)
 
     def account(self) -> list[str]:
         """Lines on what was read: rows, what became of those that are not asked, answers beyond the limit."""
         lines = [] if self.source == "generated" else [str(self.quarantine), *self.unread()]
-        return [*lines, *self._overlong()]
+        return [*lines, *self._overlong(), *self._documents()]
 
     def _overlong(self) -> list[str]:
         """How many questions have no accepted answer that fits `max_new_tokens`, and what would fit."""
@@ -204,6 +236,27 @@ class DocumentDataModule(LightningDataModule):
             f" them can be right; the longest needs {max(beyond)}: set {self.max_new_tokens_key}={max(beyond)}"
         ]
 
+    def _documents(self) -> list[str]:
+        """What documents of several pages cost, and which of their pages are shown; none where all have one."""
+        asked = [example for role in self._splits for example in self._splits[role]]
+        if self.codec is None or not (counts := page_counts(asked)):
+            return []
+        asked = self.shown(asked)
+        reading = self.reading
+        firsts = {example.pages: one for example in asked for one in reading.asked(example)}
+        pages = self.codec.lengths(list(firsts.values())).pages
+        each = max(int(count) // len(one.pages) for count, one in zip(pages, firsts.values(), strict=True))
+        how = reading.pages if reading.one_by_one else f"{reading.pages}, at most {int(max(pages))} tokens together"
+        lines = [f"pages: {counts}; at most {each} tokens a page; data.pages={how}"]
+        if (selection := reading.selection).name != NONE:
+            found, known = recalled(asked)
+            held = f", which hold the answer of {found} of {known} questions that say where it is" if known else ""
+            lines.append(f"selector: {selection.name} hands on {selection.pages} of a document's pages{held}")
+        if "train" in self._splits and (silent := sum(not reading.learned(example) for example in self.train)):
+            count = len(self.train)
+            lines.append(f"learned from: {count - silent} of {count} train questions; {silent} do not say answer_page")
+        return lines
+
     def leave_out_pages(self, reasons: Mapping[str, str]) -> None:
         """Quarantine the questions about pages, by name, that turned out to be unreadable when they were decoded."""
         for role, examples in self._splits.items():
@@ -221,6 +274,8 @@ class DocumentDataModule(LightningDataModule):
             content.update(f"[{role}]".encode())
             for example in self._split(role):
                 content.update(repr(content_of(example)).encode())
+                if role == "train" and self.reading.pages == BEST:  # then the page of the answer is what is learned
+                    content.update(repr(example.answer_pages).encode())
         return content.hexdigest()
 
     def filled(self, role: Role) -> list[Example]:
@@ -228,9 +283,12 @@ class DocumentDataModule(LightningDataModule):
         examples = self._split(role)
         if not examples:
             found = ", ".join(f"{other} {len(split)}" for other, split in self._splits.items())
+            name = str(self.name)
+            known = BENCHMARKS[name].without_train if role == "train" and name in BENCHMARKS else ""
+            remedy = f"give a source with that split, or change data.limit_{role} or data.val_fraction"
             raise DocvlmError(
                 f"data.source={self.source}: no {role} questions for data={self.name} (found: {found}); "
-                f"give a source with that split, or change data.limit_{role} or data.val_fraction"
+                f"{known or remedy}"
             )
         return examples
 
@@ -238,15 +296,37 @@ class DocumentDataModule(LightningDataModule):
         """Take (benchmark, document) pairs out of train, and with them out of the fingerprint."""
         self._splits["train"] = [e for e in self.train if (e.benchmark, e.document) not in documents]
 
+    def learned(self) -> list[Example]:
+        """What is learned from: the examples of train as the model is shown them. Raises `DocvlmError` for none."""
+        train = self.filled("train")
+        if not (found := self._learned(train)):
+            raise DocvlmError(
+                f"data.pages={self.reading.pages}: not one of {len(train)} train questions says which page holds its"
+                " answer (answer_page); name it in the data, or take data.pages=each"
+            )
+        return found
+
+    def _learned(self, examples: Sequence[Example]) -> list[Example]:
+        reading = self.reading
+        return [one for example in self.shown(examples) for one in reading.learned(example)]
+
+    def shown(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples with the pages that a selector leaves; as they are without one."""
+        if self.choose is None:
+            return list(examples)
+        if fresh := [e for e in examples if (e.benchmark, e.question_id) not in self._chosen]:
+            self._chosen |= {(e.benchmark, e.question_id): e for e in self.choose(fresh)}
+        return [self._chosen[e.benchmark, e.question_id] for e in examples]
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled pages with their questions, sharing them if `packing`; starts again where a checkpoint left off."""
-        codec, examples = self._codec(), self.filled("train")
+        codec, examples = self._codec(), self.learned()
         dataset = _Batches(examples, codec.packed_batch if self.packing else codec.train_batch)
         return ResumableLoader(dataset, sampler=self.train_batches(dataset), **self._loading())
 
     def train_batches(self, dataset: Dataset[Any]) -> TrainBatches:
         """Which examples of train make up which batch."""
-        examples = self.filled("train")
+        examples = self.learned()
         return TrainBatches(
             dataset,
             self.batch_size,
@@ -266,7 +346,11 @@ class DocumentDataModule(LightningDataModule):
         return self.answer_dataloader(self.filled("test"))
 
     def answer_dataloader(self, examples: Sequence[Example]) -> DataLoader[Any]:
-        """`codec.eval_batch` of these examples, longest first; an interrupted evaluation asks for what is left."""
+        """`codec.eval_batch` of these examples as the model is shown them, longest first.
+
+        An interrupted evaluation asks for what is left.
+        """
+        examples = [one for example in self.shown(examples) for one in self.reading.asked(example)]
         dataset = _Batches(examples, partial(self._codec().eval_batch, packed=self.packing))
         groups = page_groups(examples)
         lengths = [_length(example, group) for example, group in zip(examples, groups, strict=True)]
@@ -305,7 +389,8 @@ class DocumentDataModule(LightningDataModule):
 class BenchmarkDataModule(DocumentDataModule):
     """One benchmark: the class's own, or that which `name` says (a name in `docvlm.data.benchmarks.BENCHMARKS`).
 
-    `metric` and `max_new_tokens` take the place of the benchmark's own headline and longest answer.
+    `join_pages`: rows of own pages that have one `doc_id` ask about all its pages. `metric` and `max_new_tokens` take
+    the place of the benchmark's own headline and longest answer.
     """
 
     benchmark: Benchmark
@@ -317,11 +402,16 @@ class BenchmarkDataModule(DocumentDataModule):
         name: str = "",
         metric: str | None = None,
         max_new_tokens: int | None = None,
+        join_pages: bool = False,
         **shared: Any,
     ) -> None:
         if not hasattr(type(self), "benchmark"):
             self.benchmark = BENCHMARKS[name]
         own = self.benchmark
+        if source == "generated" and not own.generator and own.hub:
+            raise DocvlmError(
+                f"data.source=generated: no pages are drawn for data={own.name}; give data.source=hub or a path to them"
+            )
         if (source == "generated" and not own.generator) or (source == "hub" and not own.hub):
             raise DocvlmError(
                 f"data.source={source}: data={own.name} reads own pages; give data.source=DIR with qa.jsonl"
@@ -331,7 +421,7 @@ class BenchmarkDataModule(DocumentDataModule):
         super().__init__(source, name=own.name, **shared)
         self.metric = metric or own.metric
         self.max_new_tokens = max_new_tokens or own.max_new_tokens
-        self.reader = Reader(own, source, self.offline, self.quarantine, revision=self.revision)
+        self.reader = Reader(own, source, self.offline, self.quarantine, revision=self.revision, join_pages=join_pages)
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -347,9 +437,12 @@ class BenchmarkDataModule(DocumentDataModule):
         return self.reader.published
 
     def unread(self) -> list[str]:
-        if self.source == "generated" or not (names := self.reader.unread):
+        if self.source == "generated":
             return []
-        return [f"not read: {', '.join(names)} (data.source={self.source} means {self.reader.meant})"]
+        lines = [self.reader.of_pages] if self.reader.of_pages else []
+        if not (names := self.reader.unread):
+            return lines
+        return [*lines, f"not read: {', '.join(names)} (data.source={self.source} means {self.reader.meant})"]
 
     def _split(self, role: Role) -> list[Example]:
         if role not in self._splits:
@@ -388,7 +481,7 @@ class BenchmarkDataModule(DocumentDataModule):
         return val if role == "val" else train
 
     def _parts(self) -> Sequence[tuple[int, float]]:
-        return ((len(self.train), 1.0),)
+        return ((len(self.learned()), 1.0),)
 
 
 class _Batches(Dataset[Any]):

@@ -67,7 +67,7 @@ class Mix(DocumentDataModule):
     def account(self) -> list[str]:
         """All parts share one quarantine; drawn parts have no rows."""
         drawn = all(part.source == "generated" for part in self.parts.values())
-        return [*([] if drawn else [str(self.quarantine)]), *self.unread(), *self._overlong()]
+        return [*([] if drawn else [str(self.quarantine)]), *self.unread(), *self._overlong(), *self._documents()]
 
     def leave_out_pages(self, reasons: Mapping[str, str]) -> None:
         """Out of every split of every part."""
@@ -101,4 +101,4 @@ class Mix(DocumentDataModule):
         return found
 
     def _parts(self) -> Sequence[tuple[int, float]]:
-        return tuple((len(part.train), self.weights[name]) for name, part in self.parts.items())
+        return tuple((len(self._learned(part.train)), self.weights[name]) for name, part in self.parts.items())

@@ -66,6 +66,24 @@ def pack(rows: Sequence[tuple[list[int], Sequence[Branch]]], pad: int) -> dict[s
     }
 
 
+def only_learned(batch: dict[str, Tensor], examples: Sequence[Example], learned: Sequence[bool]) -> dict[str, Tensor]:
+    """A labelled batch of `examples`, packed or not, with labels on those alone of which `learned` says so."""
+    labels = batch["labels"].clone()
+    if "segments" not in batch:  # a row a question
+        labels[~torch.tensor(learned)] = IGNORED
+        return batch | {"labels": labels}
+    place = {
+        id(example): (row, branch)
+        for row, group in enumerate(by_pages(examples))
+        for branch, example in enumerate(group, 1)
+    }
+    for example, kept in zip(examples, learned, strict=True):
+        row, branch = place[id(example)]
+        if not kept:
+            labels[row, batch["segments"][row] == branch] = IGNORED
+    return batch | {"labels": labels}
+
+
 def questions(batch: dict[str, Tensor]) -> int:
     """How many questions a training batch asks, packed or not."""
     return int(batch["segments"].amax(dim=1).sum()) if "segments" in batch else len(batch["labels"])

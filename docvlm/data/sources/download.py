@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from docvlm.data.benchmark import HubSplit
+from docvlm.data.benchmark import BENCHMARKS, HubSplit
 from docvlm.errors import DocvlmError, causes
 
 if TYPE_CHECKING:
@@ -117,9 +117,10 @@ def _broken_off(place: HubSplit, split: str, broken: str) -> DocvlmError:
 def _unavailable(place: HubSplit, split: str, error: Exception, offline: bool) -> DocvlmError:
     reason = "offline=true and it is not in the cache" if offline else " ".join(str(error).split())[:160]
     pinned = f" at revision {place.revision}" if place.revision else ""
+    drawn = any(one.generator for one in BENCHMARKS.values() if place.repo in one.hub)
     return DocvlmError(
-        f"data.source=hub: cannot load {place.repo} ({split}){pinned}: {reason}; {_elsewhere(place)}, "
-        "or use data.source=generated"
+        f"data.source=hub: cannot load {place.repo} ({split}){pinned}: {reason}; {_elsewhere(place)}"
+        f"{', or use data.source=generated' * drawn}"
     )
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from docvlm.data.benchmark import Benchmark, Download, Public
 from docvlm.data.lines import Number
 from docvlm.data.pages import FilePage
-from docvlm.data.rows import Row, require
+from docvlm.data.rows import BadRow, Row, require
 from docvlm.data.sources.listing import walk
 from docvlm.data.sources.ownership import OtherRows, refuse
 from docvlm.errors import DocvlmError
@@ -77,6 +77,19 @@ class Images:
         if page is None:
             return Row(where, number, split, values, fault=f"image {image!r} not found under {self.root}")
         return Row(where, number, split, values, (page,))
+
+    def pages(self, names: Iterable[str]) -> tuple[FilePage, ...]:
+        """The image of each name, which has no suffix. Raises `BadRow` for the first that is not there."""
+        found = []
+        for name in names:
+            if (paths := self.by_stem.get(name)) is None:
+                raise BadRow(f"image {name!r} not found under {self.root}", "image not found")
+            found.append(FilePage(paths[0]))
+        return tuple(found)
+
+    @cached_property
+    def by_stem(self) -> Mapping[str, tuple[str, ...]]:
+        return {Path(name).stem: paths for name, paths in self.by_name.items()}
 
     def find(self, image: str) -> FilePage | None:
         relative = image.replace("\\", "/").lstrip("/")

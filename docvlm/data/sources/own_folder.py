@@ -274,7 +274,9 @@ def example(row: Row) -> Example:
         benchmark="folder",
         question_types=strings(row, "type"),
         document_type=", ".join(strings(row, "doc_type")),
-        answer_pages=_answer_pages(row, len(pages)),
+        answer_pages=_answer_pages(row, row.n_pages or len(pages)),
+        shown=row.numbers if len(row.numbers) < row.n_pages else (),
+        n_pages=row.n_pages,
         language=", ".join(strings(row, "language")),
         where=row.where,
     )

@@ -17,13 +17,17 @@ from docvlm.data.page_ids import grouped
 from docvlm.data.rows import Row
 from docvlm.data.sources import own_folder, recognise
 from docvlm.data.sources.quarantine import Quarantine
+from docvlm.data.sources.whole_documents import joined, of_single_pages
 from docvlm.errors import DocvlmError
 
 log = logging.getLogger(__name__)
 
 
 class Reader:
-    """Reads one benchmark from one source. Nothing is touched before the first question."""
+    """Reads one benchmark from one source. Nothing is touched before the first question.
+
+    `join_pages`: rows of one `doc_id` of own pages ask about all pages of it.
+    """
 
     def __init__(
         self,
@@ -33,12 +37,15 @@ class Reader:
         quarantine: Quarantine,
         *,
         revision: str | None = None,
+        join_pages: bool = False,
     ) -> None:
         self.benchmark = benchmark
         self.given = source
         self.offline = offline
         self.quarantine = quarantine
         self.revision = revision
+        self.join_pages = join_pages
+        self.of_pages = ""  # which pages of joined documents are not there, or that rows could be joined, in a line
         self._read: dict[Public | None, list[Example]] = {}
 
     @cached_property
@@ -121,18 +128,25 @@ class Reader:
         rows = self._own_rows(split) if own else self._published(split)
         if rows is None:
             return []
+        if own:
+            rows = list(rows)
+            whole = joined(rows) if self.join_pages else None
+            self.of_pages = self.of_pages or (of_single_pages(rows) if whole is None else str(whole))
+            rows = rows if whole is None else whole.rows
         where = f"{self.source} ({split})" if split else str(self.source)
         once = not self.published
-        examples, joined = grouped(self.quarantine.examples(rows, read, where, once=once))
-        if joined:
-            one, other = next(iter(joined.items()))
-            log.warning("%s: %d documents share a page and go together: %s = %s", where, len(joined), one, other)
+        examples, twins = grouped(self.quarantine.examples(rows, read, where, once=once))
+        if twins:
+            one, other = next(iter(twins.items()))
+            log.warning("%s: %d documents share a page and go together: %s = %s", where, len(twins), one, other)
         return [replace(e, benchmark=self.label, instruction=self.benchmark.instruction) for e in examples]
 
     def _published(self, split: Public | None) -> Iterable[Row] | None:
         if split is None:
             raise ValueError(f"a {self.source.kind} is read split by split")
         rows = recognise.rows(self.source, self.benchmark, split, self.offline, self.revision)
+        if rows is not None and (apart := self.benchmark.questions) is not None:
+            rows = (question for row in rows for question in ([row] if row.fault else apart(row)))
         if rows is None or self.benchmark.hub:
             return rows
         path = self.source.path

@@ -12,12 +12,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docvlm.data.benchmark import Benchmark, Public
-from docvlm.data.pages import ArrowPage
+from docvlm.data.pages import ArrowPage, arrow_filled, arrow_rows
 from docvlm.data.rows import BadRow, Row, require
 from docvlm.data.sources.columns import Decoder, decoded, decoders
 from docvlm.data.sources.download import fetched
@@ -28,7 +28,6 @@ from docvlm.errors import DocvlmError
 if TYPE_CHECKING:
     import datasets
 
-IMAGE = "image"
 UNUSED = frozenset({"ocr", "ocr_results"})
 """Columns of published data sets that are large and that no benchmark reads."""
 
@@ -121,7 +120,7 @@ def _own(files: Sequence[Path], benchmark: Benchmark) -> list[Path]:
         other = next(file for file in files if file not in own)
         refuse(columns[other], benchmark.name, str(other))
     for file in own:
-        require(columns[file], ((IMAGE,), *benchmark.columns), str(file))
+        require(columns[file], (benchmark.images[:1], *benchmark.columns), str(file))
     return own
 
 
@@ -186,10 +185,12 @@ def _split_of(file: Path, root: Path) -> Public | None:
 def _rows(table: datasets.Dataset, benchmark: Benchmark, split: Public, where: str) -> Iterator[Row]:
     """Rows with their pages as (Arrow file, row). The table is a run of whole files, so a row finds its file."""
     refuse(table.column_names, benchmark.name, where)
-    require(table.column_names, ((IMAGE,), *benchmark.columns), where)
-    named = not benchmark.hub and getattr(table.features[IMAGE], "dtype", "") in ("string", "large_string")
-    places: list[tuple[str, int] | None] = [None] * len(table) if named else list(_places(table, where))
-    columns = [name for name in table.column_names if (named or name != IMAGE) and name not in UNUSED]
+    require(table.column_names, (benchmark.images[:1], *benchmark.columns), where)
+    first = table.features[benchmark.images[0]]
+    named = not benchmark.hub and getattr(first, "dtype", "") in ("string", "large_string")
+    images = [] if named else [name for name in benchmark.images if name in table.column_names]
+    places: list[_Place | None] = [None] * len(table) if named else list(_places(table, images, where))
+    columns = [name for name in table.column_names if name not in images and name not in UNUSED]
     # Arrow's own batches: row by row, `datasets` takes three times as long.
     batches = table.select_columns(columns).with_format("arrow").iter(batch_size=1000)
     values = (row for batch in batches for row in batch.to_pylist())
@@ -205,22 +206,49 @@ def _row(
     where: str,
     number: int,
     split: Public,
-    place: tuple[str, int] | None,
+    place: _Place | None,
 ) -> Row:
-    """`place` is where the image lies; None where the column holds a file's name."""
-    pages = () if place is None else (ArrowPage(where, *place, IMAGE),)
+    """`place` is where the images lie; None where the column holds a file's name."""
+    try:
+        pages = () if place is None else place.pages(where)
+    except BadRow as reason:
+        return Row(where, number, split, values, (), str(reason), reason.kind)
     try:
         return Row(where, number, split, decoded(values, using) if using else values, pages)
     except BadRow as reason:
         return Row(where, number, split, values, pages, str(reason), reason.kind)
 
 
-def _places(table: datasets.Dataset, where: str) -> Iterator[tuple[str, int]]:
-    from docvlm.data.pages import arrow_rows
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the images of a row lie: a row of an Arrow file, and whether each of its image columns has one."""
 
+    file: str
+    row: int
+    columns: tuple[str, ...]
+    filled: tuple[bool, ...]
+
+    def pages(self, where: str) -> tuple[ArrowPage, ...]:
+        """A page for each column up to the last that is filled. Raises `BadRow` where one before that is null."""
+        if len(self.columns) == 1:  # a null is found where the page is checked
+            return (ArrowPage(where, self.file, self.row, self.columns[0]),)
+        count = max((number for number, full in enumerate(self.filled, start=1) if full), default=0)
+        if not count:
+            raise BadRow(f"no image: {self.columns[0]} to {self.columns[-1]} are null", "no image")
+        if missing := [name for name, full in zip(self.columns[:count], self.filled, strict=False) if not full]:
+            raise BadRow(
+                f"{missing[0]} is null and {self.columns[count - 1]} is not: a page is missing in the middle",
+                "a page is missing in the middle",
+            )
+        return tuple(ArrowPage(f"{where} {name}", self.file, self.row, name) for name in self.columns[:count])
+
+
+def _places(table: datasets.Dataset, images: Sequence[str], where: str) -> Iterator[_Place]:
     files = [cached["filename"] for cached in table.cache_files]
     counts = [arrow_rows(file) for file in files]
     if sum(counts) != len(table):
         raise DocvlmError(f"{where}: {len(table)} rows, but its Arrow files hold {sum(counts)}; save the data set anew")
+    names = tuple(images)
     for file, count in zip(files, counts, strict=True):
-        yield from ((file, row) for row in range(count))
+        filled = list(zip(*(arrow_filled(file, name) for name in names), strict=True))
+        yield from (_Place(file, row, names, filled[row]) for row in range(count))

@@ -6,13 +6,17 @@ or a checkpoint that docvlm does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from docvlm.data.benchmark import GENERATED, Benchmark, of_label
+from docvlm.data.benchmarks import BENCHMARKS, DEFAULT
 from docvlm.reporting.inputs.scored import Exam
 from docvlm.runs.finished import Run
-from docvlm.vlms.families import APACHE, FAMILIES
+from docvlm.vlms.chat.template import settings_of
+from docvlm.vlms.families import APACHE, FAMILIES, OTHER
 
 _SHARED = {
     "document": "of one document",
@@ -22,23 +26,72 @@ _SHARED = {
 }
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the card's code asks, as Python: the question with the wording it learned, and how it is asked."""
+
+    text: str
+    max_new_tokens: int
+    dtype: str
+    settings: Mapping[str, bool]
+
+
+def question(run: Run) -> Question | None:
+    """A question in plain Transformers to a model with a chat template of its own; None: the card only loads it."""
+    if not FAMILIES[run.family].takes_any:
+        return None
+    config = run.manifest["config"]
+    name = config["data"]["name"]
+    benchmark = BENCHMARKS[name] if name in BENCHMARKS else DEFAULT  # of a mixture, as `docvlm-predict` words it
+    file = run.folder.best / "chat_template.jinja"
+    settings = settings_of(file.read_text(encoding="utf-8") if file.is_file() else "")
+    text = repr("What is the total?" + benchmark.instruction)
+    return Question(text, benchmark.max_new_tokens, config["model"]["dtype"], settings)
+
+
 def licence(run: Run, *, adapter: bool) -> str | None:
     """The identifier for the metadata: an adapter has docvlm's, a whole model its base's; None: not known."""
-    return APACHE if adapter else _of_base(run)
+    return APACHE if adapter else _of_base(run)["licence"]
 
 
-def _of_base(run: Run) -> str | None:
+def licence_fields(run: Run, *, adapter: bool) -> dict[str, str]:
+    """What the metadata has beside an identifier that does not say it: `license_name` and `license_link`."""
+    if licence(run, adapter=adapter) not in (None, OTHER):
+        return {}
+    said = _of_base(run)
+    link = said["licence_link"] or ""
+    name = {"license_name": said["licence_name"] or "as-the-base-checkpoint"}
+    return name | ({"license_link": link} if "://" in link else {})  # a file of its folder is not beside this card
+
+
+def hub_id(run: Run) -> str | None:
+    """The hub id of the checkpoint the run started from; None for the embedded one and for local folders."""
+    base = run.base
+    local = base.startswith((".", "/", "~")) or Path(base).exists()
+    return base if base.count("/") == 1 and not local else None
+
+
+def _of_base(run: Run) -> dict[str, str | None]:
     """What docvlm knows of the checkpoint, else what its own card said when the run began; older runs did not look."""
-    base = run.manifest["checkpoint"]
-    known = FAMILIES[run.family].licences
-    return known[base["name"]] if base["name"] in known else base.get("licence")
+    found, known = run.manifest["checkpoint"], FAMILIES[run.family].licences
+    if run.base in known:
+        return {"licence": known[run.base], "licence_name": None, "licence_link": None}
+    said: dict[str, str | None] = {key: found.get(key) for key in ("licence", "licence_name", "licence_link")}
+    link, repository = said["licence_link"], hub_id(run)
+    if link and "://" not in link and repository is not None:
+        from huggingface_hub import hf_hub_url
+
+        said["licence_link"] = hf_hub_url(repository, link, revision=run.base_revision)
+    return said
 
 
 def licences(run: Run, *, adapter: bool) -> list[str]:
     """Whose terms hold for what, a sentence each."""
-    base = str(run.manifest["checkpoint"]["name"])
-    known = _of_base(run)
-    shown = "the checkpoint embedded in docvlm" if base == "embedded" else base
+    said = _of_base(run)
+    known = (said["licence_name"] if said["licence"] == OTHER else None) or said["licence"]
+    if known and said["licence_link"]:
+        known = f"{known} ({said['licence_link']})"
+    shown = "the checkpoint embedded in docvlm" if run.base == "embedded" else run.base
     ours = f"adapter weights: {APACHE}, as docvlm itself" if adapter else f"weights: {known or 'the terms of the base'}"
     drawn = run.trained_on.endswith(GENERATED)
     pages = "drawn by docvlm, Apache-2.0" if drawn else "the terms in the table of data; they are no part of this model"

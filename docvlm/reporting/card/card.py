@@ -22,7 +22,7 @@ from docvlm.reporting.page import commands, render
 from docvlm.reporting.tables import failures, scores, setup
 from docvlm.runs.finished import Run
 from docvlm.tables import Table
-from docvlm.vlms.families import FAMILIES
+from docvlm.vlms.families import FAMILIES, OTHER
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
@@ -55,13 +55,15 @@ def write(folder: Path, run: Run, exams: Sequence[Exam], exported: Format | None
         .get_template("card.md.j2")
         .render(
             title=name(run.family, run),
-            base=_base(run) or str(run.manifest["checkpoint"]["name"]),
+            base=run.base,
+            revision=run.base_revision,
             family=run.family,
-            embedded=run.manifest["checkpoint"]["name"] == "embedded",
+            embedded=run.base == "embedded",
             trained_on=run.trained_on,
             adapter=adapter,
             exported=exported,
             cls=FAMILIES[run.family].transformers,
+            asked=about.question(run),
             extensions=run.extensions,
             drawn=kind(run.trained_on) == GENERATED,
             scores=scores.main(own, settings=False) + scores.by_type(own) + scores.beyond_types(own),
@@ -88,16 +90,16 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
     relation = "adapter" if adapter else "quantized" if quantised else "finetune"
     datasets = [found for label in run.trained_on.split("+") if (found := _repository(label)) is not None]
     languages, family = about.languages(run), FAMILIES[run.family]
-    base, licence = _base(run), about.licence(run, adapter=adapter)
+    base = about.hub_id(run)
     optional: dict[str, Any] = {
-        "license_name": None if licence else "as-the-base-checkpoint",
+        **about.licence_fields(run, adapter=adapter),
         "base_model": base,
         "base_model_relation": relation if base else None,
         "datasets": list(dict.fromkeys(datasets)) or None,
     }
     return ModelCardData(
         language=languages[0] if len(languages) == 1 else languages,
-        license=licence or "other",
+        license=about.licence(run, adapter=adapter) or OTHER,
         library_name="peft" if adapter else "transformers",
         pipeline_tag=family.pipeline,
         tags=[
@@ -130,10 +132,3 @@ def _result(exam: Exam) -> EvalResult:
 def _repository(label: str) -> str | None:
     """Where the public data of this label lies on the hub."""
     return next(iter(BENCHMARKS[label].hub), None) if label in BENCHMARKS else None
-
-
-def _base(run: Run) -> str | None:
-    """The hub id of the checkpoint the run started from; None for the embedded one and for local folders."""
-    base = str(run.manifest["checkpoint"]["name"])
-    local = base.startswith((".", "/", "~")) or Path(base).exists()
-    return base if base.count("/") == 1 and not local else None

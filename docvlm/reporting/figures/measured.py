@@ -32,7 +32,7 @@ def frontier(folder: Path, found: Measured) -> Figure:
                 axes.errorbar(at, score.mean, spread, fmt=marker, color=colour, mfc=face, capsize=3, label=label)
                 place = (at, score.mean)
                 axes.annotate(point["resolution"], place, (6, 4), textcoords="offset points", fontsize=7.5)
-                said.append(f"{name} at {point['resolution']} pixels: {score} in {at:.0f} ms")
+                said.append(f"{name} at page size {point['resolution']}: {score} in {at:.0f} ms")
         axes.set_xlabel("median latency of one page, ms")
         axes.set_ylabel(f"{metric_name(found.records[0][1]['points'][0]['score']['metric'])}, 95 % interval")
         axes.margins(x=0.2)

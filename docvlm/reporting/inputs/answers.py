@@ -13,7 +13,7 @@ from typing import Any
 from docvlm.data.benchmarks import default_metric
 from docvlm.files import read_json, shown
 from docvlm.reporting.naming import name
-from docvlm.runs.finished import Chosen, Run
+from docvlm.runs.finished import Chosen, Run, apart
 from docvlm.scoring.predictions import Prediction, read
 from docvlm.scoring.predictions import given as given_file
 
@@ -48,12 +48,15 @@ class Answers:
         return f"{self.name} on {self.benchmark}"
 
 
-def evaluated(roots: Sequence[Path], own: Path, chosen: Sequence[Chosen]) -> tuple[list[Answers], list[str]]:
+def evaluated(
+    roots: Sequence[Path], own: Path, chosen: Sequence[Chosen], runs: Sequence[Run] = ()
+) -> tuple[list[Answers], list[str]]:
     """The evaluations of the chosen runs; for one that was not evaluated, its own answers without a baseline.
 
-    Beside them the answers of the other seeds of its setting, from their evaluations or from their own test.
+    Beside them the answers of the other seeds of its setting, from their evaluations or from their own test. `runs` are
+    all there are: what was evaluated as it comes is not called as another checkpoint of theirs is.
     """
-    rows = _rows(roots, own)
+    rows = _named(_rows(roots, own), runs, roots)
     wanted = {one.run.folder.root.resolve(): one.run for one in chosen}
     others_of = {one.run.folder.root.resolve(): [run for run in one.runs if run is not one.run] for one in chosen}
     answers, others, seen = [], [], set()
@@ -101,6 +104,20 @@ def _rows(roots: Sequence[Path], own: Path) -> dict[tuple[Path, str, str], dict[
             if (_located(ours["folder"], roots) / "predictions.jsonl").exists():
                 rows[where, row["benchmark"], row["split"]] = row
     return rows
+
+
+def _named(
+    rows: Mapping[tuple[Path, str, str], dict[str, Any]], runs: Sequence[Run], roots: Sequence[Path]
+) -> dict[tuple[Path, str, str], dict[str, Any]]:
+    """The rows with checkpoints of one name told apart; rows of runs are called as these are."""
+    marks = {}
+    for key, row in rows.items():
+        file = _located(row["ours"]["folder"], roots) / "evaluation.json"
+        found = read_json(file).get("checkpoint") if row["ours"]["run"] is None and file.exists() else None
+        if found is not None:
+            marks[key] = (row["family"], found["fingerprint"])
+    names = apart([*(run.checkpoint for run in runs), *marks.values()])
+    return {key: row | ({"family": names[marks[key]]} if key in marks else {}) for key, row in rows.items()}
 
 
 def tables(roots: Sequence[Path], own: Path) -> list[Path]:

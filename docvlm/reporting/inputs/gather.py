@@ -22,7 +22,7 @@ from docvlm.reporting.inputs.measured import Measured, benchmarks, results
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.seeds import gather as over_seeds
 from docvlm.reporting.sweeps.sweep import Row, collect, command, seeded
-from docvlm.runs.finished import FINISHED, Chosen, Run, best
+from docvlm.runs.finished import FINISHED, Chosen, Run, best, told_apart
 from docvlm.runs.folder import RunFolder
 from docvlm.runs.result import read as read_result
 
@@ -94,7 +94,7 @@ def gather(cfg: ReportConfig) -> Inputs:
     found, passed_over = _runs(roots)
     settings = _best(found)
     sweeps, older = _sweeps(roots, found)
-    answers, others = evaluated(roots, own, settings)
+    answers, others = evaluated(roots, own, settings, found)
     answers += given([Path(name).expanduser() for name in cfg.predictions])
     answers += scored(roots, own, {Path(name).expanduser().resolve() for name in cfg.predictions})
     evaluations = sorted({file.parent for file in tables(roots, own)})
@@ -104,9 +104,9 @@ def gather(cfg: ReportConfig) -> Inputs:
         sweeps,
         answers,
         evaluations,
-        benchmarks(roots, own),
-        results(roots, own, "robustness.json", "corruptions"),
-        results(roots, own, "controls.json", "controls"),
+        benchmarks(roots, own, found),
+        results(roots, own, "robustness.json", "corruptions", found),
+        results(roots, own, "controls.json", "controls", found),
         [*passed_over, *older, *others],
     )
 
@@ -137,7 +137,7 @@ def _runs(roots: Iterable[Path]) -> tuple[list[Run], list[str]]:
         else:
             reason = " ".join(str(result["reason"] or "").split())
             others.append(f"{shown(path.parent)}: {result['status']}{f', {reason}' if reason else ''}")
-    return done, others
+    return told_apart(done), others
 
 
 def _best(found: Sequence[Run]) -> list[Chosen]:
@@ -150,7 +150,7 @@ def _sweeps(roots: Iterable[Path], found: Sequence[Run]) -> tuple[list[Sweep], l
     latest: dict[tuple[str, ...], Sweep] = {}
     older, others = [], seeded(found)
     for folder in sorted({path.parent.parent for root in roots for path in root.glob("*/[0-9]*/.hydra")}):
-        rows = collect(folder)
+        rows = collect(folder, found)
         done = [row for row in rows if row["status"] == FINISHED]
         if len(done) < 2:
             continue

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.files import read_json, shown
+from docvlm.runs.finished import Run, apart
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,31 @@ class Measured:
     about: dict[str, Any]
 
 
-def benchmarks(roots: Sequence[Path], own: Path) -> Measured:
-    """Latency, memory, costs and the frontier of every model, benchmark and device."""
+def benchmarks(roots: Sequence[Path], own: Path, runs: Sequence[Run] = ()) -> Measured:
+    """Latency, memory, costs and the frontier of every model, benchmark and device.
+
+    Checkpoints of one name are told apart, from each other and from those of `runs`.
+    """
     latest: dict[tuple[Any, ...], tuple[str, dict[str, Any]]] = {}
     for file in _files(roots, own, "benchmark.json"):
         record = read_json(file)
         weights = record["run"] or record["checkpoint"]["fingerprint"]
         latest[record["family"], weights, record["benchmark"], record["device"]] = (shown(file.parent), record)
-    return Measured(tuple(latest.values()), {})
+    names = {run.model: run.checkpoint[0] for run in runs}  # a run may have been measured under the name it has now
+    found = [
+        ((names.get(record["family"], record["family"]), record["checkpoint"]["fingerprint"]), where, record)
+        for where, record in latest.values()
+    ]
+    told = apart([*(run.checkpoint for run in runs), *(checkpoint for checkpoint, _, _ in found)])
+    return Measured(tuple((where, record | {"family": told[mark]}) for mark, where, record in found), {})
 
 
-def results(roots: Sequence[Path], own: Path, name: str, definitions: str) -> Measured:
-    """Results of every model and benchmark in files called `name`; `definitions` is their key for what was done."""
+def results(roots: Sequence[Path], own: Path, name: str, definitions: str, runs: Sequence[Run] = ()) -> Measured:
+    """Results of every model and benchmark in files called `name`; `definitions` is their key for what was done.
+
+    Those of `runs` stand under the names that these have now.
+    """
+    names = {str(run.folder.root): run.model for run in runs}
     latest: dict[tuple[Any, ...], tuple[str, dict[str, Any]]] = {}
     about: dict[str, Any] = {}
     for file in _files(roots, own, name):
@@ -40,7 +54,7 @@ def results(roots: Sequence[Path], own: Path, name: str, definitions: str) -> Me
         about |= whole[definitions]
         for one in whole["results"]:
             key = (one["family"], one["subject"], one["run"], one["benchmark"], one["split"])
-            latest[key] = (shown(file.parent), one)
+            latest[key] = (shown(file.parent), one | {"family": names.get(one["run"], one["family"])})
     return Measured(tuple(latest.values()), about)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from docvlm.metrics import metric_function
 from docvlm.runs.folder import RunFolder
 from docvlm.runs.result import read as read_result
 from docvlm.scoring.predictions import Key, read
+from docvlm.scoring.protocol import scorer
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ def read_scores(row: Mapping[str, Any]) -> CellScores | None:
     if not run.predictions.exists():
         return None
     judged = read_result(run.result)["benchmarks"]
-    metrics = {label: metric_function(part["metric"]) for label, part in judged.items()}
+    scorers = {label: scorer(part["metric"]) for label, part in judged.items()}
     records = read(run.predictions)
     return CellScores(
-        {record.key: metrics[record.benchmark](record.prediction, record.answers) for record in records},
+        {record.key: scorers[record.benchmark](record) for record in records},
         {record.key: (record.benchmark, record.document) for record in records},
     )
 

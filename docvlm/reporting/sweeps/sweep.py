@@ -30,6 +30,7 @@ from docvlm.runs.identity import setting
 from docvlm.runs.result import read as read_result
 from docvlm.scoring.intervals import Interval
 from docvlm.tables import Column, Table, to_text
+from docvlm.vlms.families import published
 
 Row = dict[str, Any]
 _SETTINGS = Column("settings", "cell", kind="text")
@@ -63,13 +64,14 @@ def freeze_columns() -> tuple[Column, ...]:
 
 def summarise_sweep(folder: Path) -> None:
     """Print the table of the sweep in `folder`; write `sweep.txt`, `.csv`, `.json`, `seeds.csv`, `comparisons.csv`."""
-    rows = collect(folder)
+    roots = sorted({root.resolve() for root in (*ROOTS, folder.parent)})
+    runs = finished(roots)
+    rows = collect(folder, runs)
     if not rows:
         return
     seeds = gather(rows)
     done = [{**row, "settings": _name(row)} for row in rows if row["status"] == "finished"]
-    roots = sorted({root.resolve() for root in (*ROOTS, folder.parent)})
-    elsewhere = {} if seeds else seeded(finished(roots))  # a sweep with seeds of its own asks no other run
+    elsewhere = {} if seeds else seeded(runs)  # a sweep with seeds of its own asks no other run
     lines, comparisons = compare(done, command(folder), elsewhere)
     parts = [render(rows, seeds), _told(rows), "\n".join(lines)]
     text = "\n\n".join(filter(None, parts))
@@ -94,7 +96,7 @@ def seeded(runs: Iterable[Run]) -> dict[str, list[Row]]:
 
 def _exam(run: Run) -> Row:
     result = run.result
-    return {"run": str(run.folder.root), "family": result["family"], "benchmark": result["benchmark"],
+    return {"run": str(run.folder.root), "family": run.model, "benchmark": result["benchmark"],
             "metric": result["headline"]["metric"]}  # fmt: skip
 
 
@@ -112,13 +114,15 @@ def command(folder: Path) -> str:
     return shlex.join(["python", "-m", "docvlm.train", *kept])
 
 
-def collect(folder: Path) -> list[Row]:
-    """One row a cell, every column in each, None where a cell has no such number.
+def collect(folder: Path, runs: Iterable[Run] = ()) -> list[Row]:
+    """One row a cell, every column in each, None where a cell has no such number; `runs` are called as they are there.
 
     In the order of the cells; where an optimiser chose them, by its objective (the selection score), the best first.
     """
     cells = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    names = {run.folder.root.resolve(): run.model for run in runs}
     rows = [_row(cell) for cell in cells]
+    rows = [row | {"family": names.get(Path(row["run"]).resolve(), row["family"])} for row in rows]
     if any(_optimised(cell) for cell in cells):
         rows.sort(key=lambda row: -1.0 if row["selection"] is None else _good(row), reverse=True)
     return rows
@@ -234,7 +238,7 @@ def _numbers(run: RunFolder, result: Row) -> Row:
         **{column.key: learned[column.key] for column in _SHARES},
         "minutes": result["cost"]["seconds"] / 60,
         "peak_memory_mb": result["cost"]["peak_memory_mb"],
-        "base": manifest["checkpoint"]["name"],
+        "base": published(manifest["checkpoint"]["name"])[0],
     }
     return {name: numbers[name] for name in _number_names()}
 

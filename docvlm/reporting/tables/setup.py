@@ -103,7 +103,7 @@ def _settings(run: Run) -> dict[str, str]:
     optimizer = str(optim["optimizer"]["_target_"]).rpartition(".")[2]
     budget = ", ".join(f"{key} {value}" for key, value in made["budget"].items() if value is not None)
     return {
-        "base checkpoint": f"{made['checkpoint']['name']} ({made['checkpoint']['fingerprint']})",
+        "base checkpoint": f"{run.base} ({made['checkpoint']['fingerprint']})",
         "trained on": run.trained_on,
         "adapter": _adapter(learned),
         "target modules": _targets(run),

@@ -12,7 +12,7 @@ from docvlm.tables import Column, Table
 from docvlm.vlms.families import label
 
 _MODEL = Column("model", "model", kind="text")
-_PIXELS = Column("resolution", "page, pixels", kind="text")
+_SIZE = Column("resolution", "page size", kind="text")
 
 
 def tables(found: Measured) -> list[Table]:
@@ -23,7 +23,7 @@ def tables(found: Measured) -> list[Table]:
 def latency(found: Measured) -> Table:
     """One row a page size and batch: median, 95th percentile, first token, rates, memory."""
     columns = (
-        *_where(found), _PIXELS, Column("batch", "batch"), Column("n", "timed"), Column("p50_ms", "p50, ms", 0),
+        *_where(found), _SIZE, Column("batch", "batch"), Column("n", "timed"), Column("p50_ms", "p50, ms", 0),
         Column("p95_ms", "p95, ms", 0), Column("first_token_p50_ms", "first token p50, ms", 0),
         Column("tokens_per_s", "tokens/s", 0), Column("pages_per_s", "pages/s", 1),
         Column("peak_memory_mb", "peak memory, MB", 0), RUN,
@@ -45,7 +45,7 @@ def latency(found: Measured) -> Table:
 def frontier(found: Measured) -> Table:
     """Score, its difference to the first page size, and latency of every page size."""
     columns = (
-        *_where(found), Column("benchmark", "benchmark", kind="text"), _PIXELS, Column("score", "score"),
+        *_where(found), Column("benchmark", "benchmark", kind="text"), _SIZE, Column("score", "score"),
         Column("difference", "Δ to the first"), Column("p50_ms", "p50, ms", 0),
         Column("pareto", "on the frontier", kind="text"), RUN,
     )  # fmt: skip

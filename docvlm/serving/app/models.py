@@ -17,8 +17,8 @@ from docvlm.data.generated.page import DrawnPage
 from docvlm.errors import DocvlmError
 from docvlm.reporting.naming import adapter
 from docvlm.serving import reader
-from docvlm.vlms import embedded
-from docvlm.vlms.families import called, label
+from docvlm.vlms import embedded, saved
+from docvlm.vlms.families import label
 
 if TYPE_CHECKING:
     from docvlm.data.example import Page
@@ -38,7 +38,7 @@ class Contender:
     def kind(self) -> str:
         """Family, and what was learned where something was."""
         vlm = self.reader.vlm
-        words = [label(called(vlm.family, vlm.checkpoint))]
+        words = [label(saved.name_of(vlm))]
         if vlm.trainable is not None:
             lora = vlm.trainable.lora
             word = adapter({"lora_use_dora": lora.use_dora, "quant": vlm.quant})

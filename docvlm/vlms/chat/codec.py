@@ -101,16 +101,32 @@ class ChatCodec(Codec):
         ]
 
     def lengths(self, examples: Sequence[Example]) -> Lengths:
-        """A row is a question with its pages and its answer."""
-        pages = np.array([self.page_tokens.together([_size(page) for page in example.pages]) for example in examples])
-        own = self._counts([example.question + example.instruction for example in examples])
-        own = own + self._counts([self.turn.before + example.target + self.turn.after for example in examples]) + 1
-        around = {count: self._around(count) for count in {len(example.pages) for example in examples}}
-        return Lengths(pages, own + np.array([around[len(example.pages)] for example in examples]), shared=False)
+        """A row is a question with its pages and answer, or with its answer alone where pages are rows of their own.
 
-    def _around(self, pages: int) -> int:
+        Which of the two has to be settled before (`Chat.settle`).
+        """
+        counts = [len(example.pages) for example in examples]
+        pages = [self.page_tokens.together([_size(page) for page in example.pages]) for example in examples]
+        questions = self._counts([example.question + example.instruction for example in examples])
+        answers = self._counts([self.turn.before + example.target + self.turn.after for example in examples]) + 1
+        behind = {count: len(self._tokens(question_text(self.processor, count, ""))) for count in set(counts)}
+        around = {key: self._around(*key) for key in {(len(e.pages), e.numbers) for e in examples}}
+        before = [around[len(e.pages), e.numbers] - behind[len(e.pages)] for e in examples]
+        shared = self.shares and self.continues and self.learns_from_cache
+        return Lengths(
+            np.array(pages) + before,
+            questions + [behind[count] for count in counts] + answers,
+            shared=shared,
+            apart=shared,
+            answers=answers,
+        )
+
+    def _around(self, pages: int, numbers: tuple[int, ...]) -> int:
         """Tokens of a prompt about so many pages, without those of pages and question."""
-        return len(self._tokens(asked(self.processor, pages, ""))) - pages + self._extra
+        return len(self._tokens(asked(self.processor, pages, "", numbers))) - pages + self._extra
+
+    def _beside(self, example: Example) -> int:
+        return self._around(len(example.pages), example.numbers) + len(self._answer("")) + 1
 
     @property
     def _extra(self) -> int:
@@ -144,7 +160,7 @@ class ChatCodec(Codec):
 
     def _prompts(self, examples: Sequence[Example]) -> Prompts:
         """All that the processor makes of the prompts, padded on the left (`input_ids`, `attention_mask`: B x T)."""
-        texts = [asked(self.processor, len(e.pages), e.question + e.instruction) for e in examples]
+        texts = [asked(self.processor, len(e.pages), e.question + e.instruction, e.numbers) for e in examples]
         return Prompts(self._processed(texts, open_pages(examples, open_page), examples), [])
 
     def _called(self, texts: list[str], pages: list[list[Image.Image]]) -> dict[str, Tensor]:
@@ -229,7 +245,10 @@ class ChatCodec(Codec):
     def _shared(self, examples: Sequence[Example], dtype: str | None) -> SharedPrompts:
         """`pages` of the documents: `parts` (documents x inputs x positions), and `features` or what they come from."""
         firsts, page_of = self._documents(examples)
-        asks = [self._tokens(question_text(self.processor, len(e.pages), e.question + e.instruction)) for e in examples]
+        asks = [
+            self._tokens(question_text(self.processor, len(e.pages), e.question + e.instruction, e.numbers))
+            for e in examples
+        ]
         own = [asks[page_of.index(number)] for number in range(len(firsts))]
         pages = self._pages_of(firsts, own) if dtype is None else self._stored_pages(firsts, own, dtype)
         return SharedPrompts(pages, asks, page_of, [])
@@ -248,7 +267,7 @@ class ChatCodec(Codec):
     def _stored_pages(self, firsts: Sequence[Example], own: Sequence[list[int]], dtype: str) -> dict[str, Tensor]:
         """`features` of all documents (tokens x D) where the store has them, else as `_pages_of`, to be stored."""
         assert self.stored is not None
-        digests = [self._digest(self.stored.digests(example.pages)) for example in firsts]
+        digests = [self._digest(self.stored.digests(example.pages), example.numbers) for example in firsts]
         parts = self.stored.features(digests, self.wording)
         features = self.stored.features(digests, dtype)
         if parts is None or features is None:
@@ -256,10 +275,11 @@ class ChatCodec(Codec):
         return {"features": torch.cat(features), "parts": _stacked(parts)}
 
     @staticmethod
-    def _digest(pages: Sequence[str]) -> str:
+    def _digest(pages: Sequence[str], numbers: Sequence[int]) -> str:
         """That of a document from those of its pages: a processor may treat several otherwise than each alone."""
-        joined = bytes.fromhex("".join(pages))
-        return pages[0] if len(pages) == 1 else hashlib.blake2b(joined, digest_size=DIGEST).hexdigest()
+        joined = bytes.fromhex("".join(pages)) + repr(tuple(numbers)).encode() * bool(numbers)
+        whole = len(pages) == 1 and not numbers
+        return pages[0] if whole else hashlib.blake2b(joined, digest_size=DIGEST).hexdigest()
 
     @cached_property
     def wording(self) -> str:

@@ -83,7 +83,7 @@ class Chat(VLM):
         """Terms of the checkpoint's image processor, read anew: what a smaller budget took from it has to come back."""
         codec = self.codec
         self.codec = ChatCodec.load(self.checkpoint, budget, offline=True, revision=self.revision)
-        for found in ("shares", "continues", "learns_from_cache"):
+        for found in ("shares", "continues", "learns_from_cache", "reading"):
             setattr(self.codec, found, getattr(codec, found))
 
     def gradient_checkpointing(self) -> None:

@@ -36,10 +36,10 @@ class Rows:
         return torch.cat([self.values, torch.cat([ids, rest])], dim=1)
 
 
-def question_text(processor: Any, pages: int, question: str) -> str:
+def question_text(processor: Any, pages: int, question: str, numbers: Sequence[int] = ()) -> str:
     """A prompt from where its question begins."""
-    begins = asked(processor, pages, _MARK).index(_MARK)
-    return asked(processor, pages, question)[begins:]
+    begins = asked(processor, pages, _MARK, numbers).index(_MARK)
+    return asked(processor, pages, question, numbers)[begins:]
 
 
 def page_part(rows: Rows, question: Sequence[int]) -> Rows:

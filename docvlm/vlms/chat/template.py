@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from docvlm.errors import DocvlmError
+from docvlm.vlms.codec import page_content
 
 _SETTINGS = {"enable_thinking": False}
 """What some templates ask for besides the conversation: answers without a chain of thought."""
@@ -35,9 +36,9 @@ class Turn:
     end: str
 
 
-def asked(processor: Any, pages: int, question: str) -> str:
-    """The prompt of a question about so many pages, up to where the answer begins."""
-    return _written(processor, [_user(pages, question)], generation=True)
+def asked(processor: Any, pages: int, question: str, numbers: Sequence[int] = ()) -> str:
+    """The prompt of a question about so many pages, up to where the answer begins; `numbers` are said before them."""
+    return _written(processor, [_user(pages, question, numbers)], generation=True)
 
 
 def turn_of(processor: Any, ends: Collection[str], fallback: str) -> Turn:
@@ -80,18 +81,21 @@ def _around(processor: Any, prompt: str, answer: str) -> tuple[str, str]:
     )
 
 
+def settings_of(template: str) -> dict[str, bool]:
+    """What a template is given besides the conversation; what it does not name is taken for the processor's."""
+    return {name: value for name, value in _SETTINGS.items() if name in template}
+
+
 def _letters(text: str) -> str:
     return "".join(text.split())
 
 
-def _user(pages: int, question: str) -> dict[str, Any]:
-    content: list[dict[str, str]] = [{"type": "image"} for _ in range(pages)]
-    return {"role": "user", "content": [*content, {"type": "text", "text": question}]}
+def _user(pages: int, question: str, numbers: Sequence[int] = ()) -> dict[str, Any]:
+    return {"role": "user", "content": [*page_content(pages, numbers), {"type": "text", "text": question}]}
 
 
 def _written(processor: Any, chat: Sequence[dict[str, Any]], *, generation: bool) -> str:
-    template = str(processor.chat_template)  # what a template does not name, Transformers takes for the processor's
-    settings = {name: value for name, value in _SETTINGS.items() if name in template}
+    settings = settings_of(str(processor.chat_template))
     try:
         text: str = processor.apply_chat_template(
             list(chat), tokenize=False, add_generation_prompt=generation, **settings

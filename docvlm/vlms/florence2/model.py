@@ -30,7 +30,9 @@ class Florence2(VLM):
         """Pixels of a page, `height` x `width`."""
         generation = self.bare.generation_config
         assert generation is not None
+        reading = self.codec.reading
         self.codec = type(self.codec)(self.codec.processor, self.bare.config, generation, budget)
+        self.codec.reading = reading
 
     @property
     def forced_tokens(self) -> int:

@@ -1,9 +1,10 @@
 """Attention over packed rows in two calls, so that no mask covers pages times pages.
 
-A page token attends to the page tokens before it: a plain causal call, without a mask where all rows have equally many.
+A page token attends to the page tokens before it: a plain causal call, row by row where rows have not equally many.
 A question or answer token attends to its pages and its own branch: one call with a mask of branch tokens x all tokens,
-a few hundred rows where the page has thousands. Installed as an attention implementation of the language side
-(`branches_sdpa`, `branches_eager`) that hands every other mask on to the library's own.
+a few hundred rows where the page has thousands. So memory grows with the tokens of a document, not with their square;
+eager attention, which holds all weights anyway, gets its mask. Installed as an attention implementation of the language
+side (`branches_sdpa`, `branches_eager`) that hands every other mask on to the library's own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, causal_mask_function
@@ -26,13 +28,16 @@ PREFIX = "branches_"
 
 @dataclass(frozen=True)
 class BranchMask:
-    """What the two calls see. `split`: columns of the pages; `pages`: B x 1 x P x P, or None for plain causal;
-    `branches`: B x 1 x Q x (P + Q). `wanted`: branch columns whose output is used (B x W), or None for all."""
+    """What the two calls see. `split`: columns of the pages; `starts`: in which of them each row's begin, None where
+    all begin in the first; `branches`: B x 1 x Q x (P + Q). `wanted`: branch columns whose output is used (B x W), or
+    None for all. `pages`: B x 1 x P x P where a mask is added, else None.
+    """
 
     split: int
-    pages: Tensor | None
+    starts: tuple[int, ...] | None
     branches: Tensor
     wanted: Tensor | None = None
+    pages: Tensor | None = None
 
     ndim = 3  # to Transformers it is a mask from which the one of the attention implementation is yet to be made
 
@@ -45,17 +50,16 @@ class BranchMask:
 def branch_mask(segments: Tensor, split: int, *, additive: bool) -> BranchMask:
     """Masks of packed rows from their `segments` (B x T); `additive` for an implementation that adds its mask."""
     seen = segments[:, :split] == 0
-    pages = None
-    if additive or not bool(seen.all()):
-        causal = torch.ones(split, split, dtype=torch.bool, device=segments.device).tril()
-        itself = torch.eye(split, dtype=torch.bool, device=segments.device)  # padding must see something
-        pages = (causal & (seen[:, None, :] | itself))[:, None]
     own = segments[:, split:]
     same = (own[:, :, None] == own[:, None, :]).tril()
     branches = torch.cat([seen[:, None, :].expand(-1, own.shape[1], -1), same], dim=-1)[:, None]
-    if additive:
-        return BranchMask(split, None if pages is None else _additive(pages), _additive(branches))
-    return BranchMask(split, pages, branches)
+    if not additive:
+        first = seen.int().argmax(dim=1).tolist()
+        return BranchMask(split, tuple(first) if any(first) else None, branches)
+    causal = torch.ones(split, split, dtype=torch.bool, device=segments.device).tril()
+    itself = torch.eye(split, dtype=torch.bool, device=segments.device)  # padding must see something
+    pages = (causal & (seen[:, None, :] | itself))[:, None]
+    return BranchMask(split, None, _additive(branches), pages=_additive(pages))
 
 
 def use_branches(net: PreTrainedModel) -> None:
@@ -77,11 +81,23 @@ def _attend(
         out, weights = inner(module, query, key, value, attention_mask, **kwargs)
         return out, weights
     at = attention_mask.split
-    first = (part[:, :, :at] for part in (query, key, value))
-    causal = {"is_causal": True} if attention_mask.pages is None else {}
-    pages, _ = inner(module, *first, attention_mask.pages, **kwargs | causal)
+    first = [part[:, :, :at] for part in (query, key, value)]
+    if attention_mask.pages is not None:
+        pages, _ = inner(module, *first, attention_mask.pages, **kwargs)
+    else:
+        causal = partial(inner, module, attention_mask=None, **kwargs | {"is_causal": True})
+        pages = _row_by_row(causal, first, attention_mask.starts) if attention_mask.starts else causal(*first)[0]
     rest, _ = inner(module, query[:, :, at:], key, value, attention_mask.branches, **kwargs)
     return torch.cat([pages, rest], dim=1), None
+
+
+def _row_by_row(causal: Any, parts: list[Tensor], starts: tuple[int, ...]) -> Tensor:
+    """Causal attention (B x P x heads x width) of rows that begin in the columns `starts`; nothing before these."""
+    found = []
+    for row, start in enumerate(starts):
+        out, _ = causal(*(part[row : row + 1, :, start:] for part in parts))
+        found.append(F.pad(out, (0, 0, 0, 0, start, 0)))
+    return torch.cat(found)
 
 
 def _mask(inner: Any, *, mask_function: Any, attention_mask: Any, **kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ answer are tokenised apart, so that what training puts before an answer is token
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +22,7 @@ from docvlm.data.loading.batching import Lengths
 from docvlm.data.loading.packing import IGNORED, Branch, pack
 from docvlm.errors import DocvlmError
 from docvlm.vlms.checkpoint import load_config, load_processor
-from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
+from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded, page_content
 from docvlm.vlms.page_images import open_page, open_pages
 
 if TYPE_CHECKING:
@@ -77,13 +78,30 @@ class Qwen2VLCodec(Codec):
 
     def lengths(self, examples: Sequence[Example]) -> Lengths:
         """A row is a document: the chat up to the end of its pages, then its questions with their answers."""
-        pages = np.array([sum(self._page_tokens(page) + 2 for page in example.pages) for example in examples])
+        each = [self.each_of(len(example.pages)) for example in examples]
+        pages = np.array(
+            [sum(one._page_tokens(page) + 2 for page in e.pages) for one, e in zip(each, examples, strict=True)]
+        )
         asked = self._counts([example.question + example.instruction for example in examples])
         own = asked + self._counts([example.target for example in examples]) + 1  # the end of the answer
-        first = examples[0]
-        chat, tokens = self._prompt(first, [1] * len(first.pages)), self._tokens(first.question + first.instruction)
+        around = {key: self._around(*key) for key in {(len(e.pages), e.numbers) for e in examples}}
+        before, after = np.array([around[len(e.pages), e.numbers] for e in examples]).T
+        return Lengths(pages + before, own + after, shared=True)
+
+    def _around(self, pages: int, numbers: tuple[int, ...]) -> tuple[int, int]:
+        """Tokens of a prompt before its question and after it, without those of pages."""
+        chat, asked = self._chat("x", [1] * pages, numbers), len(self._tokens("x"))
         cut = self._cut(chat)
-        return Lengths(pages + cut - 3 * len(first.pages), own + len(chat) - cut - len(tokens), shared=True)
+        return cut - 3 * pages, len(chat) - cut - asked  # a page has a token before it and one after it
+
+    def each_of(self, pages: int) -> Qwen2VLCodec:
+        """This codec at the budget of each page of a document of so many."""
+        budget = self.budget.of_each(pages)
+        if budget == self.budget:
+            return self
+        found = copy(self)
+        found.budget = budget
+        return found
 
     def _page_tokens(self, page: Page) -> int:
         """Tokens of a page from its size; of one whose size is not known, as many as the budget allows."""
@@ -110,7 +128,7 @@ class Qwen2VLCodec(Codec):
         count = len(example.pages)
         return (
             f"{count} {'page' if count == 1 else 'pages'} and a question are up to {needed} tokens, but this model has"
-            f" positions for {self.longest}; lower budget.max_pixels or give fewer pages"
+            f" positions for {self.longest}; lower budget.max_pixels, give budget.document_pixels, or give fewer pages"
         )
 
     def _prompts(self, examples: Sequence[Example]) -> Prompts:
@@ -121,7 +139,7 @@ class Qwen2VLCodec(Codec):
 
     def _pages(self, examples: Sequence[Example]) -> tuple[dict[str, Tensor], list[list[int]]]:
         """Pixels of the examples' pages, and how many tokens each page of each example becomes."""
-        pages = open_pages(examples, self._resized)
+        pages = self._opened(examples)
         flat = [image for images in pages for image in images]
         # Whole batches in torch: pages of equal size are normalised and cut into patches together.
         pixels = self.processor.image_processor(images=flat, do_resize=False, return_tensors="pt")
@@ -129,12 +147,29 @@ class Qwen2VLCodec(Codec):
         tokens = [[next(counts) for _ in images] for images in pages]
         return {name: pixels[name] for name in ("pixel_values", "image_grid_thw")}, tokens
 
+    def _opened(self, examples: Sequence[Example]) -> list[list[Image]]:
+        """The resized pages of each example, those of documents of one length together: they have one budget."""
+        lengths = {len(example.pages) for example in examples}
+        opened = {
+            length: iter(open_pages([e for e in examples if len(e.pages) == length], self.each_of(length)._resized))
+            for length in lengths
+        }
+        return [next(opened[len(example.pages)]) for example in examples]
+
+    def _digests(self, examples: Sequence[Example]) -> list[str]:
+        assert self.stored is not None
+        found = []
+        for example in examples:
+            each = self.each_of(len(example.pages))
+            found += self.stored.digests(example.pages, "" if each is self else str(each.budget))
+        return found
+
     def _stored_pages(self, examples: Sequence[Example], dtype: str) -> tuple[dict[str, Tensor], list[list[int]]]:
         """As `_pages`, with what the store has of every page in place of their pixels: `features` (tokens x D) or
         `prefix` (patches x D).
         """
         assert self.stored is not None
-        digests = self.stored.digests([page for example in examples for page in example.pages])
+        digests = self._digests(examples)
         found = self.stored.features(digests, dtype)  # each (rows x columns x D) of the page's tokens or patches
         if found is None:
             pixels, tokens = self._pages(examples)
@@ -194,17 +229,19 @@ class Qwen2VLCodec(Codec):
 
     def _prompt(self, example: Example, image_tokens: list[int]) -> list[int]:
         """Prompt ids; the one image token the template writes for a page becomes as many as the page has."""
-        content = [{"type": "image"} for _ in image_tokens]
-        content.append({"type": "text", "text": example.question + example.instruction})
-        chat = [{"role": "user", "content": content}]
-        text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        ids = self._tokens(text)
-        if ids.count(self.image) != len(image_tokens):
+        ids = self._chat(example.question + example.instruction, image_tokens, example.numbers)
+        if ids.count(self.image) != sum(image_tokens):
             raise DocvlmError(
                 f"question {example.question_id}: it holds the special token {self.processor.image_token}; remove it"
             )
+        return ids
+
+    def _chat(self, question: str, image_tokens: list[int], numbers: Sequence[int]) -> list[int]:
+        content = [*page_content(len(image_tokens), numbers), {"type": "text", "text": question}]
+        chat = [{"role": "user", "content": content}]
+        ids = self._tokens(self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
         counts = iter(image_tokens)
-        return [token for one in ids for token in [one] * (next(counts) if one == self.image else 1)]
+        return [token for one in ids for token in [one] * (next(counts, 1) if one == self.image else 1)]
 
     def _text(self, rows: list[list[int]], side: str = "right") -> dict[str, Tensor]:
         ids = padded(rows, self.pad, side)
@@ -227,6 +264,10 @@ class Qwen2VLCodec(Codec):
         if not 0 < least <= most or most < smallest:
             raise DocvlmError(
                 f"budget.min_pixels={least}, budget.max_pixels={most}: they must rise, and the second be >= {smallest}"
+            )
+        if budget.document_pixels is not None and budget.document_pixels < smallest:
+            raise DocvlmError(
+                f"budget.document_pixels={budget.document_pixels}: a page alone needs {smallest}; raise it"
             )
         if budget.jpeg_quality is not None and not 1 <= budget.jpeg_quality <= 100:
             raise DocvlmError(f"budget.jpeg_quality={budget.jpeg_quality}: a quality from 1 to 100, or null")
@@ -254,9 +295,10 @@ def served(page: Page, budget: Budget) -> Image:
 
 
 def _no_room(page: Page, size: tuple[int, int], budget: Budget) -> str:
+    share = "" if budget.document_pixels is None else f", its share of budget.document_pixels={budget.document_pixels},"
     return (
-        f"page {page.name}: {size[0]} x {size[1]} pixels do not fit budget.max_pixels={budget.max_pixels} at this"
-        " aspect ratio; raise it or cut the page"
+        f"page {page.name}: {size[0]} x {size[1]} pixels do not fit budget.max_pixels={budget.max_pixels}{share} at"
+        " this aspect ratio; raise it or cut the page"
     )
 
 

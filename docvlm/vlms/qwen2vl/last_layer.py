@@ -67,8 +67,8 @@ def _attended(
     assert mask.wanted is not None
     wanted = mask.wanted[..., None]
     here = [torch.take_along_dim(part, wanted, dim=1) for part in (hidden, *position_embeddings)]
-    query = _rotated(_heads(attention, "q", here[0]), *here[1:])
-    key = _rotated(_heads(attention, "k", hidden), *position_embeddings)
+    query = rotated(_heads(attention, "q", here[0]), *here[1:])
+    key = rotated(_heads(attention, "k", hidden), *position_embeddings)
     value = _heads(attention, "v", hidden)
     seen = torch.take_along_dim(mask.branches, wanted[:, None] - mask.split, dim=2)
     name = attention.config._attn_implementation
@@ -85,9 +85,10 @@ def _heads(attention: Any, which: str, hidden: Tensor) -> Tensor:
     return (projected if norm is None else norm(projected)).transpose(1, 2)
 
 
-def _rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    rotated: Tensor = heads * cos[:, None] + qwen2.rotate_half(heads) * sin[:, None]
-    return rotated
+def rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`heads` (B x heads x T x width) turned by the angles of their positions (B x T x width)."""
+    out: Tensor = heads * cos[:, None] + qwen2.rotate_half(heads) * sin[:, None]
+    return out
 
 
 class _Qwen2LastLayer(_LastLayer, qwen2.Qwen2VLDecoderLayer): ...

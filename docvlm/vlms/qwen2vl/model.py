@@ -48,7 +48,9 @@ class Qwen2VL(VLM):
 
     def set_budget(self, budget: Budget) -> None:
         """Pixels of a page, `min_pixels` to `max_pixels`."""
+        reading = self.codec.reading
         self.codec = type(self.codec)(self.codec.processor, budget, self.codec.longest)
+        self.codec.reading = reading
 
     def vision_blocks(self) -> list[Block]:
         """One a transformer block of the tower; the patch embedding belongs to the first, the merger to the last."""

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import Qwen3VLForConditionalGeneration
+from transformers import PreTrainedModel, Qwen3VLForConditionalGeneration
 
 from docvlm.vlms.base import Block
 from docvlm.vlms.qwen2vl.model import Qwen2VL
+from docvlm.vlms.qwen3vl.attention import no_lean_attention, use_lean_attention
 
 
 class Qwen3VL(Qwen2VL):
@@ -22,6 +23,17 @@ class Qwen3VL(Qwen2VL):
 
     family = "qwen3vl"
     classes: ClassVar = {"qwen3_vl": Qwen3VLForConditionalGeneration}
+
+    @classmethod
+    def adjust(cls, net: PreTrainedModel) -> None:
+        """As Qwen2-VL, and queries and keys kept once."""
+        super().adjust(net)
+        use_lean_attention(net)
+
+    def gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass; layers that are, keep none of what attention makes again."""
+        super().gradient_checkpointing()
+        no_lean_attention(self.bare)
 
     def vision_blocks(self) -> list[Block]:
         """As Qwen2-VL's; the mergers of what blocks inside the tower give belong to the last block as well."""
