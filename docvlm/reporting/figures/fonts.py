@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OWN = "DejaVu Sans"
 _EAST_ASIAN = {"CJK", "HANGUL", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH",
                "BOPOMOFO"}  # fmt: skip
+_SYMBOLS = "SYMBOLS"
 _UNNAMED = "UNNAMED"  # controls, half surrogate pairs, and what is no character
 _SHAPED = {"ARABIC", "HEBREW", "SYRIAC", "THAANA", "NKO", "DEVANAGARI", "BENGALI", "GURMUKHI", "GUJARATI", "ORIYA",
            "TAMIL", "TELUGU", "KANNADA", "MALAYALAM", "SINHALA", "KHMER", "MYANMAR", "TIBETAN", "LAO", "THAI",
@@ -73,6 +74,8 @@ def _escaped(text: str, lacking: set[str]) -> str:
 def _foreign(character: str) -> str:
     """The script of a character that DejaVu Sans does not draw rightly, as Unicode names begin; "" for all others."""
     script = unicodedata.name(character, _UNNAMED).split(" ")[0]
+    if unicodedata.category(character)[0] == "S":  # an emoji's name begins with what it shows
+        script = _SYMBOLS
     return "" if character.isspace() or (_settable(script) and _has(_own_file(), character)) else script
 
 
@@ -158,6 +161,8 @@ def _is_cff(file: Path) -> bool:
 def _say(script: str) -> None:
     """What stands in figures instead, once for each script."""
     package = "fonts-noto-cjk" if script in _EAST_ASIAN else "fonts-noto-core"
+    if script == _SYMBOLS:
+        package = "fonts-symbola"
     advice = f"install {package} (Debian)"
     if not _settable(script):
         advice = "install Matplotlib 3.11 or newer, which joins its letters"
