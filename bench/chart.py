@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.suite import Row, Section, number
+from bench.suite import Section, number
 from bench.table import apart
 
 COLOURS = ("#4c78a8", "#f2a541", "#7aa974")
@@ -74,7 +74,7 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
     bars: list[tuple[str, float | None, int]] = []
     for section in sections:
         found = results.get(section.name, {"measured": [], "rows": []})
-        rows: list[Row] = found["rows"]
+        rows: list[dict[str, Any]] = found["rows"]
         names = [f", {name}" if name else "" for name in apart(found["measured"])]
         drawn = [row for row in rows if row.get("variant") in section.drawn and row.get("ratio_off", row.get("ratio"))]
         if not drawn:

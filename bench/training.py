@@ -113,7 +113,7 @@ def rows(
     result: list[Row] = []
     for name, times in taken.items():
         peak, most = peaks[name], None if peer is None else peaks[peer]
-        differs, turned = away[name] if name in away else (None, None)
+        differs = away.get(name)
         result.append(
             {
                 "cell": cell,
@@ -124,8 +124,8 @@ def rows(
                 "ratio_off": clock.faster(taken[OFF], times),
                 "peak_mb": peak,
                 "peak_ratio": most / peak if most and peak else None,
-                "loss": differs,
-                "gradient": turned,
+                "loss": differs and differs[0],
+                "gradient": differs and differs[1],
                 **{key: clock.faster(taken[other], times) for key, other in (against or {}).items()},
             }
         )

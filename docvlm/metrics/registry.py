@@ -29,10 +29,10 @@ class Metric:
 
     `function(prediction, answers, **options)` scores one question in [0, 1]. `head` is the label where columns are
     narrow. `higher_is_better` is False for an error, of which 0 is right. `variants` are named options of the function,
-    the default first. `narrow` says whether it stands beside other headlines in narrow tables. `own`: it says something of the benchmarks whose headline
-    it is, and is left out of the tables of others. `former` are keys that
-    files of older versions have. `not_english` are options for questions in other languages, `by_character` those for
-    languages of which characters are counted, not words. `source` is the paper or code that defines it.
+    the default first. `narrow` says whether it stands beside other headlines in narrow tables. `own`: it says something
+    of the benchmarks whose headline it is, and is left out of the tables of others. `former` are keys that files of
+    older versions have. `not_english` are options for questions in other languages, `by_character` those for languages
+    of which characters are counted, not words. `source` is the paper or code that defines it.
     """
 
     name: str
