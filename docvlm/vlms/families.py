@@ -202,7 +202,12 @@ def called(family: str, checkpoint: str) -> str:
     """
     if family not in FAMILIES or not FAMILIES[family].takes_any:
         return family
-    return checkpoint.replace("\\", "/").rstrip("/").rpartition("/")[2] or family
+    return last_part(checkpoint) or family
+
+
+def last_part(checkpoint: str) -> str:
+    """The name of a folder, or of a hub id without its owner."""
+    return checkpoint.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 def imported(path: str) -> Any:
