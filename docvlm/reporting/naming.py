@@ -6,22 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from docvlm.runs.finished import Run
-from docvlm.vlms.families import label
+from docvlm.vlms.families import label, last_part
 
 
 def name(family: str, run: Run | None, subject: str = "zero-shot") -> str:
-    """A model as the report calls it: family, size, and what was trained of it; without a run, what `subject` says."""
+    """A model in the report: family, checkpoint, what was trained of it; without a run, what `subject` says."""
     if run is None:
         return f"{label(family)} {subject}"
     words, learned = [label(run.model)], run.manifest["trainable"]
     if run.model == run.family:  # else its checkpoint is its name
-        size = str(run.manifest["config"]["model"]["size"])
-        words.append(size.upper() if size[:1].isdigit() else size)
+        words.append(_checkpoint(run.manifest["config"]["model"]))
     if learned["lora_r"]:
         words.append(f"{adapter(learned)} r={learned['lora_r']}")
     if learned["freeze"] != 100 or not learned["lora_r"]:
         words.append(f"freeze={learned['freeze']:g}")
     return " ".join(words)
+
+
+def _checkpoint(model: Mapping[str, Any]) -> str:
+    """The word for a checkpoint in `conf/model/`; one that has none there goes by its folder or hub id."""
+    size, checkpoint = str(model["size"]), str(model["checkpoint"])
+    if model["checkpoints"].get(size) != checkpoint:
+        return last_part(checkpoint)
+    return size.upper() if size[:1].isdigit() else size
 
 
 def adapter(learned: Mapping[str, Any]) -> str:

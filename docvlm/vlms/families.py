@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from docvlm.registry import Registry
@@ -206,8 +206,13 @@ def called(family: str, checkpoint: str) -> str:
     """
     if family not in FAMILIES or not FAMILIES[family].takes_any:
         return family
-    name = PurePosixPath(published(checkpoint)[0].replace("\\", "/")).name
+    name = last_part(published(checkpoint)[0])
     return f"{family}-{name}" if name in FAMILIES else name or family
+
+
+def last_part(checkpoint: str) -> str:
+    """The name of a folder, or of a hub id without its owner."""
+    return checkpoint.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 def published(checkpoint: str) -> tuple[str, str | None]:

@@ -140,8 +140,10 @@ def test_the_seeds_of_a_setting_stand_together(tmp_path: Path, monkeypatch: pyte
 
 def test_one_seed_is_said_to_be_one(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Text(reported(swept.parents[1], monkeypatch)).text
-    assert "This run of Qwen2-VL embedded LoRA r=8 reaches" in seen
-    assert "One seed (Qwen2-VL embedded LoRA r=8): this sentence is about the run." in seen
+    manifest = json.loads((swept / "1" / "manifest.json").read_text(encoding="utf-8"))
+    folder = Path(manifest["checkpoint"]["name"]).name
+    assert f"This run of Qwen2-VL {folder} LoRA r=8 reaches" in seen, "not embedded: another checkpoint was given"
+    assert f"One seed (Qwen2-VL {folder} LoRA r=8): this sentence is about the run." in seen
 
 
 def test_a_run_that_is_not_finished_is_named_and_not_shown(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,9 @@ class Coloured(Paper):
 
 def test_the_report_and_the_cards_call_it_by_its_label(here: Path) -> None:
     page = (here / "outputs" / "report" / "index.html").read_text(encoding="utf-8")
-    assert "LoRA rank: Scribe on docvqa-generated" in page and "Scribe embedded LoRA r=8" in page
+    assert "LoRA rank: Scribe on docvqa-generated" in page
+    folder = Path(json.loads((run_of(here) / "manifest.json").read_text())["checkpoint"]["name"]).name
+    assert f"Scribe {folder} LoRA r=8" in page, "its checkpoint's name"
     for card in ((here / "outputs/report/cards/scribe-tiny/README.md"), *here.glob("**/export/adapter/README.md")):
         text = card.read_text(encoding="utf-8")
         assert "# Scribe" in text and "- scribe" in text and "Qwen2VLForConditionalGeneration" in text
