@@ -129,7 +129,7 @@ def invoice(values: LocalValues, small: bool) -> Content:
     ]
     if long:
         asked += [Question(language.issued[1], (issued,), FORM), Question(language.due[1], (due,), FORM)]
-    lines = (Title(language.invoice), *head, *bought, Pair(language.total[0], total))
+    lines: tuple[Line, ...] = (Title(language.invoice), *head, *bought, Pair(language.total[0], total))
     return Content("invoice", lines, tuple(values.several(asked, values.count(3, 5))))
 
 
@@ -166,7 +166,7 @@ def receipt(values: LocalValues, small: bool) -> Content:
     shop, day, paid = values.shop(COLUMNS), values.written_day(not small), values.pick(language.payments)
     bought = {item: values.fee(9_999) for item in values.several(language.groceries, 3 if small else 7)}
     total = language.amount_of(sum(cents for cents, _ in bought.values()))
-    lines = (
+    lines: tuple[Line, ...] = (
         Title(shop),
         *(Pair(item, amount) for item, (_, amount) in bought.items()),
         Pair(language.total[0], total),
