@@ -77,7 +77,7 @@ def _surest(pages: Sequence[Prediction]) -> Prediction:
         return pages[0]
     best = max(pages, key=lambda one: (one.confidence or 0.0, -(one.page or 0)))
     times = [one.latency_s for one in pages if one.latency_s is not None]
-    return replace(best, latency_s=round(sum(times), 6) if times else None)
+    return replace(best, latency_s=round(sum(times), 6) if times else None, shown=())  # all pages were
 
 
 def content(example: Example) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from docvlm.data.benchmark import of_label
 from docvlm.data.benchmarks import default_metric
 from docvlm.errors import DocvlmError
-from docvlm.evaluation.tables import CAPTION, PAGE_ACCURACY, details
+from docvlm.evaluation.tables import CAPTION, PAGE_ACCURACY, PAGE_RECALL, details
 from docvlm.files import write_json
 from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring import analysis, predictions
@@ -91,11 +91,12 @@ def _headline(found: Sequence[Scored], title: str) -> Table:
         {
             "benchmark": one.label, "metric": one.score.metric, "questions": one.score.n_questions,
             "documents": one.score.n_documents, "score": one.score.interval, **one.score.means,
-            "page_accuracy": one.score.page_accuracy,
+            "page_accuracy": one.score.page_accuracy, "page_recall": one.score.page_recall,
         }
         for one in found
     ]  # fmt: skip
-    paged = [Column("page_accuracy")] if any(one.score.page_accuracy for one in found) else []
+    names = ("page_accuracy", "page_recall")
+    paged = [Column(name) for name in names if any(getattr(one.score, name) is not None for one in found)]
     return Table("score", title, (*_COLUMNS, *map(Column, METRICS), *paged), rows, [CAPTION])
 
 
@@ -104,6 +105,8 @@ def _details(one: Scored) -> list[Table | str]:
     means: dict[str, float | Interval] = {METRICS[name].label: mean for name, mean in s.means.items()}
     if s.page_accuracy is not None:
         means[f"{PAGE_ACCURACY} ({s.page_accuracy.n} questions)"] = s.page_accuracy
+    if s.page_recall is not None:
+        means[f"{PAGE_RECALL} ({s.page_recall.n} questions)"] = s.page_recall
     result: list[Table | str] = [_two_columns(f"{one.label}: all metrics", "metric", means)]
     if one.variants:
         result.append(_two_columns(f"{one.label}: {s.metric} as others compute it", "protocol", one.variants))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from docvlm.evaluation.robustness import Point, Robustness
 
 CAPTION = "mean over questions, 95 % interval over documents"
-PAGE_ACCURACY = "page accuracy"
+PAGE_ACCURACY, PAGE_RECALL = "page accuracy", "page recall"
 SHORT = 5  # classes of failure in a short table
 CLEAN, MEAN = "clean", "mean"
 _QUOTE = 26  # characters of an answer in an example
@@ -69,7 +69,11 @@ _COMPARED = (
     Column("difference_p", "p", kind="p", filed=False),
 )
 
-_PAGED = (Column("page_accuracy", PAGE_ACCURACY), Column("baseline_page_accuracy"))
+_PAGED = (
+    Column("page_accuracy", PAGE_ACCURACY),
+    Column("baseline_page_accuracy"),
+    Column("page_recall", PAGE_RECALL),
+)
 
 
 def _filed() -> tuple[Column, ...]:
@@ -97,7 +101,8 @@ def scores(rows: Sequence[Row]) -> Table:
     paired = any(row.baseline is not None for row in rows)
     shown = _COMPARED if paired else (Column("score", rows[0].ours.subject.title, filed=False),)
     values = [_values(row) for row in rows]
-    paged = _PAGED if any(row[column.key] for row in values for column in _PAGED) else ()
+    known = {column.key for row in values for column in _PAGED if row[column.key] is not None}
+    paged = [column for column in _PAGED if column.key in known or column.key.removeprefix("baseline_") in known]
     return Table("table", "", [*_ASKED, *shown, *_filed(), *paged], values, [CAPTION])
 
 
@@ -124,6 +129,7 @@ def _values(row: Row) -> dict[str, Any]:
         "latency_ms": found.latency_ms,
         "truncated": found.n_truncated,
         "page_accuracy": found.page_accuracy,
+        "page_recall": found.page_recall,
         "baseline_page_accuracy": None if before is None else before.page_accuracy,
     }
 

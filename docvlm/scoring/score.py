@@ -18,7 +18,7 @@ from docvlm.metrics import DEFAULT, METRICS
 from docvlm.scoring.crossed import SettingDifference, crossed_difference, crossed_interval
 from docvlm.scoring.groups import BEYOND, GROUPINGS, TYPES, By, members
 from docvlm.scoring.intervals import Difference, Interval, paired_difference, score_interval
-from docvlm.scoring.pages import page_accuracy
+from docvlm.scoring.pages import page_accuracy, page_recall
 from docvlm.scoring.predictions import Key, Prediction
 from docvlm.scoring.protocol import scorer, text_forms, variant_name
 
@@ -28,7 +28,8 @@ class Score:
     """Scores of one predictions file. `metric` names the headline; all means are over questions, in [0, 1].
 
     `means` holds every registered metric, each as the benchmark of its question has it. `groups` has the score of each
-    group of a grouping, {} where the grouping tells nothing; `page_accuracy` is None where it cannot be known.
+    group of a grouping, {} where the grouping tells nothing; `page_accuracy` and `page_recall` (`docvlm.scoring.pages`)
+    are None where they cannot be known.
     `text_forms` says by language what that decides (Unicode form, options of metrics) where it is not English.
     """
 
@@ -45,6 +46,7 @@ class Score:
     means: dict[str, float]
     groups: dict[By, dict[str, Interval]]
     page_accuracy: Interval | None = None
+    page_recall: Interval | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types for JSON; the mean of each metric and each grouping stand under their own names.
@@ -52,9 +54,10 @@ class Score:
         Types are always there, what only documents of several pages or languages have where there is something.
         """
         plain = asdict(self)
-        means, groups, accuracy = (plain.pop(name) for name in ("means", "groups", "page_accuracy"))
+        means, groups = (plain.pop(name) for name in ("means", "groups"))
+        paged = {name: plain.pop(name) for name in ("page_accuracy", "page_recall")}
         by = {GROUPINGS[by].key: groups[by] for by in (*TYPES, *BEYOND) if groups[by] or by in TYPES}
-        return {**means, **plain, **by, **({} if accuracy is None else {"page_accuracy": accuracy})}
+        return {**means, **plain, **by, **{name: known for name, known in paged.items() if known is not None}}
 
 
 def with_scores(records: Iterable[Prediction]) -> list[Prediction]:
@@ -94,6 +97,7 @@ def score(
         means=means,
         groups={by: _groups(values, predictions, by) for by in GROUPINGS},
         page_accuracy=page_accuracy(predictions),
+        page_recall=page_recall(predictions),
     )
 
 

@@ -89,6 +89,22 @@ def test_page_accuracy_is_over_questions_that_know_both_pages() -> None:
     assert score(records[4:]).page_accuracy is None
 
 
+def test_page_recall_is_of_the_pages_that_were_shown() -> None:
+    records = [
+        replace(prediction(0, pages=5, on=(2,)), shown=(2, 4)),
+        replace(prediction(1, pages=5, on=(1, 3)), shown=(3,)),
+        replace(prediction(2, pages=5, on=(1,)), shown=(3, 4)),
+        prediction(3, pages=1, on=(1,)),
+        replace(prediction(4, pages=5), shown=(1,)),
+    ]
+    found = score(records).page_recall
+    assert found is not None and (found.mean, found.n) == (0.75, 4), (
+        "what nobody knows does not count, whole documents do"
+    )
+    assert score(records).as_dict()["page_recall"]["mean"] == 0.75
+    assert score(records[3:]).page_recall is None and "page_recall" not in score(records[3:]).as_dict()
+
+
 def test_gains_stand_in_order_of_length_and_the_sentence_names_the_largest() -> None:
     """Long documents gain all, those of one page nothing: the sentence is about the length, rows go up."""
     lengths = [1, 4, 30] * 20

@@ -138,6 +138,9 @@ def test_commands_read_the_chosen_pages_and_go_on_as_a_run_was_trained(
     assert {(one.shown, one.page) for one in records.read(run / "predictions.jsonl")} == {((2,), 2), ((3,), 3)}
     again = ["scale=tiny", f"run={run}", "benchmarks=[folder]", "data.folder.source=pages"]
     evaluate(again)
+    (file,) = run.glob("eval/*/evaluation.json")
+    found = json.loads(file.read_text())["score"]
+    assert (found["page_recall"]["mean"], found["page_recall"]["n"]) == (1.0, 2)
     evaluate([*again, "selector=colmodernvbert", f"selector_checkpoint={retriever}"])
     shown = [{one.shown for one in records.read(file)} for file in run.glob("eval/*/predictions.jsonl")]
     assert len(shown) == 2 and {(2,), (3,)} in shown, "as it was trained, and as it was told"
