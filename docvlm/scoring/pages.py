@@ -16,7 +16,7 @@ def page_accuracy(records: Sequence[Prediction]) -> Interval | None:
     """The share of questions whose `page` is among `answer_pages`, over the questions that know both.
 
     With a 95 % interval over documents. None where no question knows both, or where all that do are on documents of one
-    page, which cannot be missed. It is MP-DocVQA's second metric (Tito et al., arXiv 2212.05935), there for one page.
+    page, which cannot be missed. Tito et al. (arXiv 2212.05935) have it beside the score, there for one page.
     """
     known = [record for record in records if record.page is not None and record.answer_pages]
     if all(record.n_pages == 1 for record in known):

@@ -274,7 +274,7 @@ def chat_card(folder: Path, checkpoint: dict[str, str], form: str = "merged") ->
 
 
 def test_a_folder_of_the_hub_s_cache_is_called_by_its_hub_id(tmp_path: Path) -> None:
-    place = "/home/me/.cache/huggingface/hub/models--user--Reader-256M/snapshots/0a1b2c"
+    place = "/cache/hub/models--user--Reader-256M/snapshots/0a1b2c"
     found = chat_card(tmp_path, {"name": place}, "adapter")
     assert found.data.base_model == "user/Reader-256M" and "# Reader-256M LoRA" in found.content
     assert 'from_pretrained("user/Reader-256M", revision="0a1b2c"' in found.content and place not in found.content

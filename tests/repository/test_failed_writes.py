@@ -91,7 +91,7 @@ def test_tables_and_reports_too(place: Path, monkeypatch: pytest.MonkeyPatch) ->
         audit(["scale=tiny", "data=folder", "data.source=pages"])
     assert ended.value.code == 1  # a page of train is evaluated
     assert r"unreadable (val, 1 questions): page pages/valp\udcff\udce9.png" in shown()
-    assert "page size" in shown() and "Traceback" not in shown() and "Logging error" not in shown()
+    assert "pixels" in shown() and "Traceback" not in shown() and "Logging error" not in shown()
     (listed,) = Path().glob("outputs/*/audit.json")
     assert json.loads(listed.read_text())["pairs"][0]["train_page"].endswith(train)
     assert r"trainp\udcff\udce9.png" in listed.with_suffix(".html").read_text()

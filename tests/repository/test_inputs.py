@@ -20,6 +20,7 @@ from docvlm.config import Job, TrainConfig
 from docvlm.config.compose import load
 from docvlm.data.example import Example
 from docvlm.data.loading.datamodule import DocumentDataModule
+from docvlm.data.reading import ALL_PAGES
 from docvlm.errors import DocvlmError
 from docvlm.serving import sources
 from docvlm.serving.reader import load_codec
@@ -74,7 +75,7 @@ def left_out(data: DocumentDataModule) -> list[tuple[str, str]]:
 
 
 def asked(file: Path) -> sources.Source:
-    return sources.gate(sources.read([str(file)], []), load_codec("embedded", family="qwen2vl"), 64)
+    return sources.gate(sources.read([str(file)], []), load_codec("embedded", family="qwen2vl"), 64, ALL_PAGES)
 
 
 def scored(file: Path, folder: Path) -> tuple[int, float]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from docvlm.data.reading import Reading
 from docvlm.evaluate import main as evaluate
 from docvlm.predict import main as predict
 from docvlm.scoring import predictions as records
@@ -71,7 +72,7 @@ def test_a_model_of_one_page_reads_documents_page_by_page(
     assert {one.answer_pages for one in found} == {(1,), (2,)}
     read_from = {one.page for one in found}
     assert read_from == {1} if pages == "first" else None not in read_from
-    assert saved.read(run / "checkpoints" / "best")["reading"] == {"pages": pages, "page_numbers": False}
+    assert Reading.of(saved.read(run / "checkpoints" / "best")["reading"]) == Reading(pages)
 
 
 def test_the_most_confident_answer_of_the_pages_stands_and_evaluate_asks_as_the_run_was_trained(
@@ -128,7 +129,7 @@ def test_page_numbers_and_a_budget_of_documents_go_through_every_command(
     out = capsys.readouterr().out
     assert "tokens together" in out and "data.pages=all" in out
     record = saved.read(run / "checkpoints" / "best")
-    assert record["reading"] == {"pages": "all", "page_numbers": True} and record["budget"]["document_pixels"] == 8000
+    assert Reading.of(record["reading"]) == Reading(page_numbers=True) and record["budget"]["document_pixels"] == 8000
     evaluate([*AGAIN, f"run={run}"])
     (again,) = run.glob("eval/*/predictions.jsonl")
     ours = {one.question_id: one.prediction for one in records.read(run / "predictions.jsonl")}
