@@ -172,7 +172,10 @@ class VLM(nn.Module, ABC):
 
     @property
     def unstored(self) -> str:
-        """Why nothing that the tower makes of a page can be stored, in a line; "" where it can."""
+        """Why nothing that the tower makes of a page can be stored, in a line; "" where it can.
+
+        Features are stored under their page alone: a family whose pages show their question stores none.
+        """
         return ""
 
     def settle(self, examples: Sequence[Example]) -> str:
@@ -195,6 +198,7 @@ class VLM(nn.Module, ABC):
         """
 
     def _block(self, name: str, modules: Sequence[str]) -> Block:
+        """A block of some modules, given by their paths in `bare`, with all parameters below them."""
         parameters = [
             f"{module}.{name}" for module in modules for name, _ in self.bare.get_submodule(module).named_parameters()
         ]
@@ -267,7 +271,10 @@ class VLM(nn.Module, ABC):
             self.codec.stored.keep(batch["digests"], pages)
 
     def _answer_loss(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, int]:
-        """Loss of `hidden` (B x T x D) on `labels` (B x T) at the same positions; only answers are projected."""
+        """Loss of `hidden` (B x T x D) on `labels` (B x T) at the same positions; only answers are projected.
+
+        Here nothing is shifted: a decoder-only family moves its labels by one first.
+        """
         answers = labels != IGNORED
         with self.autocast():
             loss = answer_cross_entropy(hidden[answers], self.bare.get_output_embeddings(), labels[answers])
@@ -297,7 +304,10 @@ class VLM(nn.Module, ABC):
 
     @abstractmethod
     def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> tuple[Tensor, Tensor]:
-        """New ids (B x T) up to and with an end token, whatever comes after it, and the probability of each."""
+        """New ids (B x T) up to and with an end token, whatever comes after it, and the probability of each.
+
+        Without the start of an encoder-decoder's row. `use_cache=True` has to be said: configs may say otherwise.
+        """
 
     def _answers(self, ids: Tensor, probabilities: Tensor) -> list[Generated]:
         """Texts of new ids (B x T): tokens counted up to and with the end token, truncated where there is none."""

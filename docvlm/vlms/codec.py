@@ -38,7 +38,8 @@ class Budget:
     """How many pixels of a page a model sees: `min_pixels` to `max_pixels`, or `height` x `width`, as its family reads.
 
     Families that take any checkpoint take the terms of its own processor; `longest_edge` (pixels of the longer side)
-    and `max_tiles` (pieces a page is cut into) are such.
+    and `max_tiles` (pieces a page is cut into) are such. What is None, which all is where a checkpoint is asked as it
+    comes (`docvlm-predict --checkpoint`), the checkpoint's processor says.
     `jpeg_quality`: the page goes through JPEG of that quality before it is resized, as in lmms-eval.
     `document_pixels`: what all pages of a document may have together; each gets an equal share of it.
     """
@@ -151,7 +152,12 @@ def as_tensor(digests: Sequence[str]) -> Tensor:
 
 
 class Codec(ABC):
-    """Examples to tensors and tokens to text, for one family, checkpoint and budget. Picklable."""
+    """Examples to tensors and tokens to text, for one family, checkpoint and budget. Picklable.
+
+    A family's `__init__` sets what stands below without a value; `budget` with the processor's own where it was None.
+    What a batch's tensors are called is between a codec and its model, but for `labels`, and `attention_mask` in a
+    batch of prompts, whose sum is the tokens that were read. `digests`, `features` and `prefix` are of stored features.
+    """
 
     family: ClassVar[str]  # the name of its record (`docvlm.vlms.families`)
     budget: Budget
@@ -166,7 +172,10 @@ class Codec(ABC):
     @classmethod
     @abstractmethod
     def load(cls, checkpoint: str | Path, budget: Budget, *, offline: bool, revision: str | None) -> Codec:
-        """The codec of a folder or a hub id of the family. Raises `DocvlmError` if a file is missing."""
+        """The codec of a folder or a hub id of the family. Raises `DocvlmError` if a file is missing.
+
+        `docvlm.vlms.checkpoint.load_processor` does; `load_config` and `load_generation_config` beside it likewise.
+        """
 
     def refusal(self, example: Example, longest_answer: int) -> BadRow | None:
         """Why a question cannot be asked of this model, or not learned; None where it can. Nothing is opened.
@@ -296,30 +305,41 @@ class Codec(ABC):
         return np.array([len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]])
 
     @abstractmethod
-    def _prompts(self, examples: Sequence[Example]) -> Prompts: ...
+    def _prompts(self, examples: Sequence[Example]) -> Prompts:
+        """Opened pages (`page_images.open_page`) as tensors, and each example's prompt."""
 
     @abstractmethod
-    def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]: ...
+    def _labelled(self, prompts: Prompts, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """A batch to learn from: `prompts` with each `example.target` and its end as `labels`."""
 
     @abstractmethod
-    def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]: ...
+    def _unlabelled(self, prompts: Prompts) -> dict[str, Tensor]:
+        """A batch to generate from."""
 
     @abstractmethod
     def _shared(self, examples: Sequence[Example], dtype: str | None) -> SharedPrompts:
-        """Pages once, as stored features of that dtype where all of them are stored, as pixels otherwise."""
+        """Pages once, as stored features of that dtype where all of them are stored, as pixels otherwise.
+
+        What cannot be shared is not: a family may give every example its own page, and batches as unpacked ones.
+        """
 
     @abstractmethod
-    def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]: ...
+    def _packed_labelled(self, shared: SharedPrompts, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """As `_labelled`, of shared pages; labels of the same answers in the order of `examples`."""
 
     @abstractmethod
-    def _packed_unlabelled(self, shared: SharedPrompts) -> dict[str, Tensor]: ...
+    def _packed_unlabelled(self, shared: SharedPrompts) -> dict[str, Tensor]:
+        """As `_unlabelled`, of shared pages."""
 
     def texts(self, ids: Tensor) -> list[str]:
         """Decode generated ids (B x T) to stripped strings without special tokens."""
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     def save(self, folder: Path) -> None:
-        """Write the processor's files with the budget in them, so that plain Transformers sees the same pixels."""
+        """Write the processor's files with the budget in them, so that plain Transformers sees the same pixels.
+
+        The budget is in them where `__init__` put it into the processor.
+        """
         self.processor.save_pretrained(folder)
 
     def _tokens(self, text: str) -> list[int]:

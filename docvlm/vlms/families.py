@@ -81,7 +81,8 @@ class Family:
     kept: tuple[str, ...]
     """Modules that `quant=4bit` leaves as they are: the tower, the vocabulary."""
     budget: tuple[str, ...]
-    """The keys of `budget` that say how large a page is read: `PIXELS`, `SIDES`, or the checkpoint's `OWN`."""
+    """The keys of `budget` that say how large a page is read: `PIXELS`, `SIDES`, the checkpoint's `OWN`, or a tuple of
+    one's own such as `("max_pixels",)`. All but `OWN` must then have a value in the yaml's `by_scale`."""
     licences: Mapping[str, str]
     """Licences of the checkpoints that its yaml names; first a native one, which an error suggests."""
     jpeg: bool = False
