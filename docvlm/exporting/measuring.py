@@ -68,7 +68,8 @@ def questions(cfg: ExportConfig, names: Sequence[str], folder: Path, subject: Su
     first = data[names[0]]
     examples = first.filled(cast("Role", cfg.split))
     timed = timed_pages.alone(examples, cfg.pages, folder)
-    return Questions(data, canary.chosen(examples, cfg.canary), timed, first.max_new_tokens)
+    asked = [first.reading.asked(example)[0] for example in first.shown(canary.chosen(examples, cfg.canary))]
+    return Questions(data, asked, timed, first.max_new_tokens)
 
 
 def measure(cfg: ExportConfig, subject: Subject, asked: Questions, *, rerun: bool) -> Found:

@@ -1,4 +1,7 @@
-"""The pages that are timed: documents of one page, each with its first question, as files.
+"""The pages that are timed: one of each document with its first question, as files.
+
+A latency is of a page. Documents of one page are taken; where there are none, those of several, each with the page
+that holds the answer, or its first.
 
 Distinct pages, because a page that was opened a moment ago is warmer than a user's. Drawn pages are written as PNG
 first: nobody's latency includes drawing the page.
@@ -13,22 +16,20 @@ from pathlib import Path
 from docvlm.data.example import Example, Page
 from docvlm.data.generated.page import DrawnPage
 from docvlm.data.pages import FilePage
-from docvlm.errors import DocvlmError
+from docvlm.data.reading import only, page_numbers
 
 
 def alone(examples: Sequence[Example], most: int, folder: Path) -> list[Example]:
-    """The first question of each of at most `most` one-page documents; drawn pages are written into `folder`.
-
-    Raises `DocvlmError` where every document has several pages, since a latency per page needs single ones.
-    """
-    firsts = {example.document: example for example in reversed(examples) if len(example.pages) == 1}
-    kept = [example for example in examples if firsts.get(example.document) is example][:most]
-    if not kept:
-        raise DocvlmError(
-            f"none of {len({e.document for e in examples})} documents has a single page, which a latency per page "
-            "needs; give benchmark=… with single pages"
-        )
+    """The first question of each of at most `most` documents, about one page; drawn pages are written into `folder`."""
+    single = [example for example in examples if len(example.pages) == 1] or [_one_page(one) for one in examples]
+    firsts = {example.document: example for example in reversed(single)}
+    kept = [example for example in single if firsts[example.document] is example][:most]
     return [replace(example, pages=(_stored(example, folder),)) for example in kept]
+
+
+def _one_page(example: Example) -> Example:
+    held = [place for place, number in enumerate(page_numbers(example), 1) if number in example.answer_pages]
+    return only(example, held[0] if held else 1)
 
 
 def _stored(example: Example, folder: Path) -> Page:

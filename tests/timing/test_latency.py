@@ -190,5 +190,8 @@ def test_timed_pages_are_single_distinct_and_files(tmp_path: Path) -> None:
     assert found[0].pages[0].open().tobytes() == drawn[0].pages[0].open().tobytes(), "the pixels are the drawn ones"
     own = example(1)
     assert timed_pages.alone([own], 5, tmp_path)[0].pages == own.pages, "a page that exists is left as it is"
-    with pytest.raises(DocvlmError, match="none of 1 documents has a single page"):
-        timed_pages.alone([example(1, pages=(Paper("a"), Paper("b")))], 5, tmp_path)
+    pages = (Paper("a"), Paper("b"))
+    several = [example(1, pages=pages), replace(example(2, pages=pages), answer_pages=(2,))]
+    found = timed_pages.alone(several, 5, tmp_path)
+    assert [one.pages for one in found] == [pages[:1], pages[1:]], "the first page, or that with the answer"
+    assert timed_pages.alone([*several, own], 5, tmp_path) == [own], "documents of one page where there are some"
