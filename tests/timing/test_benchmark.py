@@ -135,7 +135,8 @@ def test_the_users_prices_count_and_another_machines_file_too(
     assert rows["T4"]["usd_per_1000_pages"] is None and rows["T4"]["latency_ms"] is None
     assert found["points"][0]["batched"] is None and found["points"][0]["largest"] is None
     assert {path: path.read_bytes() for path in before} == before, "answers that are there are not asked again"
-    assert "cost of 1 000 pages" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "cost of 1 000 pages" in out and "fontTools" not in out, "a figure's font is cut down without a word"
     monkeypatch.setattr(frontier_of_a_model, "measure", None)  # what is wrong with the file shows before any measuring
     there["checkpoint"]["fingerprint"] = "another"
     Path("there.json").write_text(json.dumps(there))
