@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"passed over {len(source.passed_over)}, neither image nor PDF: {names}", file=sys.stderr)
     named = _name_bad_lines(source, 0)
     codec, longest = _asked(flags)
-    source = sources.gate(source, codec, longest, _reading(flags) or codec.reading)
+    source = sources.gate(source, codec, longest, _reading(flags, codec.reading))
     _name_bad_lines(source, named)
     if source.quarantine is not None:
         print(source.quarantine, file=sys.stderr)
@@ -122,16 +122,16 @@ def _reader(flags: argparse.Namespace) -> Reader:
 
     source = flags.run if flags.run is not None else flags.checkpoint
     reader = load(source, family=flags.family, benchmark=flags.benchmark, base=flags.base, offline=flags.offline)
-    if (reads := _reading(flags)) is None:
-        return reader
+    reads = _reading(flags, reader.reading)
     return replace(reader, reads=reads, choose=chooser(reads.selection, offline=flags.offline))
 
 
-def _reading(flags: argparse.Namespace) -> Reading | None:
-    """How a document is read, where the flags say it."""
+def _reading(flags: argparse.Namespace, trained: Reading) -> Reading:
+    """How a document is read: as the flags say, else as the model was trained."""
     if flags.selector is not None:
-        return Reading(selection=Selection(flags.selector, flags.selector_pages, flags.selector_checkpoint or ""))
-    return Reading(BEST) if flags.best_page else None
+        chosen = Selection(flags.selector, flags.selector_pages, flags.selector_checkpoint or "")
+        return replace(trained, selection=chosen)
+    return replace(trained, pages=BEST, selection=Selection()) if flags.best_page else trained
 
 
 def _flags(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -115,7 +115,7 @@ def answer(
             raise DocvlmError(f"{path}: holds answers to other questions, such as {odd[0][1]!r}; give another output")
         missing = [example for key, example in wanted.items() if key not in log]
         if missing:
-            for batch in _complete(_batches(model, data, missing), data.reading, missing):
+            for batch in _complete(_batches(model, data, missing), data.reading, data.shown(missing)):
                 log.write(with_scores(batch))
                 if progress is not None:
                     progress(len(log.records), len(wanted))
@@ -157,6 +157,8 @@ def _batches(
                 f"data.pages={data.reading.pages}: the most confident answer of a document's pages stands, and a server"
                 " says no confidence; take data.pages=all or first"
             )
+        if data.reading.page_numbers:
+            raise DocvlmError("data.page_numbers=true: a served model is sent pages without their numbers; set false")
         shown = [one for example in data.shown(examples) for one in data.reading.asked(example)]
         for answered in model.answers(shown, data.max_new_tokens):
             yield [record(example, reply, reply.latency_s) for example, reply in answered]

@@ -159,7 +159,7 @@ class AnswerModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Score the whole split; the one number logged is what early stopping watches."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.evaluation = self._tally.finish(data.val, data.reading)
+        self.evaluation = self._tally.finish(data.shown(data.val), data.reading)
         self.log("val/score", self.evaluation.goodness, batch_size=1, sync_dist=True)  # the same on every device
 
     def on_test_epoch_start(self) -> None:
@@ -174,7 +174,7 @@ class AnswerModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Score the whole split."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.evaluation = self._tally.finish(data.test, data.reading)
+        self.evaluation = self._tally.finish(data.shown(data.test), data.reading)
 
     # Checkpoints
 

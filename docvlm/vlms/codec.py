@@ -184,6 +184,9 @@ class Codec(ABC):
         """
         if reason := self._too_many(example):
             return BadRow(reason, f"more than {self._most_pages} page" if example.pages else "no page")
+        if example.numbers and self._most_pages == 1:
+            reason = "data.page_numbers=true, but the prompt of this model has no place for a page's number"
+            return BadRow(f"{reason}; set it to false", reason)
         for what, text in (("question", example.question), *(("answer", answer) for answer in example.answers)):
             if (found := self._special.search(text)) is not None:
                 reason = f"{what} holds {found[0]}"

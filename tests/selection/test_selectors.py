@@ -149,6 +149,21 @@ def test_commands_read_the_chosen_pages_and_go_on_as_a_run_was_trained(
     assert "read from page 3 of 4" in capsys.readouterr().err
 
 
+def test_chosen_pages_may_be_asked_one_by_one(contract: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each question of two pages out of four, in every evaluation of a run and after it."""
+    (contract.parent / "pages").mkdir()
+    rows(contract.parent / "pages")
+    words = ["data=folder", "data.source=pages", "trainer.max_epochs=1", "lora.r=2", "audit=off", "data.pages=each"]
+    main([*runs.overrides("florence2", *words), "selector=text", "selector_pages=2"])
+    (run,) = Path("outputs").iterdir()
+    evaluate(["scale=tiny", f"run={run}", "benchmarks=[folder]", "data.folder.source=pages"])
+    (again,) = run.glob("eval/*/predictions.jsonl")
+    for file in (run / "predictions.jsonl", again):
+        found = records.read(file)
+        assert len(found) == 2 and all(one.page in (1, 2, 3, 4) for one in found)
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

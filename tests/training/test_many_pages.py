@@ -163,3 +163,9 @@ def test_a_page_that_the_document_does_not_have_is_left_out_by_name(
     run = train("qwen2vl", "lora.r=2")
     (line,) = [json.loads(line) for line in (run / "quarantine.jsonl").read_text().splitlines()]
     assert "answer_page is 7, and the row has 2 pages" in line["reason"] and line["where"] == "qa.jsonl line 1"
+
+
+def test_page_numbers_that_a_prompt_cannot_say_are_refused(documents: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        train("florence2", "data.pages=best", "data.page_numbers=true")
+    assert ended.value.code == 1 and "no place for a page's number" in capsys.readouterr().err

@@ -252,7 +252,7 @@ class DocumentDataModule(LightningDataModule):
             return []
         asked = self.shown(asked)
         reading = self.reading
-        firsts = {example.pages: one for example in asked for one in reading.asked(example)}
+        firsts = {one.pages: one for example in asked for one in reading.asked(example)}
         pages = self.codec.lengths(list(firsts.values())).pages
         each = max(int(count) // len(one.pages) for count, one in zip(pages, firsts.values(), strict=True))
         how = reading.pages if reading.one_by_one else f"{reading.pages}, at most {int(max(pages))} tokens together"
