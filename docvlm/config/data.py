@@ -47,7 +47,7 @@ class DataConf(ReadOnly):
 
 def check_data(data: DataConf, key: str) -> None:
     """Raise `DocvlmError` for the first impossible value of the benchmark's data that stands at `key`."""
-    own = data.name in BENCHMARKS and not BENCHMARKS[data.name].hub
+    own = data.name in BENCHMARKS and not BENCHMARKS[data.name].published
     advice = "say where the pages are: hub, generated, or a folder"
     if own:
         advice = "give your own folder, which holds qa.jsonl or qa.csv and the images"

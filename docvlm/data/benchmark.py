@@ -66,7 +66,8 @@ class Benchmark:
     the longest answer.
 
     `public` says which published split a role reads; a role that is absent is cut from train. `hub` maps a repository
-    to its splits; the first is what `data.source=hub` means, and a benchmark without any is of somebody's own pages.
+    to its splits; the first is what `data.source=hub` means. A benchmark without any and without a `download` is of
+    somebody's own pages.
     `without_train` says what to learn from where the hub has no train split.
     `folder` names the sub-folder of a snapshot that holds this benchmark when several share a repository. `download` is
     the authors' own form, and `image_key` its image column.
@@ -103,6 +104,11 @@ class Benchmark:
     languages: Mapping[str, str] = field(default_factory=lambda: {"en": "English"})
     licence: str = "yours"
     citation: str = ""
+
+    @property
+    def published(self) -> bool:
+        """Whether its data are somebody's publication, on the hub or as a download, and not one's own pages."""
+        return bool(self.hub) or self.download is not None
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmark", ())

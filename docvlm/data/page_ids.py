@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from docvlm.data.example import Example, Page
-from docvlm.data.pages import ArrowPage, BytesPage, FilePage, StoredPage, digest
+from docvlm.data.pages import ArrowPage, BytesPage, FilePage, StoredPage, digests
 from docvlm.data.pdf import PdfPage
 from docvlm.data.rows import BadRow
 from docvlm.errors import DocvlmError
@@ -34,7 +34,7 @@ def identified(pages: Sequence[StoredPage]) -> tuple[str, tuple[StoredPage, ...]
     Reads every byte of the pages. Raises `BadRow` if a page cannot be read.
     """
     try:
-        known = tuple(with_digest(page) for page in pages)
+        known = with_digests(pages)
     except DocvlmError as error:
         raise BadRow(str(error)) from error
     document = known[0].digest[:SHORT_DIGEST] if known else ""
@@ -44,11 +44,13 @@ def identified(pages: Sequence[StoredPage]) -> tuple[str, tuple[StoredPage, ...]
     )
 
 
-def with_digest(page: StoredPage) -> StoredPage:
-    """The page knowing the hash of its bytes. Raises `DocvlmError` if they cannot be read."""
-    if page.digest:
-        return page
-    return replace(page, digest=digest(page))  # type: ignore[type-var]  # every stored page is a dataclass
+def with_digests(pages: Sequence[StoredPage]) -> tuple[StoredPage, ...]:
+    """The pages knowing the hashes of their bytes. Raises `DocvlmError` if they cannot be read."""
+    found = digests(page for page in pages if not page.digest)
+    return tuple(
+        page if page.digest else replace(page, digest=next(found))  # type: ignore[type-var]  # they are dataclasses
+        for page in pages
+    )
 
 
 def digest_of(page: Page) -> str:

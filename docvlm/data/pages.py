@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -238,11 +240,20 @@ def _at(image: Image.Image, frame: int) -> None:
 
 def digest(page: StoredPage) -> str:
     """Hash of the encoded bytes: the identity of a page where no document id is given. Reads the whole file."""
-    with page.stream() as stream:
-        content = hashlib.blake2b(stream.read(), digest_size=16)
-    if page.number:
-        content.update(f"#page={page.number}".encode())
-    return content.hexdigest()
+    return next(digests((page,)))
+
+
+def digests(pages: Iterable[StoredPage]) -> Iterator[str]:
+    """The hash of each page. The file of several pages that follow one another is read once."""
+    for _, run in itertools.groupby(pages, lambda page: (page.number and getattr(page, "path", "")) or id(page)):
+        first, *others = run
+        with first.stream() as stream:
+            content = hashlib.blake2b(stream.read(), digest_size=16)
+        for page in (first, *others):
+            own = content.copy()
+            if page.number:
+                own.update(f"#page={page.number}".encode())
+            yield own.hexdigest()
 
 
 def _opened(page: StoredPage, stream: BinaryIO) -> Image.Image:

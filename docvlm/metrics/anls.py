@@ -32,6 +32,7 @@ def anls(
     strip_trailing_punct: bool = False,
     empty_scores_zero: bool = False,
     none_scores_zero: bool = False,
+    unanswerable: str = "",
 ) -> float:
     """Average Normalised Levenshtein Similarity of one prediction, in [0, 1]: the best over the accepted answers.
 
@@ -42,6 +43,8 @@ def anls(
     arXiv 1907.00490); `denominator="normalized"` divides by the normalised lengths; `strip=False` keeps the
     prediction's outer white space in its raw length; `collapse=False` keeps inner white space, and outer unless
     `strip`; `empty_scores_zero` gives an empty prediction 0 whatever the answers, `none_scores_zero` the word "none".
+    `unanswerable` are words that mean there is no answer: a text that holds them, in whatever case, counts as empty on
+    both sides.
 
     Sources: RRC evaluation script (as in QwenLM/Qwen-VL `eval_mm/infographicsvqa_eval.py`), lmms-eval `api/metrics.py`.
     Raises `NoAnswersError` (a `DocvlmError` and `ValueError`) if `answers` is empty.
@@ -52,6 +55,8 @@ def anls(
     if unicode_norm is not None or strip_trailing_punct:
         prediction = normalise(prediction, unicode_norm, strip_trailing_punct)
         answers = [normalise(answer, unicode_norm, strip_trailing_punct) for answer in answers]
+    if unanswerable:
+        prediction, *answers = ("" if unanswerable in text.lower() else text for text in (prediction, *answers))
     if strip:
         prediction = prediction.strip()
     if empty_scores_zero and not prediction.strip():

@@ -98,6 +98,7 @@ METRICS: Registry[Metric] = Registry(
                     "empty_scores_zero": True,
                     "none_scores_zero": True,
                 },
+                "dude": {"strip": False, "unanswerable": "not answerable"},
                 "slidevqa": {
                     "collapse": False,
                     "denominator": "normalized",

@@ -125,7 +125,7 @@ def given(path: Path) -> tuple[list[Prediction], Quarantine]:
 @lru_cache
 def _published(benchmark: str) -> bool:
     """Whether a publisher numbers its questions."""
-    return benchmark in BENCHMARKS and bool(BENCHMARKS[benchmark].hub)
+    return benchmark in BENCHMARKS and BENCHMARKS[benchmark].published
 
 
 class PredictionLog:

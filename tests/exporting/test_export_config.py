@@ -30,7 +30,7 @@ def test_the_page_declares_the_tolerance_that_holds(root: Path) -> None:
     "words, message",
     [
         ([], "nothing to export: give run=DIR"),
-        (["best=true"], "no finished run at scale=tiny on docvqa, chartqa, infovqa, mpdocvqa, slidevqa, mtvqa"),
+        (["best=true"], "no finished run at scale=tiny on docvqa, chartqa, infovqa, mpdocvqa, dude, slidevqa, mtvqa"),
         (["run=absent"], "run=absent: there is no such file or folder"),
         (["format=merged"], "format: there is no such key (did you mean formats?)"),
     ],

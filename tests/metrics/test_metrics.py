@@ -64,6 +64,7 @@ def test_anls_options_by_hand() -> None:
         ("paper", 0.0, 0.0, 1.0),
         ("pix2struct", 0.0, 0.0, 1.0),
         ("mp-docvqa", 0.5, 0.0, 0.0),
+        ("dude", 0.5, 2 / 3, 1.0),
         ("slidevqa", 0.0, 0.0, 0.0),
     ],
 )

@@ -84,7 +84,7 @@ def test_the_record_of_a_benchmark_is_complete(root: Path, name: str) -> None:
     one = BENCHMARKS[name]
     assert (root / "conf" / "data" / f"{name}.yaml").is_file()
     assert one.metric in METRICS and one.instruction and one.columns and one.pages and one.languages and one.licence
-    assert bool(one.hub) == bool(one.citation) == (name != ONE_S_PAGES)
+    assert one.published == bool(one.citation) == (name != ONE_S_PAGES)
     for verb in ("evaluate", "benchmark", "export"):
         assert f"data@data.{name}: {name}\n" in (root / "conf" / f"{verb}.yaml").read_text(encoding="utf-8")
 

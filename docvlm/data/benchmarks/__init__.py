@@ -5,18 +5,18 @@ One's own stands in a module of one's own that calls `BENCHMARKS.register` (`doc
 
 from docvlm import metrics
 from docvlm.data.benchmark import BENCHMARKS, Benchmark, of_label
-from docvlm.data.benchmarks import chartqa, docvqa, folder, infovqa, kdtcbench, mpdocvqa, mtvqa, slidevqa
+from docvlm.data.benchmarks import chartqa, docvqa, dude, folder, infovqa, kdtcbench, mpdocvqa, mtvqa, slidevqa
 
 DEFAULT = docvqa.BENCHMARK
 """Whose wording or pages are taken where nothing says otherwise."""
 
-for _module in (docvqa, chartqa, infovqa, mpdocvqa, slidevqa, mtvqa, kdtcbench, folder):
+for _module in (docvqa, chartqa, infovqa, mpdocvqa, dude, slidevqa, mtvqa, kdtcbench, folder):
     BENCHMARKS.register(_module.BENCHMARK)
 
 
 def published() -> list[Benchmark]:
-    """The benchmarks that others report on: those with a data set on the hub."""
-    return [benchmark for benchmark in BENCHMARKS.values() if benchmark.hub]
+    """The benchmarks that others report on: those with public data."""
+    return [benchmark for benchmark in BENCHMARKS.values() if benchmark.published]
 
 
 def default_metric(label: str) -> str:

@@ -417,11 +417,10 @@ class BenchmarkDataModule(DocumentDataModule):
         if not hasattr(type(self), "benchmark"):
             self.benchmark = BENCHMARKS[name]
         own = self.benchmark
-        if source == "generated" and not own.generator and own.hub:
-            raise DocvlmError(
-                f"data.source=generated: no pages are drawn for data={own.name}; give data.source=hub or a path to them"
-            )
-        if (source == "generated" and not own.generator) or (source == "hub" and not own.hub):
+        if source == "generated" and not own.generator and own.published:
+            at = "data.source=hub or a path to them" if own.hub else "data.source=DIR with its download"
+            raise DocvlmError(f"data.source=generated: no pages are drawn for data={own.name}; give {at}")
+        if not own.published and (source == "hub" or (source == "generated" and not own.generator)):
             raise DocvlmError(
                 f"data.source={source}: data={own.name} reads own pages; give data.source=DIR with qa.jsonl"
             )

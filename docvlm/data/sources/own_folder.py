@@ -23,7 +23,7 @@ from pathlib import Path, PurePath
 from docvlm.data.benchmark import Public
 from docvlm.data.example import Example
 from docvlm.data.lines import SUFFIXES, Line, lines, listed, shown
-from docvlm.data.page_ids import identified, with_digest
+from docvlm.data.page_ids import identified, with_digests
 from docvlm.data.pages import BytesPage, FilePage, StoredPage
 from docvlm.data.pdf import PdfPage
 from docvlm.data.rows import (
@@ -221,7 +221,7 @@ class _Pages:
             raise BadRow(f"image is {shown(name)}, not a file name", "image is no file name")
         if name not in self._known:
             try:
-                self._known[name] = tuple(map(with_digest, named(name, self.folder, f"{where} image")))
+                self._known[name] = with_digests(named(name, self.folder, f"{where} image"))
             except DocvlmError as error:
                 self._known[name] = error
         found = self._known[name]

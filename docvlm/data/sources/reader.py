@@ -55,7 +55,7 @@ class Reader:
         if self.given is None:
             raise DocvlmError(f"data.source is not set: data={name} needs a path, e.g. data.source=my_pages")
         source = recognise.recognise(self.given, self.benchmark)
-        if source.download is not None and not self.benchmark.hub:
+        if source.download is not None and not self.benchmark.published:
             names = " or ".join(one.name for one in BENCHMARKS.values() if one.download == source.download)
             raise DocvlmError(f"data.source={source}: a {source.kind}; use data={names}")
         if self.revision is not None and source.layout is not recognise.Layout.HUB:
@@ -69,7 +69,7 @@ class Reader:
     def published(self) -> bool:
         """Whether the splits are a publisher's, from the hub or a download: not drawn pages, not own ones."""
         return (
-            self.given != "generated" and bool(self.benchmark.hub) and self.source.layout is not recognise.Layout.FOLDER
+            self.given != "generated" and self.benchmark.published and self.source.layout is not recognise.Layout.FOLDER
         )
 
     @property
@@ -77,7 +77,7 @@ class Reader:
         """What results are called. Own pages never pass for a public benchmark, whatever their folder is called."""
         if self.published:
             return self.benchmark.name
-        if self.benchmark.hub:
+        if self.benchmark.published:
             return f"{self.benchmark.name}{OWN}"
         path = self.source.path.resolve()
         return f"{self.benchmark.name}-{path.name if path.is_dir() else f'{path.parent.name}-{path.stem}'}"
@@ -147,7 +147,7 @@ class Reader:
         rows = recognise.rows(self.source, self.benchmark, split, self.offline, self.revision)
         if rows is not None and (apart := self.benchmark.questions) is not None:
             rows = (question for row in rows for question in ([row] if row.fault else apart(row)))
-        if rows is None or self.benchmark.hub:
+        if rows is None or self.benchmark.published:
             return rows
         path = self.source.path
         return own_folder.located(rows, path if path.is_dir() else path.parent)

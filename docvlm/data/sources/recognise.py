@@ -58,10 +58,15 @@ def recognise(source: str, benchmark: Benchmark) -> Source:
     path = Path(source).expanduser()
     if source == "hub" or (source in benchmark.hub and not path.exists()):
         if not benchmark.hub:
-            raise DocvlmError(f"data.source={source}: data={benchmark.name} has no public data set; give a folder")
+            advice = "is not read from the hub; give the folder of its download"
+            if not benchmark.published:
+                advice = "has no public data set; give a folder"
+            raise DocvlmError(f"data.source={source}: data={benchmark.name} {advice}")
         return Source(Layout.HUB, repo=next(iter(benchmark.hub)) if source == "hub" else source)
     if not path.exists():
-        known = ", ".join(["hub", *benchmark.hub, "generated"]) if benchmark.hub else "a folder or a .jsonl/.csv file"
+        known = "a folder or a .jsonl/.csv file"
+        if benchmark.published:
+            known = ", ".join(["hub", *benchmark.hub, "generated"]) if benchmark.hub else "the folder of its download"
         raise DocvlmError(
             f"data.source={source}: no such file or folder; for data={benchmark.name} give a path or {known}"
         )

@@ -187,7 +187,7 @@ def _rows(table: datasets.Dataset, benchmark: Benchmark, split: Public, where: s
     refuse(table.column_names, benchmark.name, where)
     require(table.column_names, (benchmark.images[:1], *benchmark.columns), where)
     first = table.features[benchmark.images[0]]
-    named = not benchmark.hub and getattr(first, "dtype", "") in ("string", "large_string")
+    named = not benchmark.published and getattr(first, "dtype", "") in ("string", "large_string")
     images = [] if named else [name for name in benchmark.images if name in table.column_names]
     places: list[_Place | None] = [None] * len(table) if named else list(_places(table, images, where))
     columns = [name for name in table.column_names if name not in images and name not in UNUSED]

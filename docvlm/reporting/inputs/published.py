@@ -113,7 +113,7 @@ def read(path: Path = DEFAULT) -> list[Published]:
 
 def public_split(label: str, role: Role) -> str | None:
     """`val` or `test` for what docvlm's `role` is of a public benchmark; None for generated pages, folders, slices."""
-    if label not in BENCHMARKS or not BENCHMARKS[label].hub:
+    if label not in BENCHMARKS or not BENCHMARKS[label].published:
         return None
     public = BENCHMARKS[label].public
     return SPLITS[public[role]] if role in public else None

@@ -79,7 +79,7 @@ def kind(benchmark: str) -> str:
     if any(part.endswith(benchmarks.GENERATED) for part in parts):
         return GENERATED
     known = [benchmarks.of_label(part) for part in parts]
-    if any(part.endswith(benchmarks.OWN) for part in parts) or any(one and not one.hub for one in known):
+    if any(part.endswith(benchmarks.OWN) for part in parts) or any(one and not one.published for one in known):
         return OWN
     return UNNAMED if benchmark in ("", "(unnamed)") else PUBLIC
 
