@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from PIL import Image
@@ -12,6 +12,7 @@ from PIL import Image
 from docvlm.audit import main as audit
 from docvlm.data.benchmarks.docvqa import DocVQA
 from docvlm.data.benchmarks.dude import DUDE
+from docvlm.data.page_ids import digest_of
 from docvlm.data.pdf import PdfPage
 from docvlm.errors import DocvlmError
 from docvlm.evaluate import main as evaluate
@@ -81,12 +82,26 @@ def test_dude_as_it_is_handed_out(tmp_path: Path, first: int) -> None:
     )
 
 
+def test_a_pdf_is_read_once_to_be_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    download(tmp_path, documents=2)
+    read: list[str] = []
+    stream = PdfPage.stream
+
+    def counted(page: PdfPage) -> BinaryIO:
+        read.append(Path(page.path).name)
+        return stream(page)
+
+    monkeypatch.setattr(PdfPage, "stream", counted)
+    one, two = map(digest_of, DUDE(str(tmp_path)).test[0].pages)
+    assert read == ["val0.pdf", "val1.pdf"] and one != two
+
+
 def test_pages_that_were_drawn_already_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     download(tmp_path, drawn=True)
     (tmp_path / "DUDE_train-val-test_binaries/images/val/val3_0.jpg").unlink()
     data = DUDE(str(tmp_path))
-    green = [page.open().getpixel((0, 0))[1] for page in data.test[0].pages]
-    assert green[0] < 50 < green[1]
+    green = [page.open().split()[1].getextrema()[1] for page in data.test[0].pages]
+    assert green == [0, 100]
     assert len(data.test) == 87
     assert {one.reason for one in data.quarantine.rejected} == {"no val3_0.jpg beside val3_1.jpg"}
 
