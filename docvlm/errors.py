@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 _BREAKS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # where `str.splitlines` splits
 
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C ended
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+"""What asks a command to stop: Ctrl-C, and what schedulers send before they end a job."""
 
 
 class DocvlmError(Exception):

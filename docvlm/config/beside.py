@@ -35,7 +35,7 @@ from omegaconf import OmegaConf, open_dict
 
 from docvlm.config.compose import detect_scale
 from docvlm.config.job import Job
-from docvlm.errors import INTERRUPTED, DocvlmError
+from docvlm.errors import INTERRUPTED, SIGNALS, DocvlmError
 
 _BASIC = f"{BasicLauncher.__module__}.{BasicLauncher.__qualname__}"
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
@@ -195,18 +195,21 @@ class _Desk:
 
     @contextmanager
     def _signals_passed_on(self) -> Iterator[None]:
-        """Every signal that asks this command to stop goes to all workers; they end, and then the command does."""
+        """Every signal that asks this command to stop goes to all workers; they end, and then the command does.
+
+        A second Ctrl-C is one for them too: stop at once.
+        """
 
         def stop(signum: int, frame: FrameType | None) -> None:
             self.stopping = True
             for worker in self.workers:
                 if worker.process.pid is not None and worker.process.is_alive():
-                    os.kill(worker.process.pid, signal.SIGTERM)
+                    os.kill(worker.process.pid, signum)
 
         if threading.current_thread() is not threading.main_thread():  # Python sets handlers only there (tests)
             yield
             return
-        earlier = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        earlier = {number: signal.signal(number, stop) for number in SIGNALS}
         try:
             yield
         finally:
@@ -225,8 +228,8 @@ def _work(
     for other in inherited:  # or a worker that has ended would not be noticed
         other.close()
     os.setpgrp()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until a run is open, and stops in its own way
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler)  # until a run is open, and stops in its own way
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != parent:  # it was gone before it could be asked for
         return

@@ -1,7 +1,10 @@
-"""Ctrl-C (and SIGTERM) that leaves a resumable run: the step in progress ends, its state is saved, the run stops.
+"""Signals that leave a resumable run: the step in progress ends, its state is saved, the run stops.
 
-The first signal only asks; the training loop looks after every optimizer step and between evaluation batches. A second
-one stops at once: then the run continues from the checkpoint before.
+Ctrl-C and what schedulers send (`docvlm.errors.SIGNALS`): SIGTERM, once or several times within milliseconds (Slurm
+preempts so), and SIGUSR1 and SIGUSR2 before a time limit. All of them only ask; the training loop looks after every
+optimizer step and between evaluation batches. A second Ctrl-C alone stops at once: then the run continues from the
+checkpoint before. Whoever listened to a signal before the run did, such as a launcher that queues a job again, gets it
+once all is saved.
 """
 
 from __future__ import annotations
@@ -13,49 +16,75 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+from docvlm.errors import SIGNALS
 
 
 class Interrupted(Exception):
-    """The user asked to stop and the run has stopped at a point it can continue from."""
+    """Somebody asked to stop and the run has stopped at a point it can continue from."""
 
 
 class StopRequest:
-    """Whether somebody asked this process to stop."""
+    """Whether somebody asked this process to stop, and by which signals."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.by: list[signal.Signals] = []
         self._owner = os.getpid()
 
+    @property
+    def asked(self) -> bool:
+        """Whether anybody did."""
+        return bool(self.by)
+
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        """Signal handler: ask on the first signal, interrupt on the second."""
+        """Signal handler: ask, and interrupt on the second Ctrl-C."""
         if os.getpid() != self._owner:  # a forked data-loader worker: its parent decides, and still needs its pages
             return
-        if self.asked:
+        if signum == signal.SIGINT and signal.SIGINT in self.by:
             raise KeyboardInterrupt
-        self.asked = True
-        name = signal.Signals(signum).name
-        print(
-            f"\n{name}: stopping after this step (again: at once); the same command continues",
-            file=sys.stderr,
-            flush=True,
-        )
+        self.by.append(signal.Signals(signum))
+        if len(self.by) == 1:
+            again = " (again: at once)" if signum == signal.SIGINT else ""
+            line = f"\n{self.by[0].name}: stopping after this step{again}; the same command continues"
+            print(line, file=sys.stderr, flush=True)
 
     def check(self) -> None:
         """Raise `Interrupted` if asked: for places where nothing is left to save."""
         if self.asked:
-            raise Interrupted("stopped by the user")
+            raise self.interrupted()
+
+    def interrupted(self) -> Interrupted:
+        """The exception that says who asked."""
+        sent = [number for number in self.by if number != signal.SIGINT]
+        return Interrupted(f"stopped by {sent[0].name}" if sent else "stopped by the user")
+
+    def listen(self) -> None:
+        """Take the signals, whoever has them: Lightning puts handlers of its own before ours in every loop."""
+        if _main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self)
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM while inside; the earlier handlers come back at the end."""
+    """Catch `SIGNALS` while inside. The earlier handlers come back at the end, and are handed what came meanwhile."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():  # Python sets handlers only there (tests, servers)
+    if not _main_thread():
         yield request
         return
-    earlier = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    earlier: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in SIGNALS}
+    request.listen()
     try:
         yield request
     finally:
         for number, handler in earlier.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set from Python
+        for number in dict.fromkeys(request.by):
+            if callable(handler := earlier[number]) and handler is not signal.default_int_handler:
+                handler(number, None)
+
+
+def _main_thread() -> bool:
+    """Whether this is the thread in which Python sets handlers: not that of a test or a server."""
+    return threading.current_thread() is threading.main_thread()

@@ -51,9 +51,12 @@ class ResultFile:
         if error is None and self._finished is not None:
             self._write("finished", None, self._finished)
             return
-        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        stopped = isinstance(
+            error, Interrupted | KeyboardInterrupt | SystemExit
+        )  # the last: Lightning's for Ctrl-C
         status = "interrupted" if stopped else "failed"
-        reason = "stopped by the user; the same command continues" if stopped else describe(error)
+        by = str(error) if isinstance(error, Interrupted) and str(error) else "stopped by the user"
+        reason = f"{by}; the same command continues" if stopped else describe(error)
         # A full disk that ended the run takes no word of it either: `running` without a lock is continued just so.
         with suppress(Unwritable):
             self._write(status, reason, {})

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 
 from docvlm.errors import DocvlmError
 from docvlm.runs.folder import UNREADABLE
@@ -68,16 +69,30 @@ class LastCheckpoint(Callback):
         if not last and (module.stopping or trainer.global_step % self.every_n_steps == 0):
             self._save(trainer)
         if module.stopping:
-            raise Interrupted("stopped by the user")
+            raise module.stop.interrupted()
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save the finished epoch, its evaluation included."""
         self._save(trainer)
 
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        """Save the epoch that is learned where its evaluation was asked to stop.
+
+        Not where several devices evaluate: they need not be in the same batch, and saving waits for all of them.
+        """
+        if isinstance(exception, Interrupted) and _evaluating(trainer) and trainer.world_size == 1:
+            self._save(trainer)
+
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Say whose checkpoint this is and where in the data it stands."""
         batches = trainer.fit_loop.epoch_loop.batch_idx + 1
-        epoch_over = batches == trainer.num_training_batches
+        epoch_over = batches == trainer.num_training_batches and not _evaluating(trainer)
+        if _evaluating(
+            trainer
+        ):  # it begins anew: Lightning counts on from the batch in work, with a loader that does not
+            at = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            for counted in (at["total"], at["current"]):
+                counted |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
         epochs = trainer.current_epoch + epoch_over
         checkpoint["docvlm"] = {
             "fingerprint": self.identity.run,
@@ -156,6 +171,11 @@ def read(path: Path, identity: Identity) -> dict[str, Any] | None:
     if not same:
         raise DocvlmError(f"{path}: belongs to a run with other settings; delete it, or give rerun=true")
     return checkpoint
+
+
+def _evaluating(trainer: Trainer) -> bool:
+    """Whether the evaluation at the end of an epoch is going on."""
+    return trainer.state.fn == TrainerFn.FITTING and trainer.state.stage == RunningStage.VALIDATING
 
 
 def _out_of_steps(trainer: Trainer) -> bool:

@@ -105,6 +105,7 @@ class EpochTable(Callback):
             "training": self._training,
             "loss": self._loss,
             "steps": self._steps,
+            "rates": self._rates,
         }
         return {"rows": self.rows, "seconds": self.seconds, "open": open_epoch}
 
@@ -115,6 +116,7 @@ class EpochTable(Callback):
         done = state_dict["open"]
         self._questions, self._training = done["questions"], done["training"]
         self._loss, self._steps = done["loss"], done["steps"]
+        self._rates = done.get("rates", {})  # checkpoints of older versions were never of an evaluation
 
     def _pause(self) -> None:
         if self._since is not None:

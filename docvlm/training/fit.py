@@ -44,6 +44,26 @@ class Learned:
     val_changed: bool
 
 
+class OwnSignals(Callback):
+    """Gives the signals that ask a run to stop back to it in every loop.
+
+    Lightning adds a handler of its own for SIGTERM, after which its loop ends behind the batch in progress, in the
+    middle of an accumulated step (2.6.6); under Slurm it would also queue the job again by itself, and with a
+    checkpoint of its own form.
+    """
+
+    def __init__(self, stop: StopRequest) -> None:
+        self.stop = stop
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Before the first step."""
+        self.stop.listen()
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Before an evaluation, of epoch 0 too."""
+        self.stop.listen()
+
+
 class Proof(Callback):
     """Prints, once and before anything is measured, that what is said to learn learns and the rest does not move."""
 
@@ -78,7 +98,15 @@ def fit(run: Run) -> Learned:
     epochs, best = EpochTable(run.folder.epochs), BestCheckpoint(run.folder.best, run.cfg.select)
     last = LastCheckpoint(run.folder.last, run.identity, run.cfg.trainer.checkpoint_every_n_steps)
     flush = feature_choice.Flush(run.vlm.codec)
-    own: list[Callback] = [Proof(run), Preflight(run), flush, epochs, best, ProgressLines(epochs, run.console)]
+    own: list[Callback] = [
+        OwnSignals(run.stop),
+        Proof(run),
+        Preflight(run),
+        flush,
+        epochs,
+        best,
+        ProgressLines(epochs, run.console),
+    ]
     # `last` comes last: it stores the state the others have after the same event
     trainer = _trainer(run, [*own, *build.callbacks(run.cfg.callbacks), last])
     if isinstance(trainer.strategy, FSDPStrategy):

@@ -192,6 +192,8 @@ class AnswerModule(LightningModule):
                 f"last.ckpt: holds {len(found)} weights but {len(learning)} learn here; {odd} is on one side only."
                 " It belongs to another model, freeze or lora setting; give rerun=true"
             )
+        at = checkpoint["docvlm"]
+        self.at_epoch = at["epoch"] + (at["batch"] > 0)  # its evaluation may be all that is left of it
 
     def _learning(self) -> set[str]:
         return {name for name, parameter in self.named_parameters() if parameter.requires_grad}

@@ -126,7 +126,7 @@ def test_a_cell_whose_process_is_killed_is_named(command: Command, killed: set[i
     assert "its process ended with -9; the same command continues it" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR2])
 def test_a_signal_stops_every_cell_once_and_no_other_begins(command: Command, number: signal.Signals) -> None:
     def work(config: TrainConfig, job: Job) -> None:
         with stop_on_signal() as stop:

@@ -253,7 +253,9 @@ def test_a_sweep_in_a_given_folder_takes_up_its_own_cells(tmp_path: Path) -> Non
         (DocvlmError("data.source=x: gone"), "failed", "data.source=x: gone"),
         (ValueError("odd\n value"), "failed", "ValueError: odd value"),
         (Interrupted(), "interrupted", "stopped by the user; the same command continues"),
+        (Interrupted("stopped by SIGTERM"), "interrupted", "stopped by SIGTERM; the same command continues"),
         (KeyboardInterrupt(), "interrupted", "stopped by the user; the same command continues"),
+        (SystemExit(1), "interrupted", "stopped by the user; the same command continues"),
     ],
 )
 def test_every_end_is_recorded_and_goes_on(error: BaseException, status: str, reason: str, tmp_path: Path) -> None:

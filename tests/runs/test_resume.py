@@ -80,6 +80,62 @@ def test_ctrl_c_saves_the_step_in_progress_and_the_same_command_continues(
     assert_same_run(first)
 
 
+@pytest.mark.parametrize(
+    ("sent", "owner", "name", "call", "step"),
+    [
+        # Slurm sends SIGTERM twice within milliseconds; a micro-batch is half a step
+        ((signal.SIGTERM, signal.SIGTERM), AnswerModule, "training_step", 3, (0, 4)),
+        ((signal.SIGUSR2,), AnswerModule, "training_step", 3, (0, 4)),
+        ((signal.SIGTERM,), AnswerModule, "validation_step", 2, (0, 6)),
+        pytest.param((signal.SIGUSR1,), AnswerModule, "validation_step", 1, None, marks=pytest.mark.slow),
+        pytest.param((signal.SIGTERM,), final_test, "answer", 1, (2, 0), marks=pytest.mark.slow),
+    ],
+    ids=["preempted", "time limit", "evaluation", "epoch 0", "test split"],
+)
+def test_what_a_scheduler_sends_saves_and_is_handed_on_and_the_same_command_continues(
+    sent: tuple[signal.Signals, ...],
+    owner: Any,
+    name: str,
+    call: int,
+    step: tuple[int, int] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, again = tmp_path / "outputs" / "first", tmp_path / "outputs" / "second"
+    handed: list[tuple[int, str]] = []
+    launcher = lambda number, frame: handed.append((number, runs.result(first)["status"]))  # noqa: E731
+    earlier = signal.signal(sent[0], launcher)  # as a launcher does, to queue the job again
+    more = "trainer.checkpoint_every_n_steps=100"
+    try:
+        with monkeypatch.context() as patch:
+            send = lambda: [os.kill(os.getpid(), number) for number in sent]  # noqa: E731
+            patch.setattr(owner, name, on_call(call, send, getattr(owner, name)))
+            with pytest.raises(KeyboardInterrupt):
+                runs.train(first, more)
+        assert signal.getsignal(sent[0]) is launcher
+    finally:
+        signal.signal(sent[0], earlier)
+    assert handed == [(sent[0], "interrupted")]
+    assert runs.result(first)["reason"] == f"stopped by {sent[0].name}; the same command continues"
+    last = first / "checkpoints" / "last.ckpt"
+    assert last.exists() == (step is not None)
+    if step is not None:
+        saved = torch.load(last, weights_only=True)["docvlm"]
+        assert (saved["epoch"], saved["batch"]) == step
+    runs.train(again, more)
+    assert not again.exists()
+    assert_same_run(first)
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)]  # noqa: E731
+    monkeypatch.setattr(AnswerModule, "training_step", on_call(3, twice, AnswerModule.training_step))
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(tmp_path, "trainer.checkpoint_every_n_steps=100")
+    assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
+    assert runs.result(tmp_path)["status"] == "interrupted"
+
+
 def test_only_what_learns_is_in_the_checkpoint() -> None:
     saved = torch.load(runs.finished() / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["state_dict"]
