@@ -51,9 +51,7 @@ class ResultFile:
         if error is None and self._finished is not None:
             self._write("finished", None, self._finished)
             return
-        stopped = isinstance(
-            error, Interrupted | KeyboardInterrupt | SystemExit
-        )  # the last: Lightning's for Ctrl-C
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)  # the last: Lightning's for Ctrl-C
         status = "interrupted" if stopped else "failed"
         by = str(error) if isinstance(error, Interrupted) and str(error) else "stopped by the user"
         reason = f"{by}; the same command continues" if stopped else describe(error)
