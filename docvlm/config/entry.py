@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from docvlm import registry
+from docvlm import process, registry
 from docvlm.config.base import CONF_DIR, VerbConfig, choices_of
 from docvlm.config.data_groups import with_groups
 from docvlm.config.job import Job
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=VerbConfig)
 _SWEEP = ("-m", "--multirun")
-_RANK = "LOCAL_RANK"  # set for the processes of a device by torchrun and Lightning: the first one speaks
 
 
 def verb(
@@ -100,7 +99,7 @@ def _rehearse(name: str, schema: type[C]) -> None:
     if not (args.cfg or args.info or args.hydra_help or args.shell_completion):
         found = rehearse(name, schema, args.overrides, sweep=args.multirun)
         sys.argv[1:] = _with_overrides(sys.argv[1:], found.overrides)
-        if found.line and int(os.environ.get(_RANK, 0)) == 0:
+        if found.line and process.rank() == 0:
             print(found.line, flush=True)
 
 

@@ -220,5 +220,6 @@ def _quiet() -> None:
         ".*transfer_batch_to_device.*",
         ".*broadcast_buffers. is deprecated.*",  # its successor is unknown to older torch
         ".*treespec, LeafSpec.*",  # Lightning's own use of torch
+        ".*`srun` command is available.*",  # a run of one process needs none
     ):
         warnings.filterwarnings("ignore", message=message)

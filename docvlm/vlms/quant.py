@@ -13,13 +13,13 @@ float32. The price is time: each use of a weight unpacks it.
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from docvlm import process
 from docvlm.errors import DocvlmError
 
 NONE, FOUR = "none", "4bit"
@@ -34,7 +34,7 @@ def place() -> torch.device:
         if kind != "cuda":
             return torch.device(kind)
         if torch.cuda.is_available():
-            return torch.device(kind, int(os.environ.get("LOCAL_RANK", 0)))  # set where there are several processes
+            return torch.device(kind, process.local_rank())
     raise DocvlmError(
         f"quant={FOUR}: weights in 4 bits need a CUDA device, and none is here; train with quant={NONE}. An adapter"
         " that was trained on them also loads on its base in full, with plain peft (docs/reference/quant.md)"

@@ -19,6 +19,23 @@ SAME = ("lora.dropout=0.0", "trainer.max_steps=2", "data.limit_train=11", "data.
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
+# What srun does with two tasks on one node: the same command in both, told apart by the environment.
+SRUN = [
+    sys.executable,
+    "-c",
+    """
+import os, subprocess, sys
+job = {"SLURM_JOB_ID": str(10000 + os.getpid() % 9000), "SLURM_JOB_NAME": "docvlm", "SLURM_NTASKS": "2"}
+job |= {"SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0", "SLURM_NODELIST": "127.0.0.1"}
+job["MASTER_ADDR"] = "127.0.0.1"
+tasks = [{"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in "01"]
+words = [sys.executable, *sys.argv[1:]]
+begun = [subprocess.Popen(words, env={**os.environ, **job, **task}) for task in tasks]
+sys.exit(max(one.wait() for one in begun))
+""",
+]
+
+
 def run(folder: Path, root: Path, launcher: list[str], *more: str) -> subprocess.CompletedProcess[str]:
     """Run the training command in `folder`."""
     words = [*launcher, "-m", "docvlm.train", *runs.overrides("qwen2vl", *SAME, *more)]
@@ -35,14 +52,14 @@ def command(folder: Path, root: Path, launcher: list[str], *more: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [[sys.executable], TORCHRUN])
+@pytest.mark.parametrize("launcher", [[sys.executable], TORCHRUN, SRUN], ids=["lightning", "torchrun", "srun"])
 def test_two_processes_learn_what_one_does_and_answer_each_question_once(
     launcher: list[str], tmp_path: Path, root: Path
 ) -> None:
     command(tmp_path / "one", root, [sys.executable], "data.batch_size=2", "trainer.accumulate_grad_batches=2")
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=2")
     out = command(tmp_path / "two", root, launcher, *two, "trainer.accumulate_grad_batches=1")
-    assert out.count("proof: ") == 1
+    assert out.count("proof: ") == out.count("scale=tiny") == 1
     (one,), (both,) = ((tmp_path / name / "outputs").iterdir() for name in ("one", "two"))
     for name in ("train_loss", "val_loss", "score"):
         first, second = ([float(row[name]) for row in runs.rows(run)[1:]] for run in (one, both))
@@ -57,7 +74,7 @@ def test_two_processes_learn_what_one_does_and_answer_each_question_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [[sys.executable], TORCHRUN])
+@pytest.mark.parametrize("launcher", [[sys.executable], TORCHRUN, SRUN], ids=["lightning", "torchrun", "srun"])
 def test_two_processes_stop_together_at_an_overlap_and_drop_the_same(
     launcher: list[str], tmp_path: Path, root: Path
 ) -> None:
