@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from docvlm.config import Job, TrainConfig, verb
 from docvlm.reporting.sweeps.sweep import summarise_sweep
+from docvlm.runs.folder import put_off
 from docvlm.runs.result import record_failure
 
 
-@verb("train", TrainConfig, after_sweep=summarise_sweep, on_failure=record_failure)
+@verb("train", TrainConfig, after_sweep=summarise_sweep, on_failure=record_failure, on_put_off=put_off)
 def main(cfg: TrainConfig, job: Job) -> float:
     """Train one model. Returns its selection score, on val."""
     from docvlm.training.final_test import report, test

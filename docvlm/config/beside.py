@@ -21,12 +21,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.plugins import Plugins
@@ -34,25 +34,15 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrid
 from omegaconf import OmegaConf, open_dict
 
 from docvlm.config.compose import detect_scale
-from docvlm.config.job import Job
+from docvlm.config.launched import BASIC, Outcome
 from docvlm.errors import INTERRUPTED, SIGNALS, DocvlmError
 
-_BASIC = f"{BasicLauncher.__module__}.{BasicLauncher.__qualname__}"
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 log = logging.getLogger("docvlm.sweep")
 
 
 class CellFailed(DocvlmError):
     """A cell ended with an error that its own process has printed."""
-
-
-@dataclass
-class Outcome:
-    """What the cells of a command leave for its end: their sweeps, errors that were printed, cells to come back to."""
-
-    sweeps: set[Path] = field(default_factory=set)
-    failures: list[BaseException] = field(default_factory=list)
-    put_off: list[tuple[Any, Job]] = field(default_factory=list)
 
 
 def use_workers(outcome: Outcome) -> None:
@@ -62,7 +52,7 @@ def use_workers(outcome: Outcome) -> None:
     """
 
     CellLauncher.outcome = outcome
-    Plugins.instance().class_name_to_class[_BASIC] = CellLauncher
+    Plugins.instance().class_name_to_class[BASIC] = CellLauncher
 
 
 class CellLauncher(BasicLauncher):

@@ -36,21 +36,35 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
+    from docvlm.config.launched import Outcome
+
 C = TypeVar("C", bound=VerbConfig)
 _SWEEP = ("-m", "--multirun")
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """What a verb has done at the end of its jobs: see `verb`."""
+
+    after_sweep: Callable[[Path], int | None] | None
+    on_failure: Callable[[Job, str], None] | None
+    on_put_off: Callable[[Job, Path], None] | None
 
 
 def verb(
     name: str,
     schema: type[C],
-    after_sweep: Callable[[Path], None] | None = None,
+    after_sweep: Callable[[Path], int | None] | None = None,
     on_failure: Callable[[Job, str], None] | None = None,
+    on_put_off: Callable[[Job, Path], None] | None = None,
 ) -> Callable[[Callable[[C, Job], float | None]], Callable[..., None]]:
     """Make a command of `main(cfg, job)`: `conf/<name>.yaml` merged onto `schema`, arguments from `sys.argv`.
 
-    `after_sweep(folder)` is called once at the end of every sweep, also when cells failed or Ctrl-C ended it;
-    `on_failure(job, reason)` for every job that failed, however early.
+    `after_sweep(folder)` is called once at the end of every sweep, also when cells failed or Ctrl-C ended it, in the
+    process that launched them, and says how many cells are not finished; `on_failure(job, reason)` for every job that
+    failed, however early; `on_put_off(job, folder)` for a cell that another process is training in `folder`.
     """
+    hooks = Hooks(after_sweep, on_failure, on_put_off)
 
     def decorate(main: Callable[[C, Job], float | None]) -> Callable[..., None]:
         @functools.wraps(main)
@@ -64,7 +78,7 @@ def verb(
             arguments.sort(key=_SWEEP.__contains__)  # argparse takes no override after a flag: `-m scale=tiny`
             with _one_line_errors(schema), _argv(_as_typed(arguments, schema)), _callers_logging():
                 _rehearse(name, schema)
-                _execute(name, schema, main, after_sweep, on_failure)
+                _execute(name, schema, main, hooks)
 
         return command
 
@@ -103,19 +117,14 @@ def _rehearse(name: str, schema: type[C]) -> None:
             print(found.line, flush=True)
 
 
-def _execute(
-    name: str,
-    schema: type[C],
-    main: Callable[[C, Job], float | None],
-    after_sweep: Callable[[Path], None] | None,
-    on_failure: Callable[[Job, str], None] | None,
-) -> None:
+def _execute(name: str, schema: type[C], main: Callable[[C, Job], float | None], hooks: Hooks) -> None:
     import hydra
 
     from docvlm.config import beside, compose
+    from docvlm.config.launched import Launched, Outcome
 
     compose.prepare_hydra()
-    outcome = beside.Outcome()
+    outcome = Launched.outcome = Outcome()
     beside.use_workers(outcome)
 
     @functools.wraps(main)
@@ -123,7 +132,7 @@ def _execute(
         job = compose.job()
         if job.sweep is not None:
             outcome.sweeps.add(job.sweep)
-        with _Reported(job, schema, outcome.failures, on_failure):
+        with _Reported(job, schema, outcome.failures, hooks.on_failure):
             config = compose.typed(cfg, schema)
             registry.load(config.extensions)
             config.check(sweep=job.sweep is not None)
@@ -131,21 +140,23 @@ def _execute(
                 return main(config, job)
             except TrainedElsewhere as elsewhere:
                 print(f"{_cell(job)}{elsewhere}; coming back to it at the end", flush=True)
+                if hooks.on_put_off is not None:
+                    hooks.on_put_off(job, elsewhere.folder)
                 outcome.put_off.append((config, job))
         return None
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach us instead of being printed and swallowed
+    unfinished = 0
     try:
-        with _Known(outcome.failures):
+        with _Known(outcome):
             hydra.main(config_path=str(CONF_DIR), config_name=name, version_base="1.3")(task)()
         for config, job in outcome.put_off:
-            with _Known(outcome.failures), _Reported(job, schema, outcome.failures, on_failure):
+            with _Known(outcome), _Reported(job, schema, outcome.failures, hooks.on_failure):
                 main(config, dataclasses.replace(job, wait=True))
     finally:
-        if after_sweep is not None:
-            for folder in outcome.sweeps:
-                after_sweep(folder)
-    if outcome.failures:
+        if hooks.after_sweep is not None:
+            unfinished = sum(hooks.after_sweep(folder) or 0 for folder in outcome.sweeps if folder.exists())
+    if outcome.failures or unfinished:
         raise SystemExit(1)
 
 
@@ -197,15 +208,34 @@ def _callers_logging() -> Iterator[None]:
 
 
 class _Known(AbstractContextManager[object]):
-    """Swallow an error that has been reported: Hydra raises the first failed cell's again when the sweep is over."""
+    """Swallow an error that has been reported: Hydra raises the first failed cell's again when the sweep is over.
 
-    def __init__(self, reported: list[BaseException]) -> None:
-        self.reported = reported
+    One of a launcher that trains in other processes is said here, in a line: its cells have left word in their folders.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        return any(error is known for known in self.reported)
+        if any(error is known for known in self.outcome.failures):
+            return True
+        if not self.outcome.launcher or not isinstance(error, Exception) or _of_config(error):
+            return False
+        *_, line = ["", *str(error).strip().splitlines()]
+        known = isinstance(error, DocvlmError)
+        said = line if known else f"{self.outcome.launcher}: {type(error).__name__}: {line}"
+        print(f"error: {said}", file=sys.stderr, flush=True)
+        self.outcome.failures.append(error)
+        return True
+
+
+def _of_config(error: BaseException) -> bool:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    return isinstance(error, HydraException | OmegaConfBaseException)
 
 
 def _line(error: BaseException, schema: type[Any], folder: Path) -> str | None:

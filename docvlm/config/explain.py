@@ -92,6 +92,9 @@ _LINES = (
     (r"Could not find 'hydra/sweeper/optuna'", lambda found, _: (
         "hydra/sweeper=optuna: Optuna's sweeper is not installed; pip install 'docvlm[optuna]'"
     )),
+    (r"(?:Could not find|Could not load|Missing) .*hydra/launcher/(?:submitit_)?(slurm|ray)\b", lambda found, _: (
+        f"hydra/launcher={found[1]}: its launcher is not installed; pip install 'docvlm[{found[1]}]'"
+    )),
     (r"Could not find '([^'/]+)/([^']+)'", _unknown_choice),
     (r"Ambiguous value for argument '(.+?)'\n", lambda found, schema: (
         f"{found[1]}: several values; add -m to run each{literal.one_value(found[1], schema)}"

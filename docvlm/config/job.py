@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+CELLS = "cells.json"
+"""In the folder of a sweep: the overrides of every cell that was asked for."""
+
 
 @dataclass(frozen=True)
 class Job:

@@ -35,6 +35,7 @@ class Action(Enum):
     CONTINUE = "continue"
     REUSE = "reuse"
     EXAMINE = "examine"
+    ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,12 @@ def point(job: Job, claimed: Claim) -> None:
         path.name in _BEFORE_A_RUN or path.suffix == ".log" for path in job.folder.iterdir()
     ):
         shutil.rmtree(job.folder)
+
+
+def put_off(job: Job, folder: Path) -> None:
+    """Leave word in a cell's own folder that another process is training it in `folder`."""
+    where = os.path.relpath(folder.resolve(), job.folder.resolve())
+    write_json(job.folder / POINTER, {"run": where, "action": Action.ELSEWHERE.value})
 
 
 def follow(folder: Path) -> RunFolder:

@@ -5,6 +5,9 @@ preempts so), and SIGUSR1 and SIGUSR2 before a time limit. All of them only ask;
 optimizer step and between evaluation batches. A second Ctrl-C alone stops at once: then the run continues from the
 checkpoint before. Whoever listened to a signal before the run did, such as a launcher that queues a job again, gets it
 once all is saved.
+
+Slurm queues a preempted job again when its time of grace is over, and not a job that has ended before on its own: under
+Slurm a run that was asked by SIGTERM stays, with everything saved, until it is ended.
 """
 
 from __future__ import annotations
@@ -13,12 +16,15 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from docvlm.errors import SIGNALS
+
+GRACE = 600.0  # seconds; a scancel ends a job after 30 (KillWait), a partition's GraceTime is minutes
 
 
 class Interrupted(Exception):
@@ -83,6 +89,9 @@ def stop_on_signal() -> Iterator[StopRequest]:
         for number in dict.fromkeys(request.by):
             if callable(handler := earlier[number]) and handler is not signal.default_int_handler:
                 handler(number, None)
+        if signal.SIGTERM in request.by and "SLURM_JOB_ID" in os.environ:
+            print("saved; waiting for Slurm to end this job, which queues it again", file=sys.stderr, flush=True)
+            time.sleep(GRACE)
 
 
 def _main_thread() -> bool:

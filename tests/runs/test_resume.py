@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from docvlm.runs import interrupt
 from docvlm.training import final_test
 from docvlm.training.module import AnswerModule
 from tests.support import runs
@@ -125,6 +126,22 @@ def test_what_a_scheduler_sends_saves_and_is_handed_on_and_the_same_command_cont
     runs.train(again, more)
     assert not again.exists()
     assert_same_run(first)
+
+
+def test_under_slurm_a_saved_run_stays_until_it_is_ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    slept: list[float] = []
+    monkeypatch.setattr(interrupt.time, "sleep", slept.append)
+    with interrupt.stop_on_signal() as stop:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert stop.asked
+    assert not slept, "its launcher queues it again"
+    with interrupt.stop_on_signal():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert slept == [interrupt.GRACE]
+    assert "saved; waiting for Slurm to end this job" in capsys.readouterr().err
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from docvlm.config.job import CELLS
 from docvlm.files import read_json, shown, write_csv, write_whole
 from docvlm.metrics import METRICS
 from docvlm.metrics.registry import goodness
@@ -62,15 +63,28 @@ def freeze_columns() -> tuple[Column, ...]:
     return (*_SHARES, *_SCORES, *heads, Column("val_loss", "val loss\nbest"), _MINUTES)
 
 
-def summarise_sweep(folder: Path) -> None:
-    """Print the table of the sweep in `folder`; write `sweep.txt`, `.csv`, `.json`, `seeds.csv`, `comparisons.csv`."""
+def summarise_sweep(folder: Path) -> int:
+    """The end of a sweep: wait for cells that other commands train, then `summarise`."""
+    for cell in _begun(folder):
+        if done_in(cell) is Action.ELSEWHERE and (run := follow(cell)).held():
+            print(f"waiting for the process that is training {shown(run.root)}", flush=True)
+            run.wait()
+    return summarise(folder)
+
+
+def summarise(folder: Path) -> int:
+    """Print the table of the sweep in `folder`; write `sweep.txt`, `.csv`, `.json`, `seeds.csv`, `comparisons.csv`.
+
+    All of it comes from what the cells left in their folders, wherever they were trained. Returns how many of them are
+    not finished.
+    """
     roots = sorted({root.resolve() for root in (*ROOTS, folder.parent)})
     runs = finished(roots)
     rows = collect(folder, runs)
     if not rows:
-        return
+        return 0
     seeds = gather(rows)
-    done = [{**row, "settings": _name(row)} for row in rows if row["status"] == "finished"]
+    done = [{**row, "settings": called(row)} for row in rows if row["status"] == "finished"]
     elsewhere = {} if seeds else seeded(runs)  # a sweep with seeds of its own asks no other run
     lines, comparisons = compare(done, command(folder), elsewhere)
     parts = [render(rows, seeds), _told(rows), "\n".join(lines)]
@@ -86,6 +100,17 @@ def summarise_sweep(folder: Path) -> None:
             write_csv(folder / name, table)
         else:
             (folder / name).unlink(missing_ok=True)  # of an earlier command in a folder that was named
+    return sum(row["status"] != "finished" for row in rows)
+
+
+def _begun(folder: Path) -> list[Path]:
+    """The folders of the cells that have one, in their order."""
+    return sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def _asked(folder: Path) -> list[list[str]]:
+    """The overrides of every cell that the command asked for; none where an optimiser chose them."""
+    return read_json(folder / CELLS)["cells"] if (folder / CELLS).exists() else []
 
 
 def seeded(runs: Iterable[Run]) -> dict[str, list[Row]]:
@@ -119,13 +144,21 @@ def collect(folder: Path, runs: Iterable[Run] = ()) -> list[Row]:
 
     In the order of the cells; where an optimiser chose them, by its objective (the selection score), the best first.
     """
-    cells = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    cells = _begun(folder)
     names = {run.folder.root.resolve(): run.model for run in runs}
     rows = [_row(cell) for cell in cells]
     rows = [row | {"family": names.get(Path(row["run"]).resolve(), row["family"])} for row in rows]
     if any(_optimised(cell) for cell in cells):
         rows.sort(key=lambda row: -1.0 if row["selection"] is None else _good(row), reverse=True)
-    return rows
+    begun = {row["cell"] for row in rows}
+    asked = list(enumerate(_asked(folder)))
+    shared = set.intersection(*(set(words) for _, words in asked)) if len(asked) > 1 else set()
+    return rows + [
+        {"cell": number, "settings": " ".join(word for word in words if word not in shared), "status": "missing"}
+        | {"reason": "it did not begin", "done": "", "run": str(folder / str(number)), **dict.fromkeys(_number_names())}
+        for number, words in asked
+        if number not in begun
+    ]
 
 
 def render(rows: Sequence[Row], seeds: Sequence[Row] = ()) -> str:
@@ -138,10 +171,10 @@ def render(rows: Sequence[Row], seeds: Sequence[Row] = ()) -> str:
     if seeds:
         parts.append(to_text(over_seeds(seeds, _columns(rows))))
     if done:
-        cells = [{**row, "settings": _name(row), "score": Interval(*(row[key] for key in _INTERVAL))} for row in done]
+        cells = [{**row, "settings": called(row), "score": Interval(*(row[key] for key in _INTERVAL))} for row in done]
         settings = replace(_SETTINGS, head="single runs") if seeds else _SETTINGS
         parts.append(to_text(Table("sweep", "", [settings, *_columns(rows)], cells)))
-    parts += ["\n".join(f"{_name(row)}: {row['status']}: {row['reason']}" for row in rows if row not in done)]
+    parts += ["\n".join(f"{called(row)}: {row['status']}: {row['reason']}" for row in rows if row not in done)]
     return "\n\n".join(filter(None, parts))
 
 
@@ -176,7 +209,7 @@ def _told(rows: Sequence[Row]) -> str:
     by: dict[str, list[str]] = {}
     for row in rows:
         if row["status"] == "finished":
-            by.setdefault(row["done"], []).append(_name(row))
+            by.setdefault(row["done"], []).append(called(row))
     trained = len(by.pop("trained", []))
     said = [f"{len(names)} {word} ({'; '.join(names)})" for word, names in by.items()]
     return f"of {len(rows)} cells: {', '.join([*said, *([f'{trained} trained'] if trained else [])])}" if said else ""
@@ -196,7 +229,8 @@ def _row(cell: Path) -> Row:
     return {**row, **(_numbers(run, result) if result["status"] == "finished" else dict.fromkeys(_number_names()))}
 
 
-_DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "reused", Action.EXAMINE: "examined anew"}
+_DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "reused", Action.EXAMINE: "examined anew",
+         Action.ELSEWHERE: "left to another command"}  # fmt: skip
 
 
 def _number_names() -> tuple[str, ...]:
@@ -263,7 +297,7 @@ def _caption(row: Row) -> str:
     )
 
 
-def _name(row: Row) -> str:
+def called(row: Row) -> str:
     """A cell in words, long decimals that an optimiser chose cut to four digits."""
     settings = re.sub(r"\d+\.\d{5,}(?:e-?\d+)?", lambda found: f"{float(found[0]):.4g}", str(row["settings"]))
     return settings or str(row["cell"])
