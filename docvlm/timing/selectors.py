@@ -30,7 +30,7 @@ from docvlm.scoring.groups import members
 from docvlm.scoring.intervals import Difference, Interval
 from docvlm.scoring.pages import page_recall
 from docvlm.scoring.score import compare
-from docvlm.selection import Choose, chooser
+from docvlm.selection import Choose, choose_by, chooser, ranking
 from docvlm.timing import latency, timed_pages
 from docvlm.vlms.families import FAMILIES, PIXELS
 
@@ -141,7 +141,7 @@ def plan(cfg: BenchmarkConfig, subject: Subject, data: DocumentDataModule, say: 
             f"selectors=[{','.join(cfg.selectors)}]: no document of {data.label} has several pages to choose from; name"
             " a benchmark that has (benchmark=mpdocvqa), or drop selectors"
         )
-    chosen = {selection: _chosen(selection, examples, cfg.offline, say) for selection in _selections(cfg)}
+    chosen = _chosen(cfg, examples, say)
     kept, reason = _readable(examples, chosen.values(), codec, data)
     budgets: dict[int, Budget] = {}
     if Selection() in chosen and data.reading.pages == ALL and FAMILIES[codec.family].budget == PIXELS and kept:
@@ -164,24 +164,22 @@ def plan(cfg: BenchmarkConfig, subject: Subject, data: DocumentDataModule, say: 
     return Plan(tuple(found), left_out, codec.reading)
 
 
-def _chosen(selection: Selection, examples: Sequence[Example], offline: bool, say: Say) -> dict[str, Example]:
-    """The examples by their question's id, with the pages that are handed on."""
-    choose = chooser(selection, offline=offline)
-    if choose is None:
-        return {example.question_id: example for example in examples}
-    found = choose(examples)
-    held, known = recalled(found)
-    where = f", which hold the answer of {held} of {known} questions that say where it is" if known else ""
-    say(f"selector: {selection.name} hands on {selection.pages} of a document's pages{where}")
-    return {example.question_id: example for example in found}
-
-
-def _selections(cfg: BenchmarkConfig) -> list[Selection]:
-    names = cfg.selectors or []
-    found = [Selection()] if NONE in names else []
-    for name in names:
+def _chosen(cfg: BenchmarkConfig, examples: Sequence[Example], say: Say) -> dict[Selection, dict[str, Example]]:
+    """By selection, the examples by their question's id, with the pages that are handed on."""
+    found = {}
+    for name in cfg.selectors or []:
+        if name == NONE:
+            found[Selection()] = {example.question_id: example for example in examples}
+            continue
         checkpoint = (cfg.selector_checkpoint or "") if name == RETRIEVER else ""
-        found += [Selection(name, k, checkpoint) for k in cfg.selector_pages if name != NONE]
+        wanted = [Selection(name, k, checkpoint) for k in cfg.selector_pages]
+        selector = ranking(wanted[0], offline=cfg.offline)
+        for selection in wanted:
+            handed = choose_by(selector, selection)(examples)
+            held, known = recalled(handed)
+            where = f", which hold the answer of {held} of {known} questions that say where it is" if known else ""
+            say(f"selector: {name} hands on {selection.pages} of a document's pages{where}")
+            found[selection] = {example.question_id: example for example in handed}
     return found
 
 

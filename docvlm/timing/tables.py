@@ -151,14 +151,14 @@ def about_selectors(found: Mapping[str, Any]) -> list[str]:
     names = {row["selector"] for row in compared["rows"]}
     smaller = any(row["selector"] == NONE and row["k"] for row in compared["rows"])
     trained = Reading.of(compared["trained"])
-    how = "" if trained.selection.name == NONE else f" of those that selector={trained.selection.name} hands on"
+    how = "" if trained.selection.name == NONE else f" selector={trained.selection.name}"
+    learned = f"; the model was trained with data.pages={trained.pages}{how}: other rows are not as it was trained"
     notes = [
         "95 % intervals over documents; Δ paired on the same questions, at these tokens: to all pages at the smaller"
         " budget of the same k; recall: of the questions that say where the answer is, those handed such a page",
         "tokens (mean), seconds (median) and memory: the first question of a document, alone, from its pages to the"
         " text, with the selector's time",
-        f"no selector is trained; the model was trained with data.pages={trained.pages}{how}, and reads the other rows"
-        " as it was not trained",
+        "no selector is trained" + (learned if found["trained_on"] else ""),
         "questions of a document share all its pages in evaluation; pages chosen for each question are not shared",
     ]
     if NONE in names and not smaller:
