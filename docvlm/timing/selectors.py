@@ -138,8 +138,8 @@ def plan(cfg: BenchmarkConfig, subject: Subject, data: DocumentDataModule, say: 
     examples = data.filled(split)
     if all(len(example.pages) == 1 for example in examples):
         raise DocvlmError(
-            f"selectors=[{','.join(cfg.selectors)}]: no document of {data.label} has several pages to choose from; name"
-            " a benchmark that has (benchmark=mpdocvqa), or drop selectors"
+            f"selectors=[{','.join(cfg.selectors)}]: no document of {data.label} has several pages to choose from; give"
+            " benchmark=NAME or data.NAME.source=DIR with documents that have, or drop selectors"
         )
     chosen = _chosen(cfg, examples, say)
     kept, reason = _readable(examples, chosen.values(), codec, data)
