@@ -2,6 +2,7 @@
 
     python -m docvlm.benchmark run=DIR                                     a run
     python -m docvlm.benchmark run=DIR budgets=[1003520,501760,250880]     at several page sizes: the frontier
+    python -m docvlm.benchmark run=DIR selectors=[none,text] selector_pages=[1,2]    all pages, or those handed on
     python -m docvlm.benchmark best=true                                   the best run of each family
     python -m docvlm.benchmark model=florence2 checkpoint=DIR              a checkpoint as it comes
 
@@ -41,15 +42,20 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
     from docvlm.reporting.figures import measured as figures
     from docvlm.reporting.inputs.measured import Measured
     from docvlm.tables import show
-    from docvlm.timing import chosen, frontier, record
+    from docvlm.timing import chosen, frontier, record, selectors
+
+    def say(line: str) -> None:
+        print(line, flush=True)
 
     data = chosen.data(cfg, name)
-    prepare(subject, [data], cast("Role", cfg.split), lambda line: print(line, flush=True))
+    prepare(subject, [data], cast("Role", cfg.split), say)
+    planned = selectors.plan(cfg, subject, data, say)
     vlm = subject.load().to(answer.device())
     base, about = chosen.base(cfg, subject, vlm), record.identity(subject, vlm, data.label)
     others = record.other_machines(base, about, cfg.measured)
-    measured = frontier.measure(cfg, subject, vlm, data, lambda line: print(line, flush=True))
-    found = record.record(cfg, subject, vlm, about, data.source, measured)
+    measured = frontier.measure(cfg, subject, vlm, data, say)
+    compared = selectors.measure(cfg, subject, vlm, planned, say)
+    found = record.record(cfg, subject, vlm, about, data.source, measured, compared)
     folder, tables, files = record.write(base, found, others, price_list)
     figures.frontier(folder, Measured(((shown(folder), found),), {}))
     files += [folder / "frontier.pdf", folder / "frontier.svg"]

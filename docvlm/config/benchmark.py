@@ -8,7 +8,8 @@ from pathlib import Path
 
 from docvlm.config.base import SPLITS, need
 from docvlm.config.data import DataConf, check_data
-from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_revision
+from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_retriever, check_revision
+from docvlm.data.reading import RETRIEVER, SELECTORS
 from docvlm.vlms.families import FAMILIES
 
 _BUDGET = r"[1-9]\d*(x[1-9]\d*)?|(edge|tiles)[1-9]\d*"
@@ -18,6 +19,7 @@ _BUDGET = r"[1-9]\d*(x[1-9]\d*)?|(edge|tiles)[1-9]\d*"
 class BenchmarkConfig(ModelVerbConfig):
     """Everything `docvlm.benchmark` can be told. What is timed is chosen as by `docvlm.evaluate`.
 
+    `selectors` are compared at each number of `selector_pages`; `none` among them is all pages.
     `batch` is a number or `auto`; each of `budgets` a number of pixels, `HEIGHTxWIDTH`, `edgeN` or `tilesN`.
     """
 
@@ -28,6 +30,9 @@ class BenchmarkConfig(ModelVerbConfig):
     checkpoint: str | None
     benchmark: str | None
     budgets: list[str] | None
+    selectors: list[str] | None
+    selector_pages: list[int]
+    selector_checkpoint: str | None
     pages: int
     warmup: int
     batch: str
@@ -70,6 +75,7 @@ class BenchmarkConfig(ModelVerbConfig):
         need(self.budgets != [], "budgets", "[]", "name one or more, or null for the model's own, a half and a quarter")
         repeated = len(set(self.budgets or [])) < len(self.budgets or [])
         need(not repeated, "budgets", self.budgets, "name each only once")
+        self._check_selectors()
         batch = self.batch == "auto" or re.fullmatch(r"[1-9]\d*", self.batch) is not None
         need(batch, "batch", self.batch, "a number of questions of 1 or more, or auto for the largest that fits")
         for key in ("pages", "warmup", "max_batch"):
@@ -78,3 +84,15 @@ class BenchmarkConfig(ModelVerbConfig):
         need(limit is None or limit > 0, "memory_limit_gb", limit, "above 0, or null for the machine's own")
         need(self.split in SPLITS, "split", self.split, "test reports a score, val selects an epoch")
         need(self.limit is None or self.limit >= 1, "limit", self.limit, "1 or more questions, or null for all")
+
+    def _check_selectors(self) -> None:
+        names = self.selectors or []
+        need(self.selectors != [], "selectors", "[]", f"name one or more of {', '.join(SELECTORS)}, or null")
+        for name in names:
+            need(name in SELECTORS, "selectors", name, f"choose from {', '.join(SELECTORS)}")
+        need(bool(self.selector_pages), "selector_pages", "[]", "name one or more numbers of pages")
+        for count in self.selector_pages:
+            need(count >= 1, "selector_pages", count, "1 or more pages of a document")
+        for key, values in (("selectors", names), ("selector_pages", self.selector_pages)):
+            need(len(set(values)) == len(values), key, values, "name each only once")
+        check_retriever(RETRIEVER in names, self.selector_checkpoint)

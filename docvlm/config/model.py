@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docvlm.config.base import SWITCH, ReadOnly, VerbConfig, need, targets
-from docvlm.data.reading import SELECTORS, Selection
+from docvlm.data.reading import RETRIEVER, SELECTORS, Selection
 from docvlm.vlms.families import FAMILIES, OWN, PIXELS, SIDES, Family
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -156,9 +156,13 @@ class ReadingVerbConfig(ModelVerbConfig):
         advice = f"choose {', '.join(SELECTORS)}, or null: as the model was trained"
         need(self.selector is None or self.selector in SELECTORS, "selector", self.selector, advice)
         need(self.selector_pages >= 1, "selector_pages", self.selector_pages, "1 or more pages of a document")
-        retrieves, given = self.selector == "colmodernvbert", self.selector_checkpoint
-        advice = "a folder or a hub id, such as ModernVBERT/colmodernvbert-merged, beside selector=colmodernvbert"
-        need(retrieves == bool(given), "selector_checkpoint", given, advice)
+        check_retriever(self.selector == RETRIEVER, self.selector_checkpoint)
+
+
+def check_retriever(asked: bool, checkpoint: str | None) -> None:
+    """Raise `DocvlmError` unless there is a checkpoint exactly where a retriever is asked for."""
+    advice = f"a folder or a hub id, such as ModernVBERT/colmodernvbert-merged, beside selector={RETRIEVER}"
+    need(asked == bool(checkpoint), "selector_checkpoint", checkpoint, advice)
 
 
 def check_model(model: ModelConf, base: str | None) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 from docvlm.data.example import Example
 
 ALL, FIRST, EACH, BEST = PAGES = ("all", "first", "each", "best")
-NONE = "none"
-SELECTORS = (NONE, "text", "colmodernvbert")
+NONE, RETRIEVER = "none", "colmodernvbert"
+SELECTORS = (NONE, "text", RETRIEVER)
 
 
 @dataclass(frozen=True, slots=True)

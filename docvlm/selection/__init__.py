@@ -32,13 +32,16 @@ def chooser(selection: Selection, *, offline: bool) -> Choose | None:
 
     Raises `DocvlmError` where the selector cannot be had.
     """
-    if selection.name == NONE:
-        return None
-    selector = _selector(selection, offline)
+    return None if selection.name == NONE else choose_by(ranking(selection, offline=offline), selection)
+
+
+def choose_by(selector: Selector, selection: Selection) -> Choose:
+    """What cuts examples to the pages that a loaded selector ranks best."""
     return lambda examples: [_chosen(example, selector, selection) for example in examples]
 
 
-def _selector(selection: Selection, offline: bool) -> Selector:
+def ranking(selection: Selection, *, offline: bool) -> Selector:
+    """The selector, loaded. What it made of pages serves any number that it hands on. Raises as `chooser` does."""
     if selection.name == "text":
         from docvlm.selection.text import TextSelector
 

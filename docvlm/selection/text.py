@@ -7,6 +7,7 @@ retrieval. Scores come from bm25s.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -30,6 +31,7 @@ class TextSelector:
             import bm25s
         except ImportError as error:
             raise DocvlmError("selector=text: bm25s is not installed; pip install 'docvlm[selector]'") from error
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # else it says of every document that it is read
         self._bm25s: Any = bm25s
 
     def scores(self, question: str, pages: Sequence[Page]) -> list[float] | None:

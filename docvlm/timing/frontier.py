@@ -91,7 +91,8 @@ def measure(
     cfg: BenchmarkConfig, subject: Subject, vlm: VLM, data: DocumentDataModule, say: Callable[[str], None]
 ) -> Measured:
     """Every budget of `cfg`, in its order, on `data`. `say` gets a line as each budget is done."""
-    wanted = budgets.chosen(cfg.budgets, vlm.codec.budget)
+    own = vlm.codec.budget
+    wanted = [own] if cfg.budgets is None and cfg.selectors is not None else budgets.chosen(cfg.budgets, own)
     if budgets.word(wanted[0]) == budgets.ONE_SIZE:
         say(f"{subject.family} reads every page at one size, so there is one point")
     questions = data.filled(cast("Role", cfg.split))

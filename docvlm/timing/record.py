@@ -1,4 +1,4 @@
-"""What a benchmark leaves and shows: `benchmark.json` (all of it), and three tables with their CSV files.
+"""What a benchmark leaves and shows: `benchmark.json` (all of it), and its tables with their CSV files.
 
 One folder a benchmark and machine, so that the same run measured on an A100 and a T4 keeps both, and the table of costs
 knows both. What other machines measured is read before this one begins: a wrong file shows at once, not after an hour.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from docvlm.evaluation.subjects import Subject
     from docvlm.timing.frontier import Measured, Point
     from docvlm.timing.prices import Prices
+    from docvlm.timing.selectors import Compared
     from docvlm.vlms.base import VLM
 
 FILE = "benchmark.json"
@@ -66,7 +67,13 @@ def other_machines(base: Path, about: Mapping[str, Any], named: Sequence[str]) -
 
 
 def record(
-    cfg: BenchmarkConfig, subject: Subject, vlm: VLM, about: Mapping[str, Any], source: str | None, measured: Measured
+    cfg: BenchmarkConfig,
+    subject: Subject,
+    vlm: VLM,
+    about: Mapping[str, Any],
+    source: str | None,
+    measured: Measured,
+    compared: Compared | None = None,
 ) -> dict[str, Any]:
     """Everything but the costs, in plain types. `about` is the model's `identity`."""
     kind = vlm.device.type
@@ -83,6 +90,7 @@ def record(
         "settings": {name: getattr(cfg, name) for name in SETTINGS},
         "points": [_point(point, best) for point, best in zip(measured.points, measured.best, strict=True)],
         "pages": [list(size) for size in measured.pages],
+        **({} if compared is None else {"selectors": compared.as_dict()}),
         "git_commit": git_commit(),
         "versions": versions(),
         "hardware": hardware(kind),
@@ -115,6 +123,7 @@ def write(
     priced = cost.costs(price_list, [cost.on_machine(found, str(here)), *others], pages)
     write_json(here, {**found, "costs": [row.as_dict() for row in priced]})
     made = [tables.latency(found), tables.frontier(found), tables.costs(priced, len(pages))]
+    made += tables.selectors(found)
     for table in made:
         to_csv(folder / f"{table.name}.csv", table)
     return folder, made, [here, *(folder / f"{table.name}.csv" for table in made)]

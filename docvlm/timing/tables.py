@@ -1,4 +1,4 @@
-"""`benchmark.json` as tables: latency and memory, the frontier of accuracy and latency, costs."""
+"""`benchmark.json` as tables: latency and memory, the frontier of accuracy and latency, costs, selectors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from docvlm.data.reading import NONE, Reading
 from docvlm.scoring.intervals import Difference, Interval
 from docvlm.tables import Column, Table
 from docvlm.timing.cost import Cost
@@ -98,3 +99,72 @@ def costs(rows: Sequence[Cost], pages: int) -> Table:
     told = [f"{row.name}: {row.note}" for row in rows if row.note and (row.measured_in or row.kind == "api")]
     title = "cost of 1 000 pages, US dollars"
     return Table("costs", title, _COSTS, [row.as_dict() for row in rows], [note, *told])
+
+
+SELECTED = (
+    Column("read", "what is read", kind="text"),
+    Column("k", "k"),
+    Column("questions", "questions"),
+    Column("score", "score"),
+    Column("difference", "Δ to the first"),
+    Column("same_tokens", "Δ at these tokens"),
+    Column("recall", "recall@k"),
+    Column("prompt_tokens", "tokens", 0),
+    Column("seconds", "s"),
+    Column("selector_seconds", "s to select"),
+    Column("peak_memory_mb", "peak MB", 0),
+    Column("timed", "timed"),
+)
+"""Of the table of selectors."""
+DOCUMENTS = Column("documents", "pages of a document", kind="text")
+
+
+def selectors(found: Mapping[str, Any]) -> list[Table]:
+    """All pages and those that selectors hand on: over all documents, and by the number of their pages.
+
+    None where no selector was asked for; one where all documents have about the same number of pages.
+    """
+    if "selectors" not in found:
+        return []
+    compared = found["selectors"]
+    rows = [selected(row) for row in compared["rows"]]
+    whole, by_pages = ([row for row in rows if (row["documents"] is None) == all_of] for all_of in (True, False))
+    title = f"all pages and selectors: {found['benchmark']}, {found['split']} split, {compared['metric']}"
+    notes = about_selectors(found)
+    made = [Table("selectors", title, SELECTED, whole, notes)]
+    if by_pages:
+        columns = (DOCUMENTS, *SELECTED)
+        made.append(Table("selectors_by_pages", f"{title}, by number of pages", columns, by_pages))
+    return made
+
+
+def selected(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the record with its intervals."""
+    spread = {"difference": Difference.of(row["difference"]), "same_tokens": Difference.of(row["same_tokens"])}
+    recall = None if row["recall"] is None else Interval.of(row["recall"])
+    return {**row, **spread, "score": Interval.of(row["score"]), "recall": recall, "questions": row["score"]["n"]}
+
+
+def about_selectors(found: Mapping[str, Any]) -> list[str]:
+    """What the numbers are of, and what differs between the rows beside the pages."""
+    compared = found["selectors"]
+    names = {row["selector"] for row in compared["rows"]}
+    smaller = any(row["selector"] == NONE and row["k"] for row in compared["rows"])
+    trained = Reading.of(compared["trained"])
+    how = "" if trained.selection.name == NONE else f" selector={trained.selection.name}"
+    learned = f"; the model was trained with data.pages={trained.pages}{how}: other rows are not as it was trained"
+    notes = [
+        "95 % intervals over documents; Δ paired on the same questions, at these tokens: to all pages at the smaller"
+        " budget of the same k; recall: of the questions that say where the answer is, those handed such a page",
+        "tokens (mean), seconds (median) and memory: the first question of a document, alone, from its pages to the"
+        " text, with the selector's time",
+        "no selector is trained" + (learned if found["trained_on"] else ""),
+        "questions of a document share all its pages in evaluation; pages chosen for each question are not shared",
+    ]
+    if NONE in names and not smaller:
+        notes.append("no row of all pages at a smaller budget: only models that read all pages together have one")
+    if "text" in names and found["source"] == "generated":
+        notes.append("selector=text has the text that was drawn, at hand: opening a PDF's text layer takes longer")
+    if compared["left_out"]:
+        notes.append(f"{compared['left_out']} questions that one of the rows cannot read are in none")
+    return notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,6 +50,14 @@ def test_answers_stand_on_the_full_page(benchmark: str, written: list[str]) -> N
             assert all(part in text for part in parts), (drawing.kind, question)
             checked += 1
     assert checked > 60
+
+
+def test_a_page_has_the_text_that_was_drawn_however_it_was_scanned() -> None:
+    for benchmark, index in (("mpdocvqa", 0), ("mpdocvqa", 1), ("docvqa", 0)):  # the last is filled in by hand
+        page = DrawnPage(benchmark, "train", index, "full", 0)
+        for question in page.drawing().questions:
+            text = " ".join(replace(page, number=question.page or 1).text().split())
+            assert question.answers[0] in text, question
 
 
 def test_full_charts_answer_from_their_data() -> None:

@@ -188,6 +188,7 @@ def test_one_page_of_english_changes_no_byte(
         shown = capsys.readouterr().out
         found.append((shown, everything(tmp_path / name / "outputs/report"), everything(tmp_path / name / "eval")))
     assert len(found[0][2]) > 5 and "by document type" in found[0][0]
+    assert not any("score-by-pages" in str(name) for name in found[1][1])
     assert found[0] == found[1]
 
 
@@ -229,6 +230,12 @@ def test_pages_and_languages_have_sections_tables_and_cards(tmp_path: Path, monk
         assert float(row["baseline"]) == pytest.approx(share(before, "n_pages", pages)), label
         assert float(row["ours"]) == pytest.approx(share(after, "n_pages", pages)), label
         assert float(row["ours_low"]) < float(row["ours"]) < float(row["ours_high"])
+    said = " ".join(value for _, attrs in page.tags for value in attrs.values() if value)
+    for side, rows in (("ours on docvqa", after), ("ours on docvqa, baseline", before)):
+        points = said.split(f"{side}: 1 page ")[1].split("].")[0] + "]"
+        for label, pages in (("2 pages", 2), ("3 to 5 pages", 4), ("6 to 10 pages", 8)):
+            assert f"{label} {share(rows, 'n_pages', pages):.3f} [" in points, "the figure says what the table has"
+    assert (tmp_path / "outputs/report/figures/score-by-pages.pdf").exists()
     assert list(table("gains-place-ours-docvqa")) == ["only page", "first third", "middle third", "last third"]
     languages = table("gains-language-ours-docvqa")
     assert float(languages["ko"]["ours"]) == pytest.approx(share(after, "language", "ko"))
@@ -244,6 +251,7 @@ def test_a_model_without_a_baseline_has_its_scores_by_pages(tmp_path: Path, monk
     reported(tmp_path, monkeypatch, "predictions=[alone.jsonl]", "roots=[]")
     names = {file.stem for file in (tmp_path / "outputs/report/tables").glob("scores-*.csv")}
     assert names == {f"scores-{by}-alone-docvqa" for by in ("pages", "place", "language")}
+    assert (tmp_path / "outputs/report/figures/score-by-pages.svg").exists()
 
 
 def test_the_card_has_a_row_a_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from transformers import (
     ModernVBertConfig,
 )
 
+from docvlm.benchmark import main as benchmark
 from docvlm.data.pdf import pdf_pages
 from docvlm.data.reading import Selection
 from docvlm.errors import DocvlmError
@@ -28,7 +29,7 @@ from docvlm.selection.text import TextSelector, words
 from docvlm.train import main
 from tests.support import pdfs, runs
 from tests.support.architectures.parts import byte_tokenizer
-from tests.support.tiny import Paper, example
+from tests.support.tiny import Paper, checkpoint, example
 
 TEXTS = ("Contents of this report", "The total of the order is 12.50", "Signed by Ann Lee in Oslo", "Annex: the order")
 
@@ -162,6 +163,32 @@ def test_chosen_pages_may_be_asked_one_by_one(contract: Path, capsys: pytest.Cap
         found = records.read(file)
         assert len(found) == 2 and all(one.page in (1, 2, 3, 4) for one in found)
     capsys.readouterr()
+
+
+def test_a_retriever_is_compared_with_all_pages_and_embeds_each_page_once(
+    contract: Path, retriever: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (contract.parent / "pages").mkdir()
+    rows(contract.parent / "pages")
+    loaded: list[str] = []
+    load = Retriever.load.__func__  # type: ignore[attr-defined]  # a class method has one
+
+    def counted(cls: type[Retriever], name: str, **how: Any) -> Retriever:
+        loaded.append(name)
+        found: Retriever = load(cls, name, **how)
+        return found
+
+    monkeypatch.setattr(Retriever, "load", classmethod(counted))
+    few = [f"checkpoint={checkpoint('qwen2vl')}", "benchmark=folder", "data.folder.source=pages", "batch=1", "pages=1"]
+    told = ["selectors=[none,colmodernvbert]", "selector_pages=[1,2]", f"selector_checkpoint={retriever}", "warmup=1"]
+    benchmark(["scale=tiny", *few, *told, "data.folder.max_new_tokens=2", "output=here"])
+    capsys.readouterr()
+    (file,) = Path("here").rglob("benchmark.json")
+    found = [row for row in json.loads(file.read_text())["selectors"]["rows"] if row["documents"] is None]
+    names = [("none", None), ("none", 1), ("colmodernvbert", 1), ("none", 2), ("colmodernvbert", 2)]
+    assert [(row["selector"], row["k"]) for row in found] == names
+    assert all(row["selector_seconds"] > 0 for row in found if row["selector"] != "none")
+    assert len(loaded) == 1 + 2 * 2, "once for both numbers of pages; each is timed with one that has seen nothing"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from docvlm.data.generated.drawing import with_words
+
 ADVANCE = 14
 ROW = 28
 Face = Literal["sans", "bold", "oblique", "typewriter"]
@@ -59,12 +61,14 @@ class GridCanvas:
                 f"columns={columns}: the page's width must be a multiple of 28 pixels, take an even number"
             )
         self.columns, self.rows = columns, rows
+        self.words: list[str] = []  # all that was written
         self.level = np.full((rows * ROW, columns * ADVANCE), paper, dtype=np.float32)
 
     def text(self, row: int, column: int, words: str, face: str = "sans", ink: float = 0.0) -> None:
         """Write `words` from one cell on. `ink` is the text's grey level."""
         if column < 0 or row < 0 or row >= self.rows or column + len(words) > self.columns:
             raise ValueError(f"{words!r} at row {row}, column {column} leaves a page of {self.columns} x {self.rows}")
+        self.words.append(words)
         for offset, character in enumerate(words):
             self.blend(row, (column + offset) * ADVANCE, glyph(character, face), ink)
 
@@ -102,4 +106,4 @@ class GridCanvas:
     def image(self) -> Image.Image:
         """The page as an RGB image of `columns * 14` x `rows * 28` pixels."""
         grey = np.clip(self.level * 255 + 0.5, 0, 255).astype(np.uint8)
-        return Image.fromarray(grey, mode="L").convert("RGB")
+        return with_words(Image.fromarray(grey, mode="L").convert("RGB"), self.words)

@@ -11,6 +11,8 @@ from docvlm.data.generated.values import Values
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_WORDS = "words"  # in `Image.info`, which is not saved with a picture
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -41,6 +43,18 @@ class Drawing:
     def pages(self) -> tuple[Callable[[], Image], ...]:
         """A function for each page, in order."""
         return (self.paint, *self.further)
+
+
+def with_words(image: Image, words: Sequence[str]) -> Image:
+    """The page, which says what was written on it: `text_of` reads it."""
+    image.info[_WORDS] = "\n".join(words)
+    return image
+
+
+def text_of(image: Image) -> str:
+    """What was written on a drawn page, piece by piece in the order of drawing."""
+    found: str = image.info[_WORDS]
+    return found
 
 
 def spread(values: Values, candidates: Sequence[Sequence[Question]], most: int) -> tuple[Question, ...]:

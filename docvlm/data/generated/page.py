@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from docvlm.data.benchmark import BENCHMARKS, GENERATED
 from docvlm.data.example import Example
-from docvlm.data.generated.drawing import Drawing
+from docvlm.data.generated.drawing import Drawing, text_of
 from docvlm.data.generated.languages.known import ENGLISH, LANGUAGES, checked
 from docvlm.data.generated.languages.values import LocalValues
 from docvlm.data.generated.values import SPLITS, Values
@@ -101,6 +101,10 @@ class DrawnPage:
     def open(self) -> Image:
         """Draw the page: an RGB image, 280 x 168 at `tiny`, about 1 200 x 1 600 at `full`."""
         return self.drawing().pages[self.number - 1]()
+
+    def text(self) -> str:
+        """The words that are drawn on the page, as a PDF would have them in its text layer. Draws the page."""
+        return text_of(self.open())
 
 
 def page_of(question_id: str) -> DrawnPage | None:

@@ -12,6 +12,7 @@ import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -318,6 +319,15 @@ class DocumentDataModule(LightningDataModule):
     def _learned(self, examples: Sequence[Example]) -> list[Example]:
         reading = self.reading
         return [one for example in self.shown(examples) for one in reading.learned(example)]
+
+    def asked_of(
+        self, examples: Sequence[Example], role: Role, selection: Selection, choose: Choose | None
+    ) -> DocumentDataModule:
+        """This module with `examples` as the only split, `role`, of whose pages `choose` hands some on."""
+        found = copy(self)
+        found._splits, found._chosen = {role: list(examples)}, {}
+        found.selection, found.choose = selection, choose
+        return found
 
     def shown(self, examples: Sequence[Example]) -> list[Example]:
         """The examples with the pages that a selector leaves; as they are without one."""

@@ -1,4 +1,4 @@
-"""Gains by type and failure classes: what the tables say, with intervals, sorted."""
+"""Gains by type, scores by number of pages and failure classes: what the tables say, with intervals."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from docvlm.metrics import metric_name
 from docvlm.reporting.blocks import Figure
 from docvlm.reporting.figures.style import GRID, MARKERS, MUTED, SERIES, drawing, finish
 from docvlm.reporting.inputs.scored import Exam
+from docvlm.scoring.groups import GROUPINGS
+from docvlm.scoring.intervals import Interval
 
 _ROW = 0.34  # inches a type or class takes
 _MOST = 10  # classes drawn
+_BEFORE = ", baseline"
 
 
 def gains(folder: Path, exams: Sequence[Exam]) -> Figure | None:
@@ -41,6 +44,60 @@ def gains(folder: Path, exams: Sequence[Exam]) -> Figure | None:
         said = [f"{exam.answers.title}: {', '.join(map(str, exam.gains.rows))}." for exam in drawn if exam.gains]
         alt = " ".join([about, *said])
         return finish(panels, folder, "gains-by-type", title, alt)
+
+
+def by_pages(folder: Path, exams: Sequence[Exam]) -> Figure | None:
+    """Score by number of pages of a document, models side by side; hollow is what they were before."""
+    drawn = [(exam, _scores_by_pages(exam)) for exam in exams]
+    drawn = [(exam, sides) for exam, sides in drawn if len(sides[0]) > 1][:3]
+    if not drawn:
+        return None
+    labels = [label for label in GROUPINGS["pages"].order if any(label in sides[0] for _, sides in drawn)]
+    metrics = {metric_name(exam.score.metric) for exam, _ in drawn}
+    title = "Score by number of pages"
+    names = [f"{exam.answers.title}{_BEFORE * side}" for exam, sides in drawn for side in range(len(sides))]
+    series = [(i, side, scores) for i, (_, sides) in enumerate(drawn) for side, scores in enumerate(sides)]
+    with drawing(width=6.4, height=2.6 + 0.18 * len(series)) as panels:
+        (axes,) = panels.axes
+        for place, (i, side, scores) in enumerate(series):
+            shift = 0.12 * (place - (len(series) - 1) / 2)
+            known = [(x + shift, scores[label]) for x, label in enumerate(labels) if label in scores]
+            means = [score.mean for _, score in known]
+            spread = [
+                [max(0.0, score.mean - score.low) for _, score in known],
+                [max(0.0, score.high - score.mean) for _, score in known],
+            ]
+            axes.errorbar(
+                [x for x, _ in known], means, yerr=spread, fmt=MARKERS[i], color=SERIES[i], linewidth=1.4, capsize=2,
+                markerfacecolor=SERIES[i] if side == 0 else "none", label=names[place], clip_on=False,
+            )  # fmt: skip
+        counts = [{sides[0][label].clusters for _, sides in drawn if label in sides[0]} for label in labels]
+        ticks = [f"{label}\n{_documents(n)}" for label, n in zip(labels, counts, strict=True)]
+        axes.set_xticks(range(len(labels)), ticks)
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+        axes.set_ylim(0, 1)
+        axes.set_ylabel(f"{metrics.pop() if len(metrics) == 1 else 'score'}, 95 % interval")
+        axes.grid(False, axis="x")
+        panels.figure.legend(loc="outside upper left")
+        said = [
+            f"{name}: {', '.join(f'{label} {score}' for label, score in scores.items())}."
+            for name, (_, _, scores) in zip(names, series, strict=True)
+        ]
+        alt = " ".join([f"{title} of a document, with 95 % intervals over documents.", *said])
+        return finish(panels, folder, "score-by-pages", title, alt)
+
+
+def _documents(counts: set[int]) -> str:
+    """How many of them are behind a group; nothing where models differ in that."""
+    return " ".join(f"{count} document{'s' * (count != 1)}" for count in counts) if len(counts) == 1 else ""
+
+
+def _scores_by_pages(exam: Exam) -> list[dict[str, Interval]]:
+    """Ours by group, and the baseline's where there is one: the numbers of the table."""
+    for part in exam.analysis.gains:
+        if part.by == "pages":
+            return [{row.name: row.ours for row in part.rows}, {row.name: row.baseline for row in part.rows}]
+    return [exam.score.groups["pages"]]
 
 
 def failures(folder: Path, exams: Sequence[Exam]) -> Figure | None:

@@ -35,7 +35,7 @@ def build(inputs: Inputs, exams: Sequence[Exam], cfg: ReportConfig, figures: Pat
         _published(inputs, exams),
         _ablations(inputs, exams, figures),
         _types(inputs, exams, figures),
-        *_groups(inputs, exams),
+        *_groups(inputs, exams, figures),
         _failures(inputs, exams, cfg, figures),
         _speed(inputs, exams, figures),
         _robustness(inputs, exams, figures),
@@ -131,7 +131,7 @@ def _types(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
     return Section("types", "By document type", [*blocks, *registry.of("types", inputs, exams)])
 
 
-def _groups(inputs: Inputs, exams: Sequence[Exam]) -> list[Section]:
+def _groups(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> list[Section]:
     """By number of pages, place of the answer's page and language: those that the answers know."""
     found = []
     for by, anchor in _BEYOND.items():
@@ -142,8 +142,10 @@ def _groups(inputs: Inputs, exams: Sequence[Exam]) -> list[Section]:
             for exam, part in parts
             if part.by == by and len(part.rows) > 1
         ]
+        drawn = groups.by_pages(figures, leading(exams)) if tables and by == "pages" else None
         if tables:
-            found.append(Section(anchor, f"By {GROUPINGS[by].name}", [*claims, *tables]))
+            blocks: list[Block] = [*claims, *([drawn] if drawn else []), *tables]
+            found.append(Section(anchor, f"By {GROUPINGS[by].name}", blocks))
     return found
 
 

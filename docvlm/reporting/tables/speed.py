@@ -1,4 +1,4 @@
-"""Tables of `benchmark.json`: latency and memory, score against page size, and what 1 000 pages cost."""
+"""Tables of `benchmark.json`: latency and memory, score against page size, what 1 000 pages cost, and selectors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.tables.scores import INTERVALS, RUN
 from docvlm.scoring.intervals import Difference, Interval
 from docvlm.tables import Column, Table
+from docvlm.timing.tables import DOCUMENTS, SELECTED, about_selectors, selected
 from docvlm.vlms.families import label
 
 _MODEL = Column("model", "model", kind="text")
@@ -17,7 +18,8 @@ _SIZE = Column("resolution", "page size", kind="text")
 
 def tables(found: Measured) -> list[Table]:
     """All of them, in the order they are read; none without a measurement."""
-    return [latency(found), costs(found), prices(found), frontier(found)] if found.records else []
+    made = [latency(found), costs(found), prices(found), frontier(found)] if found.records else []
+    return [*made, *selectors(found)]
 
 
 def latency(found: Measured) -> Table:
@@ -94,6 +96,27 @@ def prices(found: Measured) -> Table:
     )  # fmt: skip
     rows = {row["name"]: row for _, record in found.records for row in record["costs"]}
     return Table("prices", "Where prices come from", columns, list(rows.values()), folded=True)
+
+
+def selectors(found: Measured) -> list[Table]:
+    """All pages and those that selectors hand on, of the models that were asked so: whole, and by number of pages."""
+    records = [(source, record) for source, record in found.records if "selectors" in record]
+    rows = [
+        {**_head(record, source), "benchmark": record["benchmark"], **selected(row)}
+        for source, record in records
+        for row in record["selectors"]["rows"]
+    ]
+    if not rows:
+        return []
+    where = (*_where(found), Column("benchmark", "benchmark", kind="text"))
+    whole, by_pages = ([row for row in rows if (row["documents"] is None) == every] for every in (True, False))
+    notes = list(dict.fromkeys(note for _, record in records for note in about_selectors(record)))
+    title = "All pages of a document, and those that a selector hands on"
+    made = [Table("selectors", title, (*where, *SELECTED, RUN), whole, notes)]
+    if by_pages:
+        columns = (*where, DOCUMENTS, *SELECTED, RUN)
+        made.append(Table("selectors-by-pages", f"{title}, by number of pages", columns, by_pages))
+    return made
 
 
 def model(record: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Literal
 from PIL import Image, ImageDraw, ImageFont
 
 from docvlm.data.generated.canvas import font_file
+from docvlm.data.generated.drawing import with_words
 from docvlm.data.generated.full.scan import Scan, scan
 from docvlm.data.generated.values import Values
 
@@ -69,6 +70,7 @@ class Paper:
         self.look, self.width, self.height = look, width, height
         self.picture = Image.new("RGB", (width, height), colour)
         self.pen = ImageDraw.Draw(self.picture)
+        self.words: list[str] = []  # all that was written
 
     def face(self, size: float, weight: Weight = "regular", family: str | None = None) -> ImageFont.FreeTypeFont:
         """The font of a family; sizes are matched by eye, so that 28 is about as large in every family."""
@@ -93,6 +95,20 @@ class Paper:
         align: Align = "l",
     ) -> float:
         """Write one line: x is its left, middle or right by `align`, y its baseline. Returns its width."""
+        self.words.append(words)
+        return self._write(x, y, words, size, weight, family, fill, align)
+
+    def _write(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        size: float,
+        weight: Weight,
+        family: str | None,
+        fill: Colour,
+        align: Align = "l",
+    ) -> float:
         self.pen.text((x, y), words, font=self.face(size, weight, family), fill=fill, anchor=align + "s")
         return self.length(words, size, weight, family)
 
@@ -138,13 +154,15 @@ class Paper:
 
     def hand(self, x: float, y: float, words: str, size: float, rng: Random, fill: Colour = BLUE) -> None:
         """Write by hand: a slanted face in ink, each letter a little off the line and off its size."""
+        self.words.append(words)
         for letter in words:
             family = "times" if letter in "$_<>" else "hand"
             offset, stretch = rng.uniform(-1.6, 1.6), rng.uniform(0.94, 1.06)
-            x += self.text(x, y + offset, letter, size * stretch, "italic", family=family, fill=fill) * 0.97
+            x += self._write(x, y + offset, letter, size * stretch, "italic", family, fill) * 0.97
 
     def stamp(self, x: int, y: int, words: str, size: float, rng: Random, fill: Colour) -> None:
         """A rubber stamp: framed capitals at an angle, in thin ink, its middle at (x, y)."""
+        self.words.append(words)
         width = round(self.length(words, size, "bold", "sans")) + 44
         ink = Image.new("L", (width, round(size * 2)), 0)
         pen = ImageDraw.Draw(ink)
@@ -155,4 +173,4 @@ class Paper:
 
     def finished(self) -> Image.Image:
         """The page as the scanner delivers it."""
-        return scan(self.picture, self.look.scan)
+        return with_words(scan(self.picture, self.look.scan), self.words)

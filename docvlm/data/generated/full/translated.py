@@ -104,6 +104,7 @@ class _Pen:
         bold: bool = False,
     ) -> None:
         """Write one line, `inset` pixels from the margin where the language begins or ends; smaller if it must."""
+        self.paper.words.append(words)
         size = self.font.fitting(words, WIDTH - 2 * MARGIN - inset, size)
         x = {"start": MARGIN + inset, "middle": WIDTH / 2, "end": WIDTH - MARGIN - inset}[align]
         anchor = {"start": "l", "middle": "m", "end": "r"}[align]

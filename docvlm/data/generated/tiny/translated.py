@@ -99,6 +99,7 @@ class _Pen:
         ink: float | None = None,
     ) -> int:
         """Write at the start, in the middle, or so that words end before cell `end`. Returns the cells they fill."""
+        self.canvas.words.append(words)
         mask = line_ink(words, self.code, face or self.style.face, room * ADVANCE)
         width = mask.shape[1]
         x = {"start": 0, "middle": (COLUMNS * ADVANCE - width) // 2, "end": end * ADVANCE - width}[align]
