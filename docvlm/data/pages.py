@@ -41,6 +41,16 @@ DECODING_ERRORS = (
 a TypeError, one without its palette a KeyError, an AVIF a RuntimeError."""
 
 
+class Hash(Protocol):
+    """A hash that goes on where another stands: what `hashlib` gives."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def copy(self) -> Hash: ...
+
+    def hexdigest(self) -> str: ...
+
+
 class StoredPage(Protocol):
     """A page whose encoded bytes exist somewhere. `number` counts the pages of its file from 1; 0: it is the only one.
 
@@ -236,10 +246,15 @@ def _at(image: Image.Image, frame: int) -> None:
         image.seek(frame)
 
 
-def digest(page: StoredPage) -> str:
-    """Hash of the encoded bytes: the identity of a page where no document id is given. Reads the whole file."""
+def content_hash(page: StoredPage) -> Hash:
+    """Hash of the encoded bytes of a page's file. Reads all of it. Raises `DocvlmError` if it cannot be read."""
     with page.stream() as stream:
-        content = hashlib.blake2b(stream.read(), digest_size=16)
+        return hashlib.blake2b(stream.read(), digest_size=16)
+
+
+def digest(page: StoredPage, file: Hash | None = None) -> str:
+    """Hash of the encoded bytes: the identity of a page where no document id is given. `file`: its `content_hash`."""
+    content = content_hash(page) if file is None else file.copy()
     if page.number:
         content.update(f"#page={page.number}".encode())
     return content.hexdigest()

@@ -271,6 +271,7 @@ def test_flags_that_do_not_fit(page: Path, capsys: pytest.CaptureFixture[str]) -
     assert "--base goes with --run" in refused(capsys, *ZERO_SHOT, "--base", "b", *ask, code=2)
     assert "--family goes with --checkpoint" in refused(capsys, "--run", "r", "--family", "qwen2vl", *ask, code=2)
     assert "give a number" in refused(capsys, "--run", "r", "--max-new-tokens", "0", *ask, code=2)
+    assert "give page numbers from 1" in refused(capsys, "--run", "r", "--pages", "1-99999999999", *ask, code=2)
     assert "one of the arguments --run --checkpoint is required" in refused(capsys, *ask, code=2)
 
 
