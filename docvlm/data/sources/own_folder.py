@@ -233,7 +233,7 @@ class _Pages:
                 self._known[name] = error
         found = self._known[name]
         if isinstance(found, DocvlmError):
-            raise BadRow(str(found), _kind(str(found), name)) from found
+            raise BadRow(str(found), image_kind(str(found))) from found
         return found
 
 
@@ -250,7 +250,7 @@ def located(rows: Iterable[Row], folder: Path) -> Iterator[Row]:
             yield replace(row, fault=str(reason), kind=reason.kind)
 
 
-def _kind(reason: str, name: str) -> str:
+def image_kind(reason: str) -> str:
     """What is wrong with an image, without which image it is."""
     for words in KINDS:
         if words in reason:
