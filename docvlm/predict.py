@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from docvlm.vlms.codec import Codec
 
 LONGEST = 64  # tokens of an answer that room is kept for where no flag says how long one may be
+LAST_PAGE = 999_999  # no document has as many
 _BROKEN_PIPE = 141  # what a shell says of a command whose reader went away: 128 + SIGPIPE
 
 
@@ -173,10 +174,15 @@ def _numbers(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         ends = (first, last if dash else first)
-        if not all(end.isdecimal() and int(end) > 0 for end in ends) or int(ends[0]) > int(ends[1]):
+        if not all(_is_number(end) for end in ends) or int(ends[0]) > int(ends[1]):
             raise argparse.ArgumentTypeError(f"{part.strip() or text}: give page numbers from 1, such as 2 or 1,4-6")
         numbers.extend(range(int(ends[0]), int(ends[1]) + 1))
     return tuple(numbers)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is the number of a page: a range to a billion is a slip, and a billion numbers fill the memory."""
+    return text.isdecimal() and 0 < int(text) <= LAST_PAGE
 
 
 if __name__ == "__main__":

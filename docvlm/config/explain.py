@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -57,7 +57,30 @@ def _omegaconf(error: OmegaConfBaseException) -> str:
 
 
 def _unknown_key(key: str, schema: type[Any]) -> str:
+    group, _, leaf = key.partition(".")
+    if group in (entries := _entries(schema)):
+        if not leaf:
+            return f"{key}: nothing to choose here, it has an entry for each name; give {key}.<name>.<key>=…"
+        if leaf in known_keys(entries[group]):
+            return f"{key}: {group} has an entry for each name here; give {group}.<name>.{leaf}=…"
+        known = [f"{group}.<name>.{name}" for name in known_keys(entries[group])]
+        return f"{key}: there is no such key{nearest(key, known)}; --help lists what there is"
+    if leaf and key in known_keys(schema):
+        having = [name for name in choices_of(group) if _has_key(group, name, leaf)]
+        has = f"; {', '.join(f'{group}={name}' for name in having)} have it" if having else ""
+        return f"{key}: the chosen {group} has no such key{has}"
     return f"{key}: there is no such key{nearest(key, known_keys(schema))}; --help lists what there is"
+
+
+def _entries(schema: type[Any]) -> dict[str, Any]:
+    """Fields of a schema that hold one group a name, with the schema of each: `data` of a verb with `benchmarks`."""
+    hints = {name: get_args(hint) for name, hint in get_type_hints(schema).items() if get_origin(hint) is dict}
+    return {name: kinds[1] for name, kinds in hints.items() if dataclasses.is_dataclass(kinds[1])}
+
+
+def _has_key(group: str, choice: str, key: str) -> bool:
+    file = CONF_DIR / group / f"{choice}.yaml"
+    return file.is_file() and OmegaConf.select(OmegaConf.load(file), key, throw_on_missing=False) is not None
 
 
 def _unknown_choice(found: re.Match[str], schema: type[Any]) -> str:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import struct
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +39,16 @@ DECODING_ERRORS = (
 )
 """Everything Pillow's decoders raise on damaged bytes: a truncated PNG is a SyntaxError there, a TIFF without its width
 a TypeError, one without its palette a KeyError, an AVIF a RuntimeError."""
+
+
+class Hash(Protocol):
+    """A hash that goes on where another stands: what `hashlib` gives."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def copy(self) -> Hash: ...
+
+    def hexdigest(self) -> str: ...
 
 
 class StoredPage(Protocol):
@@ -238,22 +246,18 @@ def _at(image: Image.Image, frame: int) -> None:
         image.seek(frame)
 
 
-def digest(page: StoredPage) -> str:
-    """Hash of the encoded bytes: the identity of a page where no document id is given. Reads the whole file."""
-    return next(digests((page,)))
+def content_hash(page: StoredPage) -> Hash:
+    """Hash of the encoded bytes of a page's file. Reads all of it. Raises `DocvlmError` if it cannot be read."""
+    with page.stream() as stream:
+        return hashlib.blake2b(stream.read(), digest_size=16)
 
 
-def digests(pages: Iterable[StoredPage]) -> Iterator[str]:
-    """The hash of each page. The file of several pages that follow one another is read once."""
-    for _, run in itertools.groupby(pages, lambda page: (page.number and getattr(page, "path", "")) or id(page)):
-        first, *others = run
-        with first.stream() as stream:
-            content = hashlib.blake2b(stream.read(), digest_size=16)
-        for page in (first, *others):
-            own = content.copy()
-            if page.number:
-                own.update(f"#page={page.number}".encode())
-            yield own.hexdigest()
+def digest(page: StoredPage, file: Hash | None = None) -> str:
+    """Hash of the encoded bytes: the identity of a page where no document id is given. `file`: its `content_hash`."""
+    content = content_hash(page) if file is None else file.copy()
+    if page.number:
+        content.update(f"#page={page.number}".encode())
+    return content.hexdigest()
 
 
 def _opened(page: StoredPage, stream: BinaryIO) -> Image.Image:

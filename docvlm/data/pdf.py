@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -66,14 +67,26 @@ class PdfPage:
 
     def text(self) -> str:
         """The text layer of the page, "" where it has none. Raises `DocvlmError` if the page cannot be read."""
-        from pypdfium2 import PdfiumError
-
-        with _opened(self.path, self.data) as document:
-            try:
-                found: str = document[self.number - 1].get_textpage().get_text_bounded()
-            except PdfiumError as error:
-                raise DocvlmError(f"page {self.name}: cannot be read ({error}); save the PDF again") from error
+        (found,) = texts([self])
         return found
+
+
+def texts(pages: Sequence[PdfPage]) -> list[str]:
+    """The text layer of each page, "" where it has none; pages of one PDF beside each other take one opening of it.
+
+    Raises `DocvlmError` for a page that cannot be read.
+    """
+    from pypdfium2 import PdfiumError
+
+    found: list[str] = []
+    for (path, data), same in groupby(pages, lambda page: (page.path, page.data)):
+        with _opened(path, data) as document:
+            for page in same:
+                try:
+                    found.append(document[page.number - 1].get_textpage().get_text_bounded())
+                except PdfiumError as error:
+                    raise DocvlmError(f"page {page.name}: cannot be read ({error}); save the PDF again") from error
+    return found
 
 
 def is_pdf(data: bytes) -> bool:
@@ -114,19 +127,36 @@ def _scale(width: float, height: float) -> float:
     return min(DPI / POINTS, (MOST_PIXELS / (width * height)) ** 0.5) * (1 - 1e-4)
 
 
+def _loaded(source: Path | bytes) -> PdfDocument:
+    """An opened PDF. Raises `PdfiumError` with the reason that is its own.
+
+    PDFium sets no reason where a PDF has no pages: the one of an earlier failure then stands ("password", of another
+    file). So after a failure the reason is made "data format", by a file that is none, and it is tried once more.
+    """
+    from pypdfium2 import PdfDocument, PdfiumError
+
+    try:
+        return PdfDocument(source)
+    except PdfiumError:
+        with suppress(PdfiumError):
+            PdfDocument(b"")
+        return PdfDocument(source)
+
+
 @contextmanager
 def _opened(path: str, data: bytes | None) -> Iterator[PdfDocument]:
-    from pypdfium2 import PdfDocument, PdfiumError
+    from pypdfium2 import PdfiumError
 
     with _pdfium:
         try:
-            document = PdfDocument(Path(path) if data is None else data)
+            document = _loaded(Path(path) if data is None else data)
             document.init_forms()  # else what was typed into a form is not drawn
         except (PdfiumError, OSError) as error:
             if "password" in str(error).lower():
                 message = f"{path}: encrypted; save a copy without its password and give that"
             else:
-                message = f"{path}: a PDF that cannot be opened ({error}); save or download it again"
+                reason = f"damaged or without pages ({str(error).rstrip('.')})"
+                message = f"{path}: a PDF that cannot be opened, {reason}; save or download it again"
             raise DocvlmError(message) from error
         try:
             yield document

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from docvlm.data.pdf import PdfPage, texts
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
@@ -44,18 +45,19 @@ class TextSelector:
 
     @lru_cache(maxsize=64)  # noqa: B019  # one selector a command, and questions of a document come together
     def _index(self, pages: tuple[Page, ...]) -> Any:
-        texts = [words(text_of(page)) for page in pages]
-        if not any(texts):
+        found = [words(text) for text in layers(pages)]
+        if not any(found):
             return None
         index = self._bm25s.BM25()
-        index.index(texts, show_progress=False)
+        index.index(found, show_progress=False)
         return index
 
 
-def text_of(page: Page) -> str:
-    """The text layer of a page; "" where it has none."""
-    layer = getattr(page, "text", None)
-    return layer() if callable(layer) else ""
+def layers(pages: Sequence[Page]) -> list[str]:
+    """The text layer of each page; "" where it has none."""
+    pdf = [page for page in pages if isinstance(page, PdfPage)]
+    found = iter(texts(pdf))
+    return [next(found) if isinstance(page, PdfPage) else "" for page in pages]
 
 
 def words(text: str) -> list[str]:

@@ -26,6 +26,7 @@ from docvlm.data.lines import SUFFIXES as LINES
 from docvlm.data.reading import Reading
 from docvlm.data.rows import BadRow, Row, answers, identifier, present, strings, text
 from docvlm.data.sources.locate import named, of_bytes
+from docvlm.data.sources.own_folder import image_kind
 from docvlm.data.sources.quarantine import Quarantine, Rejected
 from docvlm.errors import DocvlmError
 from docvlm.serving.pages import STDIN, as_pages
@@ -173,7 +174,7 @@ def _task(line: Line, folder: Path, numbers: tuple[int, ...] | None, seen: dict[
             try:
                 seen[image] = named(image, folder, f"{line.where} image", numbers)
             except DocvlmError as error:
-                raise BadRow(str(error)) from error
+                raise BadRow(str(error), image_kind(str(error))) from error
         pages += seen[image]
     return Task(tuple(pages), question, line.values, line.where)
 

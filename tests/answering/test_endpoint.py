@@ -167,6 +167,14 @@ def test_a_qwen2vl_processor_leaves_what_is_sent_as_it_is(reader: Reader, size: 
     assert np.array_equal(np.asarray(sent), np.asarray(resized(page, budget, PATCH)))
 
 
+def test_what_a_server_cannot_be_asked_is_refused(server: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    for word, said in (
+        ("page_numbers=true", "data.page_numbers=true: a served model is sent pages without their numbers"),
+        ("pages=each", "data.pages=each: the most confident answer of a document's pages stands, and"),
+    ):
+        assert said in refused(capsys, *TINY, f"endpoint={server.url}", f"data.docvqa.{word}")
+
+
 def test_an_interrupted_evaluation_goes_on(server: Served, local: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server.fault = after(3, lambda handler, number: handler.fail(500, "out of memory"))
     line = refused(capsys, *TINY, f"endpoint={server.url}", "retries=0", "concurrency=1")

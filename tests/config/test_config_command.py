@@ -85,6 +85,7 @@ def test_auto_scale_says_why(command: Command) -> None:
 MISTAKES = [
     (["lora.rr=3"], "error: lora.rr: there is no such key (did you mean lora.r?)"),
     (["modle=florence2"], "error: modle: there is no such key (did you mean model?)"),
+    (["data=folder", "data.languages=[ko]"], "error: data.languages: the chosen data has no such key; data=chartqa, "),
     (["+nonsense=1"], "error: nonsense: there is no such key"),
     (["model=qwen2"], "error: model=qwen2: there is no such choice (did you mean qwen2vl?); choose one of chat,"),
     (["lora.r=abc"], "error: lora.r: Value 'abc' of type 'str' is not a whole number"),
@@ -109,6 +110,13 @@ MISTAKES = [
     (["lora.rr=16,32", "-m"], "error: lora.rr: there is no such key (did you mean lora.r?)"),
     (["model=qwen2vl,florense", "model.size=99", "-m"], "error: model.checkpoint: there is no '99'"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["qwen2vl", "florence2", "chat"])
+def test_the_config_can_be_shown_with_all_references_resolved(command: Command, model: str) -> None:
+    """Families have either pixels or a height and a width."""
+    _, out, err = command("--cfg", "job", "--resolve", f"model={model}")
+    assert err == "" and "${" not in out and "height: " in out and "max_pixels: " in out
 
 
 @pytest.mark.parametrize("arguments, line", MISTAKES, ids=[" ".join(row[0]) for row in MISTAKES])

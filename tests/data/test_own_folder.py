@@ -14,7 +14,11 @@ from PIL import Image
 from docvlm.data.benchmarks.docvqa import DocVQA
 from docvlm.data.benchmarks.folder import Folder
 from docvlm.data.loading.datamodule import DocumentDataModule
+from docvlm.data.pages import digest
+from docvlm.data.pdf import PdfPage
 from docvlm.errors import DocvlmError
+from tests.support import pdfs
+from tests.support.asked import ENCRYPTED
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 real = pytest.mark.skipif(not REAL.is_dir(), reason=f"real pages are not at {REAL}")
@@ -50,6 +54,44 @@ def test_a_folder_can_be_for_evaluation_only(tmp_path: Path) -> None:
     data.codec = object()  # type: ignore[assignment]  # never reached
     with pytest.raises(DocvlmError, match=r"no train questions for data=folder \(found: train 0"):
         data.train_dataloader()
+
+
+def test_a_pdf_of_many_pages_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether rows name the file or its pages; a page has the hash it has by itself. 300 pages were 303 readings."""
+    lines(tmp_path, 4)
+    file = tmp_path / "images" / "long.pdf"
+    file.write_bytes(pdfs.with_text([""] * 300))
+    rows = [
+        {"image": image, "question": "What?", "answers": ["a"], "doc_id": f"{number}"}
+        for number, image in enumerate(["images/long.pdf", *(f"images/long.pdf#page={n}" for n in (1, 299, 300))])
+    ]
+    with (tmp_path / "qa.jsonl").open("a") as qa:
+        qa.writelines("\n" + json.dumps(row) for row in rows)
+    read: list[str] = []
+    opened = PdfPage.stream
+    monkeypatch.setattr(PdfPage, "stream", lambda page: read.append(page.name) or opened(page))
+    data = Folder(str(tmp_path), val_fraction=0, test_fraction=1.0)
+    (whole,) = (one for one in data.test if len(one.pages) == 300)
+    assert len(read) == 1
+    assert whole.pages[298].digest == digest(PdfPage(str(file), 299)) != whole.pages[299].digest  # type: ignore[attr-defined]
+
+
+def test_bad_pdfs_are_left_out_each_for_its_own_reason(tmp_path: Path) -> None:
+    """PDFium keeps the reason of the file before where a PDF has no pages."""
+    lines(tmp_path, 6)
+    bad = {"empty": b"", "encrypted": ENCRYPTED, "damaged": pdfs.with_text([]), "damaged ": b"%PDF-1.4 cut"}
+    for number, content in enumerate(bad.values()):
+        (tmp_path / f"{number}.pdf").write_bytes(content)
+    rows = [{"image": ["images/1.png", f"{n}.pdf"], "question": "What?", "answers": ["a"]} for n in range(4)]
+    rows.append({"image": "images/1.png#page=2", "question": "What?", "answers": ["a"]})
+    with (tmp_path / "qa.jsonl").open("a") as qa:
+        qa.writelines("\n" + json.dumps(row) for row in rows)
+    data = Folder(str(tmp_path), val_fraction=0, test_fraction=1.0)
+    assert len(data.test) == 6
+    *found, absent = data.quarantine.rejected
+    assert [one.kind for one in found] == [f"image {kind.strip()}" for kind in bad]
+    assert all(f"{number}.pdf: " in one.reason for number, one in enumerate(found))
+    assert "damaged or without pages" in found[2].reason and absent.kind == "image not found"
 
 
 @pytest.mark.parametrize("validation", ["val", "validation", "dev"])

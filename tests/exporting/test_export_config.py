@@ -32,6 +32,9 @@ def test_the_page_declares_the_tolerance_that_holds(root: Path) -> None:
         ([], "nothing to export: give run=DIR"),
         (["best=true"], "no finished run at scale=tiny on docvqa, chartqa, infovqa, mpdocvqa, dude, slidevqa, mtvqa"),
         (["run=absent"], "run=absent: there is no such file or folder"),
+        (["data.limit_test=4"], "data has an entry for each name here; give data.<name>.limit_test=…"),
+        (["data=docvqa"], "nothing to choose here, it has an entry for each name; give data.<name>.<key>=…"),
+        (["data.docvqa.limit_tst=4"], "there is no such key (did you mean data.<name>.limit_test?)"),
         (["format=merged"], "format: there is no such key (did you mean formats?)"),
     ],
 )

@@ -274,7 +274,7 @@ def test_a_trained_run_is_reported_from_its_files(tmp_path: Path, monkeypatch: p
     page = reported(tmp_path, monkeypatch)
     seen = Text(page)
     assert "docvqa-generated" in seen.text and "drawn by docvlm" in seen.text
-    assert "python -m docvlm.evaluate run=" in seen.text, "not yet measured against its base"
+    assert re.search(r"evaluate run=\S+ benchmarks=\[docvqa\]", seen.text), "not yet measured against its base"
     assert any(tag == "img" and str(a["src"]).startswith("data:image/webp") for tag, a in seen.tags), "drawn pages"
     run = json.loads((finished() / "manifest.json").read_text())
     assert run["data"]["fingerprint"][:12] in seen.text

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from docvlm.benchmark import main as benchmark
+from docvlm.data import pdf
 from docvlm.data.pdf import pdf_pages
 from docvlm.data.reading import Selection
 from docvlm.errors import DocvlmError
@@ -70,6 +71,17 @@ def test_pages_without_text_come_last_and_a_document_without_any_is_one_line(tmp
         with pytest.raises(DocvlmError, match="no page of d0 has text") as raised:
             choose([example(0, pages=pages)])
         assert "\n" not in str(raised.value)
+
+
+def test_all_pages_of_a_document_take_one_opening(contract: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    once = pdf._opened
+    monkeypatch.setattr(pdf, "_opened", lambda path, data: opened.append(path) or once(path, data))
+    pages = pdf_pages(str(contract), None)
+    opened.clear()
+    scores = TextSelector().scores("Signed in Oslo", (Paper("a"), *pages))
+    assert scores is not None and scores.index(max(scores)) == 3 and len(scores) == 5
+    assert opened == [str(contract)]
 
 
 def test_scripts_without_spaces_are_cut_into_pairs() -> None:

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from docvlm import app
+from docvlm.data.reading import Reading
 from docvlm.errors import DocvlmError
 from docvlm.serving.answers import Answer
 from docvlm.serving.app import markup, models, samples, server
@@ -27,6 +28,7 @@ from docvlm.serving.app.handlers import MOST_QUESTIONS, Desk, questions
 from tests.support import asked as files
 from tests.support.tiny import checkpoint
 
+BEST = Reading("best")
 EVIL = "<script>alert(1)</script> & </article>"
 needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="no gradio here")
 
@@ -157,6 +159,28 @@ def test_pages_of_a_pdf_are_asked_one_by_one(desk: Desk, tmp_path: Path) -> None
     assert "two.pdf: has pages 1 to 2, so there is no page 3" in desk.answers(sheet, 3, "Which date?")
     pdf.unlink()
     assert "two.pdf: not here any more (No such file or directory); upload it again" in desk.answers(sheet, 1, "x?")
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "tif"])
+def test_a_document_is_asked_as_a_whole_and_names_the_page(desk: Desk, tmp_path: Path, suffix: str) -> None:
+    """Together where a model reads all pages; page by page where it was trained so."""
+    file = tmp_path / f"two.{suffix}"
+    first, second = (files.image(name) for name in ("first", "second"))
+    first.save(file, save_all=True, append_images=[second], **({"resolution": 200} if suffix == "pdf" else {}))
+    reader, question = desk.models[0].reader, "Which date is written?"
+    (asked,) = desk.asked(str(file), 0, question)
+    assert asked["answers"][0]["answer"] == reader.ask(file, question).text
+    assert all("page" not in one for one in asked["answers"])
+    (second_page,) = desk.asked(str(file), 2, question)
+    assert [one["page"] for one in second_page["answers"]] == [2, 2]
+    by_page = [replace(one, reader=replace(one.reader, reads=BEST)) for one in desk.models]
+    one_by_one = replace(desk, models=tuple(by_page))
+    expected = replace(reader, reads=BEST).ask(file, question)
+    (best,) = one_by_one.asked(str(file), 0, question)
+    assert (best["answers"][0]["answer"], best["answers"][0]["page"]) == (expected.text, expected.page)
+    html = one_by_one.answers(desk.upload(str(file)), 0, question)
+    assert f"page <b>{expected.page}</b>" in html
+    assert "page <b>" not in one_by_one.answers(desk.samples[0], 1, question)
 
 
 def test_questions_that_are_refused(desk: Desk) -> None:

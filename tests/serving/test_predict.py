@@ -15,7 +15,7 @@ from PIL import Image
 
 from docvlm.predict import main
 from docvlm.scoring import predictions
-from docvlm.serving import reader
+from docvlm.serving import reader, sources
 from tests.support import asked as files
 from tests.support.tiny import checkpoint
 
@@ -235,6 +235,14 @@ def test_lines_that_are_wrong_are_named(page: Path, tmp_path: Path, capsys: pyte
     assert "absent.jsonl: cannot be read" in refused(capsys, "--run", "absent", tmp_path / "absent.jsonl")
 
 
+def one_kind(file: Path) -> str:
+    """Under which reason the one bad line of a file is counted."""
+    quarantine = sources.read([str(file)], []).quarantine
+    assert quarantine is not None
+    (bad,) = quarantine.rejected
+    return bad.kind
+
+
 def test_bad_pages_and_questions(tmp_path: Path, page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before any weight loads, too."""
     flags = ("--run", "absent", "--question", "x?")
@@ -248,6 +256,9 @@ def test_bad_pages_and_questions(tmp_path: Path, page: Path, capsys: pytest.Capt
     assert "cut.png" in refused(capsys, *flags, tmp_path / "cut.png")
     (tmp_path / "secret.pdf").write_bytes(files.ENCRYPTED)
     assert "secret.pdf: encrypted" in refused(capsys, *flags, tmp_path / "secret.pdf")
+    lines = [{"image": page.name, "question": "x?"}, {"image": "secret.pdf", "question": "x?"}]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert one_kind(tmp_path / "q.jsonl") == "image encrypted"
     Image.new("RGB", (20_000, 10)).save(tmp_path / "strip.png")
     assert "strip.png" in refused(capsys, *flags, tmp_path / "strip.png")
     assert "--question is empty" in refused(capsys, "--run", "absent", "--question", " ", page)
@@ -271,6 +282,7 @@ def test_flags_that_do_not_fit(page: Path, capsys: pytest.CaptureFixture[str]) -
     assert "--base goes with --run" in refused(capsys, *ZERO_SHOT, "--base", "b", *ask, code=2)
     assert "--family goes with --checkpoint" in refused(capsys, "--run", "r", "--family", "qwen2vl", *ask, code=2)
     assert "give a number" in refused(capsys, "--run", "r", "--max-new-tokens", "0", *ask, code=2)
+    assert "give page numbers from 1" in refused(capsys, "--run", "r", "--pages", "1-99999999999", *ask, code=2)
     assert "one of the arguments --run --checkpoint is required" in refused(capsys, *ask, code=2)
 
 

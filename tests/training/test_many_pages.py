@@ -14,6 +14,7 @@ from docvlm.data.reading import Reading
 from docvlm.evaluate import main as evaluate
 from docvlm.predict import main as predict
 from docvlm.scoring import predictions as records
+from docvlm.serving.reader import Reader
 from docvlm.train import main
 from docvlm.vlms import saved
 from tests.support import runs
@@ -123,8 +124,9 @@ def test_a_page_that_answers_must_be_known_to_learn_from_it_alone(
 
 
 def test_page_numbers_and_a_budget_of_documents_go_through_every_command(
-    documents: Path, capsys: pytest.CaptureFixture[str]
+    documents: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    real = Reader._read_all
     run = train("qwen2vl", "data.page_numbers=true", "budget.document_pixels=8000", "lora.r=2")
     out = capsys.readouterr().out
     assert "tokens together" in out and "data.pages=all" in out
@@ -137,6 +139,11 @@ def test_page_numbers_and_a_budget_of_documents_go_through_every_command(
     assert json.loads((again.parent / "evaluation.json").read_text())["reading"]["page_numbers"] is True
     evaluate([*AGAIN, f"run={run}", "data.folder.page_numbers=false"])
     assert len(list(run.glob("eval/*/predictions.jsonl"))) == 2, "another prompt is another result"
+    asked: list[Reading] = []
+    monkeypatch.setattr(Reader, "_read_all", lambda self, *rest: asked.append(self.reading) or real(self, *rest))
+    for flags in ((), ("--best-page",)):
+        predict(["--run", str(run), "--question", "Who?", *flags, *(f"documents/test0-{n}.png" for n in (0, 1))])
+    assert [*dict.fromkeys(asked)] == [Reading(page_numbers=True), Reading("best", page_numbers=True)]
 
 
 def test_predict_names_the_page_of_a_pdf(documents: Path, capsys: pytest.CaptureFixture[str]) -> None:

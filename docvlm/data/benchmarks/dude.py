@@ -17,7 +17,7 @@ from typing import Any
 from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark, Download, Public
 from docvlm.data.benchmarks.lazy import data_module
 from docvlm.data.example import Example
-from docvlm.data.page_ids import with_digests
+from docvlm.data.page_ids import Digests
 from docvlm.data.pages import StoredPage
 from docvlm.data.rows import BadRow, Row, answers, identifier, require, strings, text
 from docvlm.data.sources import originals
@@ -164,7 +164,10 @@ class _Documents:
         if not pdf and (gap := next((at for at, (number, _) in enumerate(there) if number != at), None)) is not None:
             raise BadRow(f"no {document}_{gap}.jpg beside {there[-1][1].name}", "a page is missing in the middle")
         try:
-            return with_digests([page for file in pdf[:1] or [file for _, file in there] for page in of_file(file)])
+            digests = Digests()
+            return tuple(
+                digests.known(page) for file in pdf[:1] or [file for _, file in there] for page in of_file(file)
+            )
         except DocvlmError as error:
             raise BadRow(str(error), "document cannot be read") from error
 

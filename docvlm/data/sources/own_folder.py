@@ -23,7 +23,7 @@ from pathlib import Path, PurePath
 from docvlm.data.benchmark import Public
 from docvlm.data.example import Example
 from docvlm.data.lines import SUFFIXES, Line, lines, listed, shown
-from docvlm.data.page_ids import identified, with_digests
+from docvlm.data.page_ids import Digests, identified
 from docvlm.data.pages import BytesPage, FilePage, StoredPage
 from docvlm.data.pdf import PdfPage
 from docvlm.data.rows import (
@@ -45,6 +45,12 @@ from docvlm.errors import DocvlmError
 from docvlm.writing import escaped
 
 COLUMNS = (("image",), ("question",), ("answers", "answer"))
+
+KINDS = (
+    *("not found", "is an address", "there is no page", "damaged", "not an image", "animated", "sides differ"),
+    *("encrypted", "empty"),
+)
+"""What may be wrong with an image, in the words of its error; rows are counted by it."""
 
 WHOLE = ""
 """The key of a file that holds all splits."""
@@ -205,6 +211,7 @@ class _Pages:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: dict[str, tuple[StoredPage, ...] | DocvlmError] = {}
+        self._digests = Digests()
 
     def of(self, line: Line) -> tuple[StoredPage, ...]:
         """The pages of a row, in its order. Raises `BadRow` if it has none, or one cannot be read."""
@@ -221,12 +228,12 @@ class _Pages:
             raise BadRow(f"image is {shown(name)}, not a file name", "image is no file name")
         if name not in self._known:
             try:
-                self._known[name] = with_digests(named(name, self.folder, f"{where} image"))
+                self._known[name] = tuple(map(self._digests.known, named(name, self.folder, f"{where} image")))
             except DocvlmError as error:
                 self._known[name] = error
         found = self._known[name]
         if isinstance(found, DocvlmError):
-            raise BadRow(str(found), _kind(str(found), name)) from found
+            raise BadRow(str(found), image_kind(str(found))) from found
         return found
 
 
@@ -243,9 +250,9 @@ def located(rows: Iterable[Row], folder: Path) -> Iterator[Row]:
             yield replace(row, fault=str(reason), kind=reason.kind)
 
 
-def _kind(reason: str, name: str) -> str:
+def image_kind(reason: str) -> str:
     """What is wrong with an image, without which image it is."""
-    for words in ("not found", "is an address", "damaged", "not an image", "empty", "animated", "sides differ"):
+    for words in KINDS:
         if words in reason:
             return f"image {words}"
     return "image cannot be read"

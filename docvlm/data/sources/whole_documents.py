@@ -7,33 +7,73 @@ answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from docvlm.data.pages import StoredPage
 from docvlm.data.rows import BadRow, Row, identifier, missing, page_numbers, present
 
 NAMED = 1  # documents that lack pages and are named in a line
+LISTED = 5  # of the pages that such a document lacks
 
 
 @dataclass
 class _Document:
-    """Pages of a document by number, the rows they come from, and how many it says it has."""
+    """Pages of a document by number, the rows they come from, and how many it says it has, and where."""
 
     pages: dict[int, StoredPage] = field(default_factory=dict)
     where: dict[int, str] = field(default_factory=dict)
-    count: int = 0
+    numbers: dict[StoredPage, int] = field(default_factory=dict)
+    said: tuple[int, str] | None = None
 
-    def add(self, numbers: Sequence[int], row: Row) -> None:
-        """Raises `BadRow` where another page has the number already."""
+    @property
+    def count(self) -> int:
+        """How many pages it has, as far as rows say."""
+        return max([0 if self.said is None else self.said[0], *self.pages])
+
+    def add(self, row: Row) -> tuple[int, ...]:
+        """The numbers of a row's pages. Raises `BadRow` where they contradict `num_pages`, or an earlier row."""
+        numbers, said = self._numbers(row), page_numbers(present(row, "num_pages"), "num_pages")
+        count = max(said, default=0) if self.said is None else self.said[0]
+        if self.said is not None and said and max(said) != count:
+            raise BadRow(f"num_pages is {max(said)} here and {count} in {self.said[1]}", "two numbers of pages")
+        if count and max(numbers) > count:
+            raise BadRow(f"page is {max(numbers)}, and num_pages {count}", "page beyond num_pages")
+        own: dict[int, StoredPage] = {}
         for number, page in zip(numbers, row.pages, strict=True):
-            other = self.pages.setdefault(number, page)
+            other = self.pages.get(number, own.setdefault(number, page))
             if other != page:
+                where = self.where.get(number, row.where)
                 raise BadRow(
-                    f"page {number} is {page.name} here and {other.name} in {self.where[number]}",
-                    "two pages of one number",
+                    f"page {number} is {page.name} here and {other.name} in {where}", "two pages of one number"
                 )
-            self.where.setdefault(number, row.where)
+        self.pages |= own
+        self.numbers |= {page: number for number, page in own.items()}
+        self.where = dict.fromkeys(own, row.where) | self.where
+        if count:
+            self.said = self.said or (count, row.where)
+        return numbers
+
+    def _numbers(self, row: Row) -> tuple[int, ...]:
+        """The numbers that a row says, else those that its images had before, else the next ones."""
+        said = page_numbers(present(row, "page"), "page")
+        if said:
+            if len(said) != len(row.pages):
+                reason = f"page names {_pages(len(said))}, and image {_pages(len(row.pages))}"
+                remedy = "; one page of a PDF is FILE.pdf#page=2" if len(said) < len(row.pages) else ""
+                raise BadRow(f"{reason}{remedy}", "page and image differ in number")
+            return said
+        fresh = itertools.count(max(self.pages, default=0) + 1)
+        return tuple(self.numbers[page] if page in self.numbers else next(fresh) for page in row.pages)
+
+    @cached_property
+    def whole(self) -> tuple[tuple[int, ...], tuple[StoredPage, ...], list[str]]:
+        """Numbers, pages and names of all pages, in their order; asked for when no row is to come."""
+        numbers = tuple(sorted(self.pages))
+        pages = tuple(self.pages[number] for number in numbers)
+        return numbers, pages, [page.name for page in pages]
 
 
 @dataclass(frozen=True)
@@ -48,7 +88,7 @@ class Joined:
         if not self.lacking:
             return ""
         more = f", and {len(self.lacking) - NAMED} other documents lack some too" * (len(self.lacking) > NAMED)
-        return f"pages that no row names: {', '.join(self.lacking[:NAMED])}{more}; they are not shown"
+        return f"pages that no usable row names: {', '.join(self.lacking[:NAMED])}{more}; they are not shown"
 
 
 def joined(rows: Iterable[Row]) -> Joined:
@@ -62,17 +102,10 @@ def joined(rows: Iterable[Row]) -> Joined:
                 read.append((row, None, ()))
                 continue
             document = documents.setdefault((row.split, name), _Document())
-            numbers = _numbers(row, document)
-            document.add(numbers, row)
-            document.count = max(document.count, *page_numbers(present(row, "num_pages"), "num_pages"), *numbers)
-            read.append((row, document, numbers))
+            read.append((row, document, document.add(row)))
         except BadRow as reason:
             read.append((replace(row, fault=str(reason), kind=reason.kind), None, ()))
-    lacking = [
-        f"{_listed(sorted({*range(1, one.count + 1)} - {*one.pages}))} of {name}"
-        for (_, name), one in documents.items()
-        if one.count > len(one.pages)
-    ]
+    lacking = [f"{_missing(one)} of {name}" for (_, name), one in documents.items() if one.count > len(one.pages)]
     return Joined([row if one is None else _whole(row, one, numbers) for row, one, numbers in read], lacking)
 
 
@@ -92,27 +125,22 @@ def _more_than_one(row: Row) -> bool:
         return False  # a column of the reader's own, with another meaning
 
 
-def _numbers(row: Row, document: _Document) -> tuple[int, ...]:
-    """The numbers of a row's pages: those it says, else those that its images had before, else the next ones."""
-    said = page_numbers(present(row, "page"), "page")
-    if said:
-        if len(said) != len(row.pages):
-            raise BadRow(f"page names {len(said)} pages, and image {len(row.pages)}", "page and image differ in number")
-        return said
-    known = {page: number for number, page in document.pages.items()}
-    fresh = iter(range(max(document.pages, default=0) + 1, max(document.pages, default=0) + 1 + len(row.pages)))
-    return tuple(known[page] if page in known else next(fresh) for page in row.pages)
-
-
 def _whole(row: Row, document: _Document, own: tuple[int, ...]) -> Row:
-    numbers = tuple(sorted(document.pages))
-    values = dict(row.values)
+    numbers, pages, names = document.whole
+    values = {**row.values, "image": names}
     if "answer_page" not in values or missing(values["answer_page"]):
         values["answer_page"] = list(own)
-    values["image"] = [document.pages[number].name for number in numbers]
-    pages = tuple(document.pages[number] for number in numbers)
     return replace(row, values=values, pages=pages, numbers=numbers, n_pages=document.count)
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return f"page{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+def _pages(number: int) -> str:
+    return f"{number} page{'s' * (number > 1)}"
+
+
+def _missing(document: _Document) -> str:
+    """The numbers that no page of a document has, the first of them where they are many."""
+    lacking = document.count - len(document.pages)
+    numbers = (number for number in range(1, document.count + 1) if number not in document.pages)
+    first = ", ".join(map(str, itertools.islice(numbers, LISTED)))
+    more = f" and {lacking - LISTED} more" if lacking > LISTED else ""
+    return f"page{'s' * (lacking > 1)} {first}{more}"

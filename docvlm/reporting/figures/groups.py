@@ -112,7 +112,7 @@ def failures(folder: Path, exams: Sequence[Exam]) -> Figure | None:
     kinds = sorted(totals, key=lambda kind: totals[kind])[-_MOST:]
     bar = 0.8 / len(drawn)
     title = "How answers fail"
-    with drawing(width=6.4, height=0.9 + (0.2 + 0.17 * len(drawn)) * len(kinds)) as panels:
+    with drawing(width=6.4, height=0.9 + 0.2 * len(drawn) + (0.2 + 0.17 * len(drawn)) * len(kinds)) as panels:
         (axes,) = panels.axes
         for i, exam in enumerate(drawn):
             rows = {row.kind: row.share for row in exam.analysis.ours.classes}
@@ -130,7 +130,7 @@ def failures(folder: Path, exams: Sequence[Exam]) -> Figure | None:
         axes.set_xlabel("share of all questions, %, with 95 % interval")
         axes.grid(False, axis="y")
         axes.set_xlim(left=0)
-        axes.legend(loc="lower right")
+        panels.figure.legend(loc="outside upper left")  # beside the bars, which may be of any length
         by_title = {one.answers.title: one.analysis.ours.classes for one in drawn}
         said = [
             f"{name}: {', '.join(f'{row.kind} {100 * row.share.mean:.0f} %' for row in rows)}."

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from docvlm.config import ReportConfig
+from docvlm.data.benchmark import of_label
 from docvlm.data.benchmarks import published as published_benchmarks
 from docvlm.files import shown
 from docvlm.reporting.blocks import Block, Code, Figure, Section, Text, ToRun
 from docvlm.reporting.figures import ablations, groups, measured, pipeline
 from docvlm.reporting.figures import epochs as epoch_figure
+from docvlm.reporting.inputs.answers import Answers
 from docvlm.reporting.inputs.gather import Inputs, Sweep, epochs
 from docvlm.reporting.inputs.scored import PUBLIC, Exam, leading
 from docvlm.reporting.naming import name
@@ -52,13 +55,24 @@ def _main(inputs: Inputs, exams: Sequence[Exam]) -> Section:
         text = f"Baseline, ours and Δ on {', '.join(first)} and {last}."
         blocks.append(ToRun(text, [RANKS, FREEZING, _evaluate()]))
     blocks += registry.of("scores", inputs, exams)
-    alone = [exam.answers.source for exam in exams if exam.before is None and exam.answers.run is not None]
+    alone = [exam.answers for exam in exams if exam.before is None and exam.answers.run is not None]
     if alone:
-        command = [f"python -m docvlm.evaluate run={source} benchmarks=[{_names()}]" for source in alone]
-        blocks.append(ToRun("Not yet measured against the checkpoint they came from:", list(dict.fromkeys(command))))
+        command = list(dict.fromkeys(_against_base(one) for one in alone))
+        blocks.append(ToRun("Not yet measured against the checkpoint they came from:", command))
     if inputs.passed_over:
         blocks.append(Code("Not shown, and why", "\n".join(inputs.passed_over), folded=True))
     return Section("scores", "Test scores", blocks)
+
+
+def _against_base(answers: Answers) -> str:
+    """The command that asks a run and its base what the run was asked; own pages lie where the run found them."""
+    benchmark = of_label(answers.benchmark)
+    command = f"python -m docvlm.evaluate run={answers.source} benchmarks=[{benchmark.name if benchmark else _names()}]"
+    data = {} if answers.run is None else answers.run.manifest["config"]["data"]
+    if benchmark is None or benchmark.hub or data.get("name") != benchmark.name:
+        return command
+    source = f"data.{benchmark.name}.source={data['source']}"
+    return f"{command} {shlex.quote(source)}"
 
 
 def _names() -> str:

@@ -7,7 +7,7 @@ page does with its queue.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from docvlm.errors import DocvlmError
@@ -18,12 +18,15 @@ from docvlm.serving.app import samples as sheets
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from docvlm.data.example import Page
     from docvlm.serving.app.models import Contender, Reply
     from docvlm.serving.app.samples import Sample, Sheet
 
 MOST_QUESTIONS = 16
 LONGEST_QUESTION = 500
 """Characters."""
+WHOLE = 0
+"""The number that means all pages of a document together."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,14 @@ class Desk:
 
     def show(self, sheet: Sheet, number: int) -> Image:
         """Page `number`, from 1, as a picture. Raises `DocvlmError` where it cannot be drawn."""
-        return sheets.picture(_page(sheet, number))
+        (page,) = _pages(sheet, number)
+        return sheets.picture(page)
 
     def answers(self, sheet: Sheet | None, number: int, text: str) -> str:
-        """The answers to the questions in `text`, one a line, as HTML; or what is wrong, as HTML."""
+        """The answers to the questions in `text`, one a line, as HTML; or what is wrong, as HTML.
+
+        `number`: the page that is asked, from 1, or `WHOLE`.
+        """
         try:
             if sheet is None:
                 raise DocvlmError("no page yet: choose a sample, or upload an image or a PDF")
@@ -68,7 +75,12 @@ class Desk:
         ]
 
     def _replies(self, sheet: Sheet, number: int, text: str) -> list[Reply]:
-        return contenders.ask(self.models, [_page(sheet, number)], questions(text), self.max_new_tokens)
+        """A reply a question; its answers name the page they were read from, where the document has several."""
+        replies = contenders.ask(self.models, _pages(sheet, number), questions(text), self.max_new_tokens)
+        if number == WHOLE and sheet.count > 1:
+            return replies
+        page = number if sheet.count > 1 else None
+        return [replace(one, answers=tuple(replace(answer, page=page) for answer in one.answers)) for one in replies]
 
 
 def questions(text: str) -> Sequence[str]:
@@ -83,8 +95,11 @@ def questions(text: str) -> Sequence[str]:
     return lines
 
 
-def _page(sheet: Sheet, number: int) -> Any:
+def _pages(sheet: Sheet, number: int) -> tuple[Page, ...]:
+    """Page `number` of a sheet, or all. Raises `DocvlmError` where there is none."""
+    if number == WHOLE:
+        return sheet.pages
     if not 1 <= number <= sheet.count:
         has = "one page" if sheet.count == 1 else f"pages 1 to {sheet.count}"
         raise DocvlmError(f"{sheet.name}: has {has}, so there is no page {number}; choose another page")
-    return sheet.page(number)
+    return (sheet.pages[number - 1],)

@@ -47,7 +47,7 @@ def notice(message: str) -> str:
 @cache
 def _thumbnail(sample: Sample) -> str:
     """A small picture as a data URI."""
-    image = sample.page(1).open()
+    image = sample.drawn.open()
     image.thumbnail((THUMBNAIL, 2 * THUMBNAIL))
     stream = io.BytesIO()
     image.save(stream, "webp")

@@ -12,7 +12,7 @@ import gradio as gr
 
 from docvlm.errors import DocvlmError
 from docvlm.serving.app import markup
-from docvlm.serving.app.handlers import Desk
+from docvlm.serving.app.handlers import WHOLE, Desk
 from docvlm.serving.app.samples import Sheet
 from docvlm.serving.sources import SUFFIXES
 
@@ -61,6 +61,7 @@ class _Left:
         self.number = gr.Number(
             1, label="Page of the PDF", precision=0, minimum=1, step=1, visible=False, elem_id="number"
         )
+        self.whole = gr.Checkbox(False, label="Ask about all pages together", visible=False, elem_id="whole")
         self.picture = gr.Image(
             desk.show(first, 1),
             label="Page",
@@ -98,7 +99,7 @@ def _chip(asked: list[str], number: int) -> dict[str, Any]:
 
 
 def _connect(desk: Desk, left: _Left, right: _Right) -> None:
-    shown = [left.sheet, left.picture, left.number, left.notice, right.answers, *right.chips]
+    shown = [left.sheet, left.picture, left.number, left.whole, left.notice, right.answers, *right.chips]
 
     def show(sheet: Sheet | None, message: str = "") -> list[Any]:
         """What changes on the page when another sheet, or none, lies on it."""
@@ -110,6 +111,7 @@ def _connect(desk: Desk, left: _Left, right: _Right) -> None:
             sheet,
             gr.Image(picture, alt_text=sheet.name if sheet is not None else "", visible=sheet is not None),
             gr.Number(1, visible=many, maximum=last, label=f"Page, of {last}"),
+            gr.Checkbox(False, visible=many),
             markup.notice(message),
             markup.answers([], [], {}),
             *(gr.Button(**_chip(asked, number)) for number in range(CHIPS)),
@@ -140,8 +142,8 @@ def _connect(desk: Desk, left: _Left, right: _Right) -> None:
     left.samples.select(sample, None, [*shown, left.samples, left.file], **UNLISTED)
     left.number.change(turn, [left.sheet, left.number], [left.picture, left.notice], **UNLISTED)
     asking: dict[str, Any] = {
-        "fn": lambda sheet, number, text: desk.answers(sheet, number or 1, text),
-        "inputs": [left.sheet, left.number, right.text],
+        "fn": lambda sheet, whole, number, text: desk.answers(sheet, WHOLE if whole else number or 1, text),
+        "inputs": [left.sheet, left.whole, left.number, right.text],
         "outputs": right.answers,
         "api_visibility": "private",
         **ONE_AT_A_TIME,
@@ -154,9 +156,9 @@ def _connect(desk: Desk, left: _Left, right: _Right) -> None:
 def _endpoint(desk: Desk) -> None:
     """`/ask` for programs: what `Desk.asked` returns."""
 
-    def ask(file: str, questions: str, page: float = 1) -> list[dict[str, Any]]:
+    def ask(file: str, questions: str, page: float | None = 1) -> list[dict[str, Any]]:
         try:
-            return desk.asked(file, int(page or 1), questions)
+            return desk.asked(file, 1 if page is None else int(page), questions)
         except DocvlmError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
@@ -166,6 +168,7 @@ def _endpoint(desk: Desk) -> None:
         inputs,
         gr.JSON(visible=False),
         api_name="ask",
-        api_description="Ask about a page: an image or a PDF, questions with a line each, and the number of the page.",
+        api_description="Ask about a page: an image or a PDF, questions with a line each, and the number of the page;"
+        " 0: all pages together.",
         **ONE_AT_A_TIME,
     )

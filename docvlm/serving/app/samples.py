@@ -41,9 +41,10 @@ class Sample:
     def name(self) -> str:
         return f"Sample: {self.title.lower()}"
 
-    def page(self, number: int) -> Page:
-        """The page. `number` is always 1."""
-        return self.drawn
+    @property
+    def pages(self) -> tuple[Page, ...]:
+        """The page."""
+        return (self.drawn,)
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ class Upload:
     def name(self) -> str:
         return Path(self.path).name
 
-    def page(self, number: int) -> Page:
-        """Page `number`, from 1. Raises `DocvlmError` where there is none, or the file is gone."""
-        data = _read(self.path)
-        return of_bytes(self.name, data)[number - 1]
+    @property
+    def pages(self) -> tuple[Page, ...]:
+        """All pages. Raises `DocvlmError` where the file is gone."""
+        return of_bytes(self.name, _read(self.path))
 
 
 Sheet = Sample | Upload
@@ -93,7 +94,8 @@ def opened(path: str, most_mb: float) -> Upload:
         raise DocvlmError(f"{name}: {size:.1f} MB, and at most {most_mb:g} MB are taken; save it smaller")
     pages = of_bytes(name, data)
     if not is_pdf(data):
-        _check_pixels(name, pages[0])
+        for page in pages:
+            _check_pixels(name, page)
     return Upload(path, len(pages))
 
 
