@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from docvlm import app, predict
+from docvlm import app, predict, sweep
 from docvlm.config import AuditConfig, BenchmarkConfig, EvaluateConfig, ExportConfig, ReportConfig, TrainConfig
 from docvlm.config.compose import load, rehearse
 from docvlm.data.generated import DrawnPage
@@ -31,10 +31,10 @@ SCHEMAS = {
     "export": ExportConfig,
     "report": ReportConfig,
 }
-FLAGS = {"predict": predict._flags, "app": app._flags}
+FLAGS = {"predict": predict._flags, "app": app._flags, "sweep": sweep._flags}
 VERBS = [*SCHEMAS, *FLAGS]
 WITH_OPTUNA = {"experiment=search", "hydra/sweeper=optuna"}
-OTHERS = {"base64", "cat", "curl", "head", "hf", "pip", "printf", "source", "vllm"}
+OTHERS = {"base64", "cat", "curl", "head", "hf", "pip", "printf", "source", "srun", "torchrun", "vllm"}
 """Programs that are not docvlm's: the tests of single pages execute them, or they were run by hand."""
 MISSION = (
     "python -m docvlm.train model=qwen2vl lora.r=16,32,64 -m",
