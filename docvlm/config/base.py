@@ -54,6 +54,9 @@ class VerbConfig(ReadOnly, ABC):
     def check(self, *, sweep: bool = False) -> None:
         """Raise `DocvlmError` for the first impossible value. `sweep`: the config is one cell of `-m`."""
 
+    def check_cell(self, nodes: int, tasks: int) -> None:
+        """Raise `DocvlmError` where the config cannot be a cell whose launcher starts `tasks` processes a node."""
+
     @property
     def seed_list(self) -> list[int]:
         """The seeds that every cell of a sweep is trained with; [] where the command sweeps none, or says them."""

@@ -135,6 +135,8 @@ def rehearse(name: str, schema: type[C], overrides: list[str], *, sweep: bool) -
         config = typed(_without_hydra(full), schema)
         registry.load(config.extensions)
         config.check(sweep=sweep)
+        if sweep:
+            config.check_cell(*processes(full.hydra.launcher))
         if swept:  # or this would be the config above once more
             typed(compose(name, shared + swept if sweep else overrides), schema)
     seeded = _with_seeds(parsed, config.seed_list, full.hydra.sweeper) if config.seed_list else overrides
@@ -187,6 +189,16 @@ def _loader() -> ConfigLoader:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     return hydra.config_loader
+
+
+def processes(launcher: DictConfig) -> tuple[int, int]:
+    """Nodes of a cell, and processes that its launcher starts on each."""
+    return int(launcher.get("nodes") or 1), int(launcher.get("tasks_per_node") or 1)
+
+
+def cell_processes() -> tuple[int, int]:
+    """`processes` of the cell that is running now."""
+    return processes(HydraConfig.get().launcher)
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:

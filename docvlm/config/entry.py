@@ -136,6 +136,8 @@ def _execute(name: str, schema: type[C], main: Callable[[C, Job], float | None],
             config = compose.typed(cfg, schema)
             registry.load(config.extensions)
             config.check(sweep=job.sweep is not None)
+            if job.sweep is not None:
+                config.check_cell(*compose.cell_processes())
             try:
                 return main(config, job)
             except TrainedElsewhere as elsewhere:

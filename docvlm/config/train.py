@@ -106,10 +106,24 @@ class TrainConfig(ReadingVerbConfig):
             need(sweep, "seeds", self.seeds, advice)
         check_revision(self.model)
         check_budget(self.budget, FAMILIES[self.model.family])
-        _train(self, sweep=sweep)
+        _train(self)
+
+    def check_cell(self, nodes: int, tasks: int) -> None:
+        """See `VerbConfig.check_cell`: the processes of a run must be those that the launcher starts."""
+        devices, machines = self.trainer.devices, self.trainer.num_nodes
+        if nodes == tasks == 1:
+            advice = (
+                "one device a cell in a sweep, since every rank would start the sweep again; run the cells one by one "
+                "with torchrun, or use a launcher that starts them (hydra.launcher.tasks_per_node), or one device"
+            )
+            need(devices == 1, "trainer.devices", devices, advice)
+            need(machines == 1, "trainer.num_nodes", machines, advice)
+        advice = f"the launcher starts {tasks} processes on each of {nodes} nodes (hydra.launcher.tasks_per_node)"
+        need(devices == tasks, "trainer.devices", devices, f"{advice}; give the same numbers")
+        need(machines == nodes, "trainer.num_nodes", machines, f"{advice}; give the same numbers")
 
 
-def _train(cfg: TrainConfig, *, sweep: bool) -> None:
+def _train(cfg: TrainConfig) -> None:
     need(0 <= cfg.freeze <= 100, "freeze", f"{cfg.freeze:g}", "a percentage of the vision tower's blocks, 0 to 100")
     _lora(cfg.lora)
     _quant(cfg)
@@ -132,7 +146,7 @@ def _train(cfg: TrainConfig, *, sweep: bool) -> None:
     fused = bool(optim.optimizer.get("fused")) and cfg.trainer.precision == "16-mixed"
     advice = "trainer.precision=16-mixed must unscale gradients before they are clipped; set false, or take bf16-mixed"
     need(not fused, "optim.optimizer.fused", True, advice)
-    _trainer(cfg.trainer, sweep=sweep)
+    _trainer(cfg.trainer)
     _halves(cfg.model.dtype, cfg.trainer.precision)
 
 
@@ -155,7 +169,7 @@ def _quant(cfg: TrainConfig) -> None:
     need(gpu, "trainer.accelerator", device, f"quant={cfg.quant} needs a CUDA device; take auto, or quant=none")
 
 
-def _trainer(trainer: TrainerConf, *, sweep: bool) -> None:
+def _trainer(trainer: TrainerConf) -> None:
     need(trainer.max_epochs >= 1, "trainer.max_epochs", trainer.max_epochs, "1 or more; docvlm.evaluate is zero-shot")
     need(trainer.max_steps == -1 or trainer.max_steps >= 1, "trainer.max_steps", trainer.max_steps, "1 or more, or -1")
     need(trainer.devices == -1 or trainer.devices >= 1, "trainer.devices", trainer.devices, "1 or more, or -1 for all")
@@ -167,13 +181,6 @@ def _trainer(trainer: TrainerConf, *, sweep: bool) -> None:
     need(every >= 1, "trainer.checkpoint_every_n_steps", every, "1 or more")
     clip = trainer.gradient_clip_val
     need(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "above 0, or null for no clipping")
-    if sweep:
-        advice = (
-            "one device a cell in a sweep, since every rank would start the sweep again; "
-            "run the cells one by one with torchrun, or use trainer.devices=1"
-        )
-        need(trainer.devices == 1, "trainer.devices", trainer.devices, advice)
-        need(trainer.num_nodes == 1, "trainer.num_nodes", trainer.num_nodes, advice)
 
 
 def _precision(precision: str, accelerator: str) -> None:

@@ -222,7 +222,16 @@ def test_impossible_values_are_refused_with_key_value_and_remedy(overrides: str,
 def test_a_sweep_takes_one_device_a_cell() -> None:
     train("trainer=ddp").check()
     with pytest.raises(DocvlmError, match=r"trainer.devices=-1: one device a cell .*torchrun"):
-        train("trainer=ddp").check(sweep=True)
+        train("trainer=ddp").check_cell(1, 1)
+    train("trainer=ddp", "trainer.devices=2").check_cell(1, 2)  # a launcher starts both
+    for wrong, key in (
+        (("trainer.devices=4",), "trainer.devices=4"),
+        (("trainer.devices=2", "trainer.num_nodes=2"), ""),
+    ):
+        with pytest.raises(
+            DocvlmError, match=rf"{key or 'trainer.num_nodes=2'}: the launcher starts 2 processes on each"
+        ):
+            train("trainer=ddp", *wrong).check_cell(1, 2)
 
 
 @pytest.mark.parametrize(
