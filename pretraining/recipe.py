@@ -65,6 +65,7 @@ class Stage:
     averaged: bool = False
 
 
+_FLORENCE2_END = Stage(20, 6, 700, 16, 0.0, read=0.3, questions=6, rate=0.35, fall=1.0, weight_decay=0.1, moved=0.35)
 STAGES = {
     "qwen2vl": (
         Stage(8, 1, 300, 96, 1.0, theta=100.0),
@@ -86,6 +87,12 @@ STAGES = {
         Stage(20, 6, 1500, 16, 0.0, read=0.3, questions=6, rate=0.5, fall=1.0, slips=0.35),
         # once more from a high rate, and falling all the way, with the matrices held
         Stage(20, 6, 4200, 16, 0.0, read=0.3, questions=6, rate=0.5, fall=1.0, weight_decay=0.1, slips=0.1),
+        # off the grid, and then back towards it: the first two alone took .05 from tables on the grid
+        Stage(20, 6, 1800, 16, 0.05, read=0.6, questions=5, rate=0.6, weight_decay=0.1, moved=0.65),
+        Stage(20, 6, 1800, 16, 0.0, read=0.35, questions=6, rate=0.6, fall=1.0, weight_decay=0.1, moved=0.65),
+        _FLORENCE2_END,
+        replace(_FLORENCE2_END, steps=500, moved=0.2, averaged=True),
+        replace(_FLORENCE2_END, steps=450, moved=0.1, averaged=True),
     ),
 }
 

@@ -173,7 +173,10 @@ FAMILIES: Registry[Family] = Registry(
                 "embedded": APACHE,
             },
             pages=1,
-            embedded=Miniature(_EMBEDDED / "florence2", {"036e7958fedea917": Weights(1, "0.2.0")}),
+            embedded=Miniature(
+                _EMBEDDED / "florence2",
+                {"036e7958fedea917": Weights(1, "0.1.0"), "0e4ca9cadc8dd75c": Weights(2, "0.2.0")},
+            ),
         ),
         Family(
             name="chat",
