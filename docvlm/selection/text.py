@@ -54,10 +54,13 @@ class TextSelector:
 
 
 def layers(pages: Sequence[Page]) -> list[str]:
-    """The text layer of each page; "" where it has none."""
-    pdf = [page for page in pages if isinstance(page, PdfPage)]
-    found = iter(texts(pdf))
-    return [next(found) if isinstance(page, PdfPage) else "" for page in pages]
+    """The text layer of each page, of a drawn page what was drawn; "" where it has none. A PDF is opened once."""
+    of_pdf = iter(texts([page for page in pages if isinstance(page, PdfPage)]))
+    found = []
+    for page in pages:
+        own = getattr(page, "text", None)
+        found.append(next(of_pdf) if isinstance(page, PdfPage) else own() if callable(own) else "")
+    return found
 
 
 def words(text: str) -> list[str]:
