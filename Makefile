@@ -51,6 +51,7 @@ test: $(STAMP) ## the tests that need neither a GPU nor long
 
 test-slow: $(STAMP) ## the long tests: sweeps, wheel, real pages where they are at hand
 	$(BIN)/python -m pytest -m "slow and not gpu"
+	DOCVLM_THOROUGH=1 $(BIN)/python -m pytest tests/repository/test_what_goes_in.py
 
 check: $(STAMP) ## lint, format, the floors of the imports, and types, as CI asks for them
 	$(BIN)/ruff check .

@@ -58,6 +58,7 @@ def untrained(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AnswerModule, "validation_step", kill)
 
 
+@pytest.mark.slow
 def test_a_failed_exam_names_both_ways_on_and_a_mended_row_costs_an_exam(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def ways(folder: Path) -> str:
     return f"python -m docvlm.evaluate run={folder}"
 
 
+@pytest.mark.slow
 def test_a_row_of_val_that_changes_is_recorded_and_one_of_train_trains_anew(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

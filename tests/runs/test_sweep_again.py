@@ -126,6 +126,7 @@ def test_two_sweeps_begun_at_once_share_their_cells(tmp_path: Path, root: Path) 
     assert any("coming back to it at the end" in out for out in outs)
 
 
+@pytest.mark.slow
 def test_cells_beside_each_other_are_those_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the bit, where both have one thread."""
     found = []
