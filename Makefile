@@ -47,7 +47,7 @@ report: $(STAMP) ## all results under outputs/ and multirun/ as one page, tables
 	$(BIN)/python -m docvlm.report
 
 test: $(STAMP) ## the tests that need neither a GPU nor long
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP) ## the long tests: sweeps, wheel, real pages where they are at hand
 	$(BIN)/python -m pytest -m "slow and not gpu"

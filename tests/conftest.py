@@ -27,7 +27,22 @@ os.environ["MPLBACKEND"] = "Agg"
 for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
 
+LONGEST = (
+    *("what_goes_in", "inputs", "config_command", "sweep_again", "rows_changed", "chat", "many_pages", "feature_store"),
+    *("beside", "report", "config", "bench", "full_disk", "packing", "evaluate", "docs", "saved_weights", "benchmark"),
+    *("chat_downstream", "export", "generated", "literal", "repository", "extension_family", "trainable", "bench_gpu"),
+    *("reader_hub", "runs_of_before", "selectors", "resume", "exporting", "train", "endpoint", "app_browser"),
+    *("model_matrix", "quick_start", "launched", "sweep_state"),
+)
+"""The files that take longest, `test_` and `.py` left out."""
+
 gc.disable()  # what is imported for the tests stays
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first (`--no-loadscope-reorder`): else one worker ends with several of them alone."""
+    place = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def pytest_collection_finish() -> None:
