@@ -25,6 +25,7 @@ SECTIONS = [
 ]
 
 
+@pytest.mark.slow
 def test_every_section_measures_and_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--tiny", "--device", "cpu", "--out", str(tmp_path)]) == 0, capsys.readouterr().out
     found = json.loads((tmp_path / "bench-gpu.json").read_text())

@@ -101,7 +101,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("stage", STAGES)
+LATER = "from then on"  # half a minute
+
+
+@pytest.mark.parametrize("stage", [pytest.param(one, marks=[pytest.mark.slow] * (one == LATER)) for one in STAGES])
 def test_every_write_that_fails_is_a_line_and_the_same_command_goes_on(
     stage: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

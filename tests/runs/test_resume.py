@@ -86,7 +86,7 @@ def test_ctrl_c_saves_the_step_in_progress_and_the_same_command_continues(
     [
         # Slurm sends SIGTERM twice within milliseconds; a micro-batch is half a step
         ((signal.SIGTERM, signal.SIGTERM), AnswerModule, "training_step", 3, (0, 4)),
-        ((signal.SIGUSR2,), AnswerModule, "training_step", 3, (0, 4)),
+        pytest.param((signal.SIGUSR2,), AnswerModule, "training_step", 3, (0, 4), marks=pytest.mark.slow),
         ((signal.SIGTERM,), AnswerModule, "validation_step", 2, (0, 6)),
         pytest.param((signal.SIGUSR1,), AnswerModule, "validation_step", 1, None, marks=pytest.mark.slow),
         pytest.param((signal.SIGTERM,), final_test, "answer", 1, (2, 0), marks=pytest.mark.slow),
