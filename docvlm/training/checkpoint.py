@@ -87,9 +87,7 @@ class LastCheckpoint(Callback):
         """Say whose checkpoint this is and where in the data it stands."""
         batches = trainer.fit_loop.epoch_loop.batch_idx + 1
         epoch_over = batches == trainer.num_training_batches and not _evaluating(trainer)
-        if _evaluating(
-            trainer
-        ):  # it begins anew: Lightning counts on from the batch in work, with a loader that does not
+        if _evaluating(trainer):  # let it begin anew: Lightning would count on, with a loader that begins at the first
             at = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
             for counted in (at["total"], at["current"]):
                 counted |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
