@@ -128,6 +128,29 @@ def test_what_a_scheduler_sends_saves_and_is_handed_on_and_the_same_command_cont
     assert_same_run(first)
 
 
+def test_an_evaluation_that_was_stopped_in_its_middle_is_of_all_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning's counters would go on from the batch in work, with a loader that begins at the first."""
+    more = ("data.eval_batch_size=1", "trainer.max_epochs=1")
+    with monkeypatch.context() as patch:
+        began: list[int] = []
+
+        def third_of_epoch_1(module: AnswerModule, batch: Any, batch_idx: int) -> None:
+            if module.at_epoch == 1 and batch_idx == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+                began.append(batch_idx)
+            step(module, batch, batch_idx)
+
+        step = AnswerModule.validation_step
+        patch.setattr(AnswerModule, "validation_step", third_of_epoch_1)
+        with pytest.raises(KeyboardInterrupt):
+            runs.train(tmp_path / "outputs" / "one", *more)
+        assert began == [2]
+    runs.train(tmp_path / "outputs" / "again", *more)
+    assert [row["val_questions"] for row in runs.rows(tmp_path / "outputs" / "one")] == ["4", "4"]
+
+
 def test_under_slurm_a_saved_run_stays_until_it_is_ended(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
