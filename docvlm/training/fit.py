@@ -23,7 +23,7 @@ from docvlm.training.module import AnswerModule
 from docvlm.training.optim import OptimPartials
 from docvlm.training.preflight import Preflight, out_of_memory
 from docvlm.training.progress import ProgressLines
-from docvlm.training.run import Run
+from docvlm.training.run import Run, release_memory
 from docvlm.vlms import losses
 from docvlm.vlms.base import VLM
 from docvlm.vlms.proof import prove
@@ -126,7 +126,18 @@ def fit(run: Run) -> Learned:
         val_changed = _learn(run, trainer, module, epochs, best)
     except torch.OutOfMemoryError as error:
         raise out_of_memory(str(error).split(". ")[0]) from error
+    _let_go(trainer, module)
     return Learned(trainer, epochs, best, val_changed)
+
+
+def _let_go(trainer: Trainer, module: AnswerModule) -> None:
+    """Free the model and the optimizer's state: else both stand beside the best weights that answer the test split.
+
+    Lightning's trainer, its hooks and callbacks keep the module, so what the module holds is taken from it.
+    """
+    trainer.strategy.optimizers = []
+    del module.vlm
+    release_memory()
 
 
 def _record(run: Run, device: str) -> None:

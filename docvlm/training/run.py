@@ -178,15 +178,15 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
     finally:
         claimed.release()
         run.vlm = data.codec = None
-        _release_memory()
+        release_memory()
 
 
 def _splits(data: DocumentDataModule) -> dict[str, list[Any]]:
     return {"train": data.train, "val": data.val, "test": data.test}
 
 
-def _release_memory() -> None:
-    """A sweep trains its cells in one process: what this one held must be free before the next is loaded."""
+def release_memory() -> None:
+    """Let go of tensors that nothing holds but a circle: they must be free before the next model is loaded."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+import weakref
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +26,10 @@ from docvlm.runs.finished import read
 from docvlm.runs.identity import identify
 from docvlm.scoring import predictions as records
 from docvlm.train import main
+from docvlm.training import run as stages
 from docvlm.training.module import AnswerModule
+from docvlm.vlms import saved
+from docvlm.vlms.base import VLM
 from tests.support import runs
 from tests.support.tiny import checkpoint
 
@@ -104,6 +109,29 @@ def test_the_saved_weights_give_the_answers_of_the_run(tmp_path: Path) -> None:
     assert {p.question_id: (p.prediction, p.scores) for p in found} == {
         p.question_id: (p.prediction, p.scores) for p in before
     }
+
+
+def test_the_trained_model_is_gone_before_the_best_weights_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models of two billion parameters in float32 did not fit into 24 GB."""
+    trained: list[weakref.ref[VLM]] = []
+    there: list[bool] = []
+    load_trained, load_best = stages.load, saved.load
+
+    def loads(*args: Any, **options: Any) -> VLM:
+        vlm = load_trained(*args, **options)
+        trained.append(weakref.ref(vlm))
+        return vlm
+
+    def loads_best(*args: Any, **options: Any) -> VLM:
+        there.append(trained[0]() is not None)
+        return load_best(*args, **options)
+
+    monkeypatch.setattr(stages, "load", loads)
+    monkeypatch.setattr(saved, "load", loads_best)
+    runs.train(tmp_path)
+    assert there == [False]
 
 
 def test_first_lines_say_data_what_learns_and_the_proof(
