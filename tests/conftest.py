@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import config_files
+
 if TYPE_CHECKING:
     from docvlm.serving.reader import Reader
     from tests.support.served import Served
@@ -37,6 +39,7 @@ LONGEST = (
 """The files that take longest, `test_` and `.py` left out."""
 
 gc.disable()  # what is imported for the tests stays
+config_files.remember()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,7 +19,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,8 +76,12 @@ def verb(
                 return
             arguments = with_groups(name, arguments)
             arguments.sort(key=_SWEEP.__contains__)  # argparse takes no override after a flag: `-m scale=tiny`
-            with _one_line_errors(schema), _argv(_as_typed(arguments, schema)), _callers_logging():
-                _rehearse(name, schema)
+            with (
+                _one_line_errors(schema),
+                _argv(_as_typed(arguments, schema)),
+                _callers_logging(),
+                _rehearsed(name, schema),
+            ):
                 _execute(name, schema, main, hooks)
 
         return command
@@ -106,15 +110,18 @@ def _flags_and_overrides(arguments: list[str]) -> argparse.Namespace:
     return get_args_parser().parse_args(arguments)
 
 
-def _rehearse(name: str, schema: type[C]) -> None:
-    from docvlm.config.compose import rehearse
+def _rehearsed(name: str, schema: type[C]) -> AbstractContextManager[None]:
+    """Check what the command line says and print its first line. Hydra runs inside of what is returned."""
+    from docvlm.config.compose import mode_known, rehearse
 
     args = _flags_and_overrides(sys.argv[1:])
-    if not (args.cfg or args.info or args.hydra_help or args.shell_completion):
-        found = rehearse(name, schema, args.overrides, sweep=args.multirun)
-        sys.argv[1:] = _with_overrides(sys.argv[1:], found.overrides)
-        if found.line and process.rank() == 0:
-            print(found.line, flush=True)
+    if args.cfg or args.info or args.hydra_help or args.shell_completion:
+        return nullcontext()
+    found = rehearse(name, schema, args.overrides, sweep=args.multirun)
+    sys.argv[1:] = _with_overrides(sys.argv[1:], found.overrides)
+    if found.line and process.rank() == 0:
+        print(found.line, flush=True)
+    return mode_known(found.mode)
 
 
 def _execute(name: str, schema: type[C], main: Callable[[C, Job], float | None], hooks: Hooks) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from docvlm.reporting.inputs.gather import Inputs
-from docvlm.reporting.inputs.published import read
+from docvlm.reporting.inputs.published import shipped
 from docvlm.reporting.inputs.scored import Exam, leading_first
 from docvlm.reporting.tables import failures, published, robustness, scores, setup, speed
 from docvlm.tables import Table
@@ -20,8 +20,8 @@ Maker = Callable[[Inputs, Sequence[Exam]], Iterable[Table | None]]
 TABLES: tuple[tuple[str, Maker], ...] = (
     ("scores", lambda inputs, exams: scores.main(exams)),
     ("scores", lambda inputs, exams: scores.secondary(exams)),
-    ("published", lambda inputs, exams: published.beside_ours(exams, read())),
-    ("published", lambda inputs, exams: [published.scores(read()), *published.experiments(read())]),
+    ("published", lambda inputs, exams: published.beside_ours(exams, shipped())),
+    ("published", lambda inputs, exams: [published.scores(shipped()), *published.experiments(shipped())]),
     ("types", lambda inputs, exams: scores.by_type(leading_first([exam for exam in exams if exam.before]))),
     ("pages", lambda inputs, exams: scores.by_group(leading_first(exams), "pages")),
     ("places", lambda inputs, exams: scores.by_group(leading_first(exams), "place")),
