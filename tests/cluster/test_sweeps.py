@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ if "SUBMITIT_EXECUTOR" in os.environ:
     from docvlm.training.module import AnswerModule
 
     step = AnswerModule.training_step
-    me = {os.environ.get("SLURM_ARRAY_TASK_ID"), "rank" + os.environ["SLURM_PROCID"]}
+    me = {"cell" + os.environ.get("SLURM_ARRAY_TASK_ID", "0"), "rank" + os.environ["SLURM_PROCID"]}
     calls = 0
 
     def disturbed(module, *args, **kwargs):
@@ -47,6 +48,7 @@ if "SUBMITIT_EXECUTOR" in os.environ:
         calls += 1
         time.sleep(float(os.environ.get("SLOW", "0")))
         if calls == 3 and os.environ.get("KILLED") in me:
+            open("killed", "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
         if calls == 3 and os.environ.get("HOG") in me:
             taken = b"1" * (3 << 30)
@@ -153,7 +155,7 @@ def test_cells_that_are_killed_run_out_of_memory_or_lose_their_node_are_rows_and
     place: Place, basic, cluster: Cluster
 ) -> None:
     once = "+hydra.launcher.additional_parameters={no-requeue:true}"  # or Slurm itself would run the third again
-    first = place.begin(*RANKS, *QUEUE, once, KILLED="0", HOG="1", SLOW="3")
+    first = place.begin(*RANKS, *QUEUE, once, KILLED="cell0", HOG="cell1", SLOW="3")
     during(first, lambda: place.saved(2), "a checkpoint of cell 2")
     (last,) = (job for job in cluster.jobs() if job.endswith("_2"))
     during(first, lambda: set(cluster.jobs()) == {last}, "the ends of cells 0 and 1")
@@ -229,6 +231,7 @@ def test_a_process_of_a_cell_that_dies_ends_the_cell_and_is_named(place: Place) 
     words = ("model=qwen2vl", "lora.r=4", *SMALL, *QUEUE, *several, "hydra.launcher.mem_gb=6")
     code, _, err = place(*words, KILLED="rank1")
     assert code == 1
+    assert time.time() - (place.folder / "killed").stat().st_mtime < 180, "the other process does not wait for it"
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert "task 1: Killed" in line
     assert [row["status"] for row in place.table()] != ["finished"]
