@@ -188,7 +188,7 @@ def time_limit(cluster: Cluster, job: str) -> None:
     """Make it so short that Slurm sends its signal: it looks every 30 s, and sends it up to 60 s early."""
     spent = cluster.ask("squeue", "--noheader", "--jobs", job, "--format=%M").strip()
     minutes = sum(int(part) * 60**place for place, part in enumerate(reversed(spent.split(":")[:-1])))
-    cluster.ask("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes + 2}")
+    cluster.ask("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes + 3}")
 
 
 @pytest.mark.parametrize("disturb", [preempt, node_goes_down, time_limit])

@@ -52,6 +52,7 @@ KillWait=3
 MinJobAge=15
 ReturnToService=2
 SlurmdTimeout=10
+MessageTimeout=60
 SlurmdParameters=config_overrides
 NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=8000
 NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=8000
