@@ -188,7 +188,7 @@ def time_limit(cluster: Cluster, job: str) -> None:
     """Make it so short that Slurm sends its signal: it looks every 30 s, and sends it up to 60 s early."""
     spent = cluster.ask("squeue", "--noheader", "--jobs", job, "--format=%M").strip()
     minutes = sum(int(part) * 60**place for place, part in enumerate(reversed(spent.split(":")[:-1])))
-    cluster.ask("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes + 3}")
+    cluster.ask("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes + 2}")
 
 
 @pytest.mark.parametrize("disturb", [preempt, node_goes_down, time_limit])
@@ -197,7 +197,7 @@ def test_a_cell_that_slurm_queues_again_goes_on_by_itself(
 ) -> None:
     words = [*RANKS, *QUEUE, "lora.r=4", "hydra.launcher.timeout_min=10"]
     words.remove("lora.r=4,8,16")
-    command = place.begin(*words, SLOW="3" if disturb is not time_limit else "10")
+    command = place.begin(*words, SLOW="25" if disturb is time_limit else "3")
     during(command, lambda: place.saved(0), "a checkpoint")
     (job,) = cluster.jobs()
     disturb(cluster, job)

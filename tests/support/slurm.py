@@ -189,7 +189,7 @@ class Cluster:
 
     def ask(self, *words: str, check: bool = True) -> str:
         """What a command of Slurm says."""
-        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=300)
         assert not check or done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
         return done.stdout
 
