@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed# newer than pyproject.toml and constraints.txt: nothing to install
 BENCHMARKS := docvqa,chartqa,infovqa
 
-.PHONY: help setup demo eval benchmark report test test-slow check docs format base bench bench-full bench-gpu export-demo clean
+.PHONY: help setup demo eval benchmark report test test-slow test-cluster check docs format base bench bench-full bench-gpu export-demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,11 @@ test: $(STAMP) ## the tests that need neither a GPU nor long
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP) ## the long tests: sweeps, wheel, real pages where they are at hand
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -m "slow and not gpu and not cluster"
 	DOCVLM_THOROUGH=1 $(BIN)/python -m pytest tests/repository/test_what_goes_in.py
+
+test-cluster: $(STAMP) ## sweeps through Slurm, whose daemons it starts (Debian: apt-get install slurmctld slurmd slurm-client munge)
+	$(BIN)/python -m pytest -m cluster
 
 check: $(STAMP) ## lint, format, the floors of the imports, and types, as CI asks for them
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ LONGEST = (
     *("what_goes_in", "inputs", "config_command", "sweep_again", "rows_changed", "chat", "many_pages", "feature_store"),
     *("beside", "report", "config", "bench", "full_disk", "packing", "evaluate", "docs", "saved_weights", "benchmark"),
     *("chat_downstream", "export", "generated", "literal", "repository", "extension_family", "trainable", "bench_gpu"),
-    *("reader_hub", "runs_of_before", "selectors", "resume", "exporting", "train", "endpoint", "app_browser"),
+    *("reader_hub", "runs_of_before", "selectors", "resume", "queue", "exporting", "train", "endpoint", "app_browser"),
     *("model_matrix", "quick_start", "launched", "sweep_state"),
 )
 """The files that take longest, `test_` and `.py` left out."""

@@ -58,6 +58,8 @@ def _omegaconf(error: OmegaConfBaseException) -> str:
 
 def _unknown_key(key: str, schema: type[Any]) -> str:
     group, _, leaf = key.partition(".")
+    if group == "hydra":
+        return f"{key}: --cfg hydra shows no such key; with a + before it, it is added"
     if group in (entries := _entries(schema)):
         if not leaf:
             return f"{key}: nothing to choose here, it has an entry for each name; give {key}.<name>.<key>=…"

@@ -87,6 +87,7 @@ MISTAKES = [
     (["modle=florence2"], "error: modle: there is no such key (did you mean model?)"),
     (["data=folder", "data.languages=[ko]"], "error: data.languages: the chosen data has no such key; data=chartqa, "),
     (["+nonsense=1"], "error: nonsense: there is no such key"),
+    (["hydra.job.env_set.A=1"], "error: hydra.job.env_set.A: --cfg hydra shows no such key; with a + before it"),
     (["model=qwen2"], "error: model=qwen2: there is no such choice (did you mean qwen2vl?); choose one of chat,"),
     (["lora.r=abc"], "error: lora.r: Value 'abc' of type 'str' is not a whole number"),
     (["freeze=half"], "error: freeze: Value 'half' of type 'str' is not a number"),

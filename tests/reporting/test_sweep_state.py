@@ -46,10 +46,11 @@ def test_every_cell_has_its_state_and_the_table_is_made_again(
     assert out.splitlines()[:5] == [
         "5 cells: 1 finished, 1 running, 1 stopped, 1 failed, 1 not begun",
         "cell 1 (lora.r=1): running: after epoch 2, anls 0.000",
-        "cell 2 (lora.r=2): stopped: the same command continues it",
+        "cell 2 (lora.r=2): stopped: its process was killed; the same command continues it",
         "cell 3 (lora.r=3): failed: lora.r=3: no",
         "cell 4 (lora.r=4): not begun",
     ]
+    assert "\nlora.r=1: running: it is being trained\nlora.r=2: stopped: its process was killed; the same" in out
     assert "lora.r=4: missing: it did not begin" in out and "lora.r=0" in (folder / "sweep.csv").read_text()
 
 
@@ -68,7 +69,10 @@ def test_it_follows_until_nothing_is_trained(
     monkeypatch.setattr("docvlm.sweep.time.sleep", ends)
     with pytest.raises(SystemExit):
         sweep([str(folder), "--follow", "--every", "3"])
-    assert "\ncell 1 (lora.r=1): stopped: the same command continues it\n" in capsys.readouterr().out
+    assert (
+        "\ncell 1 (lora.r=1): stopped: its process was killed; the same command continues it\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_folder_that_is_no_sweep_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

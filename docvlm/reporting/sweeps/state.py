@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docvlm.errors import DocvlmError
-from docvlm.reporting.sweeps.sweep import called, collect
+from docvlm.reporting.sweeps.sweep import RUNNING, called, collect
 from docvlm.runs.folder import RunFolder
 
-RUNNING, STOPPED, MISSING = "running", "stopped", "missing"
+MISSING = "missing"
 _WORDS = {MISSING: "not begun"}  # what a person calls it
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell. `status` is that of its `result.json`, `stopped` where that says running and no process has its folder.
+    """A cell. `status` is that of its row in the table.
 
     `detail` is the epoch it is at, or why it is not finished.
     """
@@ -57,10 +57,9 @@ def cells(folder: Path) -> list[Cell]:
         raise DocvlmError(f"{folder}: no cells of a sweep in it; give multirun/<time>, or wait for the first to begin")
     found = []
     for row in rows:
-        run, status, detail = RunFolder(Path(row["run"])), row["status"], row["reason"] or ""
+        status, detail = row["status"], row["reason"] or ""
         if status == RUNNING:
-            held = run.held()
-            status, detail = (RUNNING, _epoch(run)) if held else (STOPPED, "the same command continues it")
+            detail = _epoch(RunFolder(Path(row["run"])))
         found.append(Cell(row["cell"], called(row), status, "" if status == MISSING else detail))
     return found
 

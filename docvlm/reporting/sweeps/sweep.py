@@ -34,6 +34,8 @@ from docvlm.tables import Column, Table, to_text
 from docvlm.vlms.families import published
 
 Row = dict[str, Any]
+RUNNING, STOPPED = "running", "stopped"  # the second: `result.json` says running, and no process has the folder
+KILLED = "its process was killed; the same command continues it"
 _SETTINGS = Column("settings", "cell", kind="text")
 _SHARES = (
     Column("vision_frozen_blocks_percent", "vision frozen %\nblocks", 1),
@@ -218,6 +220,8 @@ def _told(rows: Sequence[Row]) -> str:
 def _row(cell: Path) -> Row:
     run = follow(cell)
     result = read_result(run.result) if run.result.exists() else {"status": "missing", "reason": "it left no result"}
+    if result["status"] == RUNNING:
+        result |= {"reason": "it is being trained"} if run.held() else {"status": STOPPED, "reason": KILLED}
     row: Row = {
         "cell": int(cell.name),
         "settings": " ".join(_overrides(cell)),

@@ -1,0 +1,87 @@
+"""Cells as jobs of a real Slurm, with work that takes no time: how each end reaches the command."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from submitit.slurm.slurm import SlurmJob
+
+from docvlm.config import Job, TrainConfig, slurm, verb
+from docvlm.runs.folder import put_off
+from tests.support.slurm import Cluster
+
+LIMIT = 300  # seconds
+WORDS = (
+    "scale=tiny", "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.mem_gb=1", "hydra.launcher.timeout_min=5", "-m",
+)  # fmt: skip
+
+
+def work(cfg: TrainConfig, job: Job) -> float:
+    """A cell by its seed: 3 is killed at once, 2 ends after 10 s."""
+    (job.folder / "began").write_text(os.environ["SLURMD_NODENAME"])
+    if cfg.seed == 2:
+        time.sleep(10)
+        (job.folder / "ended").touch()
+    if cfg.seed == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return float(cfg.seed)
+
+
+class Ended:
+    """What lay in the folder of the sweep when the command ended."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[str]] = {}
+
+    def __call__(self, folder: Path) -> int:
+        cells = [cell for cell in folder.iterdir() if cell.name.isdigit()]
+        self.found = {cell.name: [file.name for file in cell.iterdir()] for cell in cells}
+        return 0
+
+    def __reduce__(self) -> tuple[type[Ended], tuple[()]]:
+        return Ended, ()  # cells are pickled with their command
+
+
+def command(ended: Ended, *words: str) -> int:
+    main = verb("train", TrainConfig, after_sweep=ended, on_put_off=put_off)(work)
+    try:
+        main([*words, *WORDS])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path, cluster: Cluster) -> Iterator[None]:
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError(f"still waiting after {LIMIT} s")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    earlier = signal.signal(signal.SIGALRM, late)
+    signal.alarm(LIMIT)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, earlier)
+
+
+def test_a_job_that_is_killed_is_a_line_once_the_other_cells_have_ended(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SlurmJob, "_results_timeout_s", 1)  # what it gives a slow file system outlasts the other cell,
+    monkeypatch.setattr(slurm, "EVERY", 1)  # as may the time between two looks
+    ended = Ended()
+    assert command(ended, "seed=3,2") == 1
+    assert {"began"} <= set(ended.found["0"]) and {"began", "ended"} <= set(ended.found["1"])
+    said = capfd.readouterr().err
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert re.match(r"error: cell 0 \(seed=3 .*\): its job \d+_0 ended: FAILED \(n[12]: task 0: Killed\); what", line)
+    assert line.endswith("the same command continues it")
+    assert "sacct" not in said and "Traceback" not in said
