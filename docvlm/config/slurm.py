@@ -82,10 +82,21 @@ class QueueLauncher(SlurmLauncher):
     failures: ClassVar[list[BaseException]]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """What each cell came to. Raises `DocvlmError` after a line for each whose job did not end by itself."""
+        """What each cell came to. Raises `DocvlmError` after a line for each whose job did not end by itself.
+
+        Ctrl-C ends the waiting, not the jobs, and says which there are.
+        """
         queue = SlurmJob.watcher = Queue()
         try:
             return super().launch(job_overrides, initial_job_idx)
+        except KeyboardInterrupt:
+            if left := [job for job in queue.cells if not queue.is_done(job)]:
+                print(
+                    f"{len(left)} jobs go on in Slurm; to end them: scancel {' '.join(left)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            raise
         except UncompletedJobError:  # of the first one
             queue.wait()
             if not (lost := [place for place, job in enumerate(queue.cells) if not self._ended_well(queue, job)]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,3 +86,18 @@ def test_a_job_that_is_killed_is_a_line_once_the_other_cells_have_ended(
     assert re.match(r"error: cell 0 \(seed=3 .*\): its job \d+_0 ended: FAILED \(n[12]: task 0: Killed\); what", line)
     assert line.endswith("the same command continues it")
     assert "sacct" not in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_jobs_outlive_ctrl_c_and_are_named(capfd: pytest.CaptureFixture[str], cluster: Cluster) -> None:
+    def interrupt() -> None:
+        while not list(Path("multirun").glob("*/0/began")):
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    assert command(Ended(), "seed=2,2") == 130
+    said = capfd.readouterr().err
+    named = re.search(r"^2 jobs go on in Slurm; to end them: (scancel (\d+)_0 \2_1)$", said, re.MULTILINE)
+    assert named is not None, said
+    cluster.ask(*named[1].split())
