@@ -70,7 +70,7 @@ class TrainerConf(ReadOnly):
     @property
     def sharded(self) -> bool:
         """Whether the devices share the weights (`trainer=fsdp`)."""
-        return isinstance(self.strategy, dict) and self.strategy["_target_"] == SHARDED
+        return shares_weights(self.strategy)
 
 
 @dataclass
@@ -189,6 +189,11 @@ def _trainer(trainer: TrainerConf) -> None:
     need(every >= 1, "trainer.checkpoint_every_n_steps", every, "1 or more")
     clip = trainer.gradient_clip_val
     need(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "above 0, or null for no clipping")
+
+
+def shares_weights(strategy: Any) -> bool:
+    """Whether `trainer.strategy` is that of `trainer=fsdp`."""
+    return isinstance(strategy, dict) and strategy["_target_"] == SHARDED
 
 
 def _strategy(cfg: TrainConfig) -> None:

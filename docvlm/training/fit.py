@@ -221,7 +221,7 @@ def _quiet() -> None:
         ".*smaller than the logging interval.*",
         ".*transfer_batch_to_device.*",
         ".*broadcast_buffers. is deprecated.*",  # its successor is unknown to older torch
-        ".*returned a view tensor.*",  # of FSDP2 about Florence-2's blocks, whose output nothing changes in place
+        ".*returned a view tensor.*",  # of FSDP2, about blocks whose output nothing changes in place
         ".*treespec, LeafSpec.*",  # Lightning's own use of torch
         ".*`srun` command is available.*",  # a run of one process needs none
     ):
