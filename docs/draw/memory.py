@@ -55,7 +55,7 @@ def model(size: str, r: int) -> VLM:
 
 def lines() -> list[str]:
     """The table, in GiB."""
-    found = [HEAD, ("---",) * 2 + ("---:",) * 7]
+    found: list[tuple[str, ...]] = [HEAD, ("---",) * 2 + ("---:",) * 7]
     for size in SIZES:
         for name, r in METHODS.items():
             counted = sharded.memory(model(size, r), DEVICES)

@@ -102,14 +102,27 @@ class LastCheckpoint(Callback):
             "batch": 0 if epoch_over else batches,
             "devices": trainer.world_size,
             "accumulated": trainer.accumulate_grad_batches,
+            "batches": trainer.num_training_batches,
             "done": epoch_over and (trainer.should_stop or epochs == trainer.max_epochs or _out_of_steps(trainer)),
         }
 
     def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Count batches as this number of devices does, where another wrote the checkpoint (`share_steps`)."""
+        """Count batches as this number of devices does, where another wrote the checkpoint (`share_steps`).
+
+        Raises `DocvlmError` where the rest of an epoch would be other batches: those by tokens are filled for devices.
+        """
         at, now = checkpoint["docvlm"], trainer.world_size
         if "devices" not in at or at["devices"] == now:
             return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if at["batch"] and data.batch_tokens is not None:
+            there, here = at["batches"] * at["devices"], len(data.train_dataloader()) * now
+            if there != here:
+                raise DocvlmError(
+                    f"data.batch_tokens={data.batch_tokens}: this run stopped within an epoch of {there} batches on"
+                    f" {at['devices']} devices, which are {here} on {now}; go on with {at['devices']}, or give"
+                    " rerun=true"
+                )
         loops = checkpoint["loops"]["fit_loop"]
         (loader,) = loops["state_dict"]["combined_loader"]
         loader["batches"] = loader["batches"] * at["devices"] // now

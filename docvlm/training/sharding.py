@@ -112,8 +112,10 @@ class Sharded(ModelParallelStrategy):
             optimizer.load_state_dict(state)
 
     def _learning(self) -> dict[str, Tensor]:
-        assert self.lightning_module is not None
-        return {name: p for name, p in self.lightning_module.named_parameters() if p.requires_grad}
+        module = self.lightning_module
+        assert module is not None
+        parts = module.state_dict(keep_vars=True)  # which lets go of what an evaluation had gathered
+        return {name: parts[name] for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 def _weight(name: str) -> str:

@@ -57,6 +57,9 @@ def test_a_sharded_model_is_the_model_and_is_saved_as_it(family: str, r: int, al
     sharded.shard(shared, alone)
     lines.append(prove(shared, batch))
     assert lines[0] == lines[1]
+    counted = sharded.memory(shared, 1)
+    assert counted == sharded.memory(plain, 1)
+    assert counted.whole + counted.weights == sum(p.numel() * p.element_size() for p in plain.parameters())
     losses = [vlm.loss(batch)[0] for vlm in vlms]
     for loss in losses:
         loss.backward()
@@ -128,10 +131,11 @@ def assert_same(one: Path, other: Path, *, atol: float) -> None:
 
 
 FULL = ("lora.r=0", "freeze=50", "features=on", "data.eval_batch_size=1")  # 5 batches of test on two devices
+BF16 = ("model.dtype=bfloat16", "trainer.precision=bf16-mixed")
 CASES = [
     # the embedded weights answer in words of different length
     ("qwen2vl", "sharded", ("model.checkpoint=embedded", "data.max_new_tokens=12", "data.eval_batch_size=1"), 1e-6),
-    ("qwen2vl", "gathered", ("freeze=50", "trainer.gradient_checkpointing=true", "model.dtype=bfloat16"), 1e-3),
+    ("qwen2vl", "gathered", ("freeze=50", "trainer.gradient_checkpointing=true", *BF16), 1e-3),
     ("florence2", "sharded", FULL, 1e-3),  # what Adam makes of a gradient near zero
     ("florence2", "gathered", (*FULL, "packing=off", "features=auto"), 1e-3),
 ]
@@ -145,7 +149,9 @@ def test_two_devices_learn_and_answer_what_one_does(
     lone = ("data.batch_size=2", "trainer.accumulate_grad_batches=2")
     one = devices.command(tmp_path / "one", root, devices.TORCHRUN[:1], *more, *lone, family=family)
     words = (*more, *TWO, f"trainer.strategy.evaluation={evaluation}")
-    both = devices.command(tmp_path / "two", root, devices.TORCHRUN, *words, family=family)
+    # without torchrun Lightning starts the second process
+    launcher = devices.TORCHRUN if evaluation == "sharded" else devices.TORCHRUN[:1]
+    both = devices.command(tmp_path / "two", root, launcher, *words, family=family)
     lines = [re.findall("^proof: .*", out, re.MULTILINE) for out in (one, both)]
     assert lines[0] == lines[1] and len(lines[1]) == 1
     assert both.count("MB predicted for the largest batch") == 1
@@ -208,6 +214,27 @@ def test_steps_that_devices_cannot_share_are_refused() -> None:
     assert trainer.accumulate_grad_batches == 6
     with pytest.raises(DocvlmError, match=r"trainer.devices: 2 devices .* a number that divides 3"):
         checkpoint.share_steps(trainer, {"devices": 3, "accumulated": 1})
+
+
+@pytest.mark.parametrize(("tokens", "loader", "refused"), [(None, 5, False), (512, 6, False), (512, 5, True)])
+def test_the_place_in_an_epoch_is_counted_in_batches_of_the_devices_that_go_on(
+    tokens: int | None, loader: int, refused: bool
+) -> None:
+    counts = {"ready": 2, "completed": 2}
+    place = {"total": dict(counts), "current": dict(counts)}
+    loops = {"state_dict": {"combined_loader": [{"epoch": 0, "batches": 2}]}, "epoch_loop.batch_progress": place}
+    said = {"devices": 2, "accumulated": 1, "batch": 2, "batches": 3}
+    data = SimpleNamespace(batch_tokens=tokens, train_dataloader=lambda: range(loader))
+    one: Any = SimpleNamespace(world_size=1, datamodule=data)
+    last: Any = checkpoint.LastCheckpoint(Path("last.ckpt"), identity=None, every_n_steps=1)  # type: ignore[arg-type]
+    saved = {"docvlm": said, "loops": {"fit_loop": loops}}
+    if refused:
+        with pytest.raises(DocvlmError, match=r"an epoch of 6 batches on 2 devices, which are 5 on 1; go on with 2"):
+            last.on_load_checkpoint(one, None, saved)
+        return
+    last.on_load_checkpoint(one, None, saved)
+    assert loops["state_dict"] == {"combined_loader": [{"epoch": 0, "batches": 4}]}
+    assert place == {"total": {"ready": 4, "completed": 4}, "current": {"ready": 4, "completed": 4}}
 
 
 def test_a_sharded_run_is_told_by_the_batches_of_a_step_and_not_by_devices() -> None:
