@@ -258,6 +258,12 @@ class VLM(nn.Module, ABC):
         enable({"use_reentrant": False})
         self.bare.disable_input_require_grads()
 
+    def run_layers_once(self) -> None:
+        """Make a loss of one pass through every layer: a sharded layer is whole again for the last of several only.
+
+        Families whose loss is one anyway have nothing to change. Call it before batches are made.
+        """
+
     def autocast(self) -> AbstractContextManager[object]:
         """Compute in the dtype of the frozen weights where it is not float32; what learns stays in float32."""
         if self.dtype == torch.float32:

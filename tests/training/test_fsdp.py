@@ -184,8 +184,8 @@ def stopped(folder: Path, root: Path, launcher: list[str], call: int, *more: str
     return run
 
 
-LONGER = ("trainer.max_steps=-1", "trainer.max_epochs=2", "trainer.checkpoint_every_n_steps=100")
-"""Two epochs of 9 questions, 3 steps each; nothing is saved within an epoch unless the run is asked to stop."""
+LONGER = ("trainer.max_steps=-1", "data.limit_train=12", "trainer.max_epochs=2", "trainer.checkpoint_every_n_steps=100")
+"""Two epochs of 12 questions, 3 steps each; nothing is saved within an epoch unless the run is asked to stop."""
 
 
 @pytest.mark.slow

@@ -89,6 +89,10 @@ class Chat(VLM):
     def gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass; layers that are, keep no cache for questions to go on from."""
         super().gradient_checkpointing()
+        self.run_layers_once()
+
+    def run_layers_once(self) -> None:
+        """Let no question go on from the cache of its page."""
         self.codec.learns_from_cache = False
 
     def vision_blocks(self) -> list[Block]:
