@@ -127,7 +127,9 @@ class LastCheckpoint(Callback):
         (loader,) = loops["state_dict"]["combined_loader"]
         loader["batches"] = loader["batches"] * at["devices"] // now
         for counted in (loops["epoch_loop.batch_progress"][which] for which in ("total", "current")):
-            counted |= {name: number * at["devices"] // now for name, number in counted.items()}
+            # from which counters are one behind the others Lightning tells where in a batch a checkpoint was written
+            more = counted["ready"] * at["devices"] // now - counted["ready"]
+            counted |= {name: number + more for name, number in counted.items()}
 
     def _save(self, trainer: Trainer) -> None:
         part = self.path.with_name(f".{self.path.name}.part")
