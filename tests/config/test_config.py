@@ -133,7 +133,7 @@ def composed(name: str, *groups: str) -> DictConfig:
 
 def refusal(name: str, schema: type[TrainConfig] | type[EvaluateConfig], overrides: str) -> str:
     words = overrides.split()
-    groups = [word for word in words if word.partition("=")[0] in ("model", "data")]
+    groups = [word for word in words if word.partition("=")[0] in ("model", "data", "trainer")]
     values = OmegaConf.from_dotlist([word.lstrip("+") for word in words if word not in groups])
     with open_dict(composed(name, *groups).copy()) as config, pytest.raises(DocvlmError) as caught:
         composing.typed(OmegaConf.merge(config, values), schema).check()
