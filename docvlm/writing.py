@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import io
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -137,6 +138,8 @@ def one_line_errors(main: Callable[P, R]) -> Callable[P, R]:
 def discard(part: Path) -> None:
     """Remove what a failed write left, so that it holds no space; where all went well nothing is there."""
     with suppress(OSError):  # the folder itself may be what is missing
+        if part.is_dir():
+            shutil.rmtree(part)
         part.unlink(missing_ok=True)
 
 

@@ -13,6 +13,8 @@ from docvlm.vlms.families import FAMILIES
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 NO_HALF_ON_CPU = "a CPU does not train in float16, and Lightning would take bf16-mixed without a word; take it yourself"
 QUANTS = ("none", "4bit")
+SHARDED = "docvlm.training.sharding.Sharded"
+EVALUATIONS = ("gathered", "sharded")
 SELECTS = ("score", "loss")
 AUDITS = ("auto", "stop", "drop", "off")
 
@@ -64,6 +66,11 @@ class TrainerConf(ReadOnly):
     deterministic: bool
     log_every_n_steps: int
     checkpoint_every_n_steps: int
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the devices share the weights (`trainer=fsdp`)."""
+        return shares_weights(self.strategy)
 
 
 @dataclass
@@ -147,6 +154,7 @@ def _train(cfg: TrainConfig) -> None:
     advice = "trainer.precision=16-mixed must unscale gradients before they are clipped; set false, or take bf16-mixed"
     need(not fused, "optim.optimizer.fused", True, advice)
     _trainer(cfg.trainer)
+    _strategy(cfg)
     _halves(cfg.model.dtype, cfg.trainer.precision)
 
 
@@ -181,6 +189,26 @@ def _trainer(trainer: TrainerConf) -> None:
     need(every >= 1, "trainer.checkpoint_every_n_steps", every, "1 or more")
     clip = trainer.gradient_clip_val
     need(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "above 0, or null for no clipping")
+
+
+def shares_weights(strategy: Any) -> bool:
+    """Whether `trainer.strategy` is that of `trainer=fsdp`."""
+    return isinstance(strategy, dict) and strategy["_target_"] == SHARDED
+
+
+def _strategy(cfg: TrainConfig) -> None:
+    given = cfg.trainer.strategy
+    word = str(given["_target_"] if isinstance(given, dict) else given)
+    if not cfg.trainer.sharded:
+        foreign = any(part in word.lower() for part in ("fsdp", "modelparallel", "deepspeed"))
+        need(not foreign, "trainer.strategy", word, "what it shards cannot be saved as best/; take trainer=fsdp")
+        return
+    evaluation = given["evaluation"] if "evaluation" in given else EVALUATIONS[0]
+    need(evaluation in EVALUATIONS, "trainer.strategy.evaluation", evaluation, f"choose {' or '.join(EVALUATIONS)}")
+    advice = "weights in 4 bits are not shared out by trainer=fsdp; take quant=none, or trainer=ddp"
+    need(cfg.quant == "none", "quant", cfg.quant, advice)
+    precision, advice = cfg.trainer.precision, "trainer=fsdp scales no loss, as float16 needs it; take bf16-mixed"
+    need(precision != "16-mixed", "trainer.precision", precision, advice)
 
 
 def _precision(precision: str, accelerator: str) -> None:

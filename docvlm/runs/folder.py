@@ -21,6 +21,8 @@ from docvlm.files import read_json, write_json
 from docvlm.writing import written
 
 POINTER = "reused.json"
+STATE = "state.pt"
+"""Of a checkpoint that is a folder: the file with all that is no tensor."""
 UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError)
 """What torch raises for files that are no checkpoints, and what comes of one that docvlm did not write."""
 POLL = 0.5  # seconds between two looks at a lock
@@ -66,7 +68,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The checkpoint a killed run continues from."""
+        """The checkpoint a killed run continues from: a file, or a folder that several devices wrote."""
         return self.root / "checkpoints" / "last.ckpt"
 
     @property
@@ -101,7 +103,7 @@ class RunFolder:
         import torch  # 2 s, which a process that only looks for its folder need not take
 
         try:
-            said = torch.load(self.last, map_location="cpu", weights_only=True, mmap=True)["docvlm"]
+            said = torch.load(state_of(self.last), map_location="cpu", weights_only=True, mmap=True)["docvlm"]
             return bool(said["done"] and said["training"] == training)
         except UNREADABLE:  # what cannot be taken over is trained; whoever continues it says why it cannot be read
             return False
@@ -116,12 +118,21 @@ class RunFolder:
 
     def take_over(self, other: RunFolder) -> None:
         """Have what another run learned and answered. Weights are linked where that can be: nobody writes into them."""
-        hidden = shutil.ignore_patterns(".*")
+        whole = other.best.parent
+
+        def unfinished(folder: str, names: list[str]) -> list[str]:
+            return [name for name in names if name.startswith(".") and Path(folder) == whole]
+
         with written(self.root):
             for path in (other.manifest, other.epochs, other.predictions):
                 if path.exists():
                     shutil.copy2(path, self.root / path.name)
-            shutil.copytree(other.best.parent, self.best.parent, ignore=hidden, copy_function=_linked)
+            shutil.copytree(whole, self.best.parent, ignore=unfinished, copy_function=_linked)
+
+
+def state_of(checkpoint: Path) -> Path:
+    """The file that says whose checkpoint this is and where it stands; weights may be in others."""
+    return checkpoint / STATE if checkpoint.is_dir() else checkpoint
 
 
 def _linked(source: str, place: str) -> None:

@@ -3,7 +3,8 @@
 Left out of the config: paths and languages (data and checkpoint are hashed instead), names, loggers, worker counts,
 what changes speed and nothing else (packing, features), whether the network may be used, and `audit`, since what it
 takes out of train is missing from the data's fingerprint. Left in: precision, devices, batch sizes, early stopping, the
-seed. The code stands beside the fingerprint and not in it, so that a command can say that there is a run with these
+seed. Of devices that share the weights only how many batches make a step counts: such a run goes on with another number
+of them. The code stands beside the fingerprint and not in it, so that a command can say that there is a run with these
 settings, made by another version (`code_version.py`).
 
 Rows of val and test count for the run, since they decide its scores, and not for its training: mending one of them
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docvlm.config.renamed import as_first_spelled
+from docvlm.config.train import shares_weights
 from docvlm.data.reading import NONE
 from docvlm.runs import code_version
 
@@ -121,7 +123,8 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in values.items() if key not in _NO_EFFECT}
     kept["scale"] = values["scale"]["name"]
     kept["data"] = as_first_spelled(kept["data"])
-    kept["trainer"] = {key: value for key, value in kept["trainer"].items() if not key.endswith("_every_n_steps")}
+    trainer = {key: value for key, value in kept["trainer"].items() if not key.endswith("_every_n_steps")}
+    kept["trainer"] = _of_any_devices(trainer) if shares_weights(trainer["strategy"]) else trainer
     for part in ("data", "model"):
         kept[part] = _without_places(kept[part])
     # keys at the values that were the only ones before there were the keys, so that runs of then are found
@@ -132,6 +135,14 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     for part, later in _LATER.items():
         kept[part] = {key: value for key, value in kept[part].items() if key not in later or value is not None}
     return kept
+
+
+def _of_any_devices(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a sharded run: batches a step, in place of devices and of what each accumulates."""
+    devices, nodes, accumulated = (trainer[key] for key in ("devices", "num_nodes", "accumulate_grad_batches"))
+    step = ["devices", accumulated] if devices == -1 else devices * nodes * accumulated
+    left = {key: value for key, value in trainer.items() if key not in ("devices", "num_nodes")}
+    return left | {"accumulate_grad_batches": step, "strategy": trainer["strategy"]["_target_"]}
 
 
 def _without_seed(value: Any, seed: int) -> Any:

@@ -4,7 +4,7 @@
 schedule, loop counters (hence the position in the shuffled epoch), early stopping, the rows of `epochs.csv`. It is
 written after whole optimizer steps only, so no half-accumulated gradient is lost, and never between the last step of an
 epoch and its evaluation, which Lightning could not take up again. Random state is not in it: order and dropout are
-functions of (seed, epoch, batch).
+functions of (seed, epoch, batch). Devices that share the weights write it as a folder (`sharding`).
 
 `best/` is what the run reports: the weights with the best score on val (the lower loss winning a tie), or with
 `select=loss` those with the lowest loss (the better score winning a tie). Epoch 0 is included: training that only harms
@@ -25,11 +25,13 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import RunningStage, TrainerFn
 
 from docvlm.errors import DocvlmError
-from docvlm.runs.folder import UNREADABLE
+from docvlm.files import replace_folder
+from docvlm.runs.folder import UNREADABLE, state_of
 from docvlm.runs.identity import Identity
 from docvlm.runs.interrupt import Interrupted
 from docvlm.training.module import AnswerModule
 from docvlm.vlms import saved
+from docvlm.vlms.sharded import whole_weights
 from docvlm.writing import discard, written
 
 
@@ -98,15 +100,45 @@ class LastCheckpoint(Callback):
             "val": self.identity.splits["val"],
             "epoch": epochs,
             "batch": 0 if epoch_over else batches,
+            "devices": trainer.world_size,
+            "accumulated": trainer.accumulate_grad_batches,
+            "batches": trainer.num_training_batches,
             "done": epoch_over and (trainer.should_stop or epochs == trainer.max_epochs or _out_of_steps(trainer)),
         }
+
+    def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Count batches as this number of devices does, where another wrote the checkpoint (`share_steps`).
+
+        Raises `DocvlmError` where the rest of an epoch would be other batches: those by tokens are filled for devices.
+        """
+        at, now = checkpoint["docvlm"], trainer.world_size
+        if "devices" not in at or at["devices"] == now:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if at["batch"] and data.batch_tokens is not None:
+            there, here = at["batches"] * at["devices"], len(data.train_dataloader()) * now
+            if there != here:
+                raise DocvlmError(
+                    f"data.batch_tokens={data.batch_tokens}: this run stopped within an epoch of {there} batches on"
+                    f" {at['devices']} devices, which are {here} on {now}; go on with {at['devices']}, or give"
+                    " rerun=true"
+                )
+        loops = checkpoint["loops"]["fit_loop"]
+        (loader,) = loops["state_dict"]["combined_loader"]
+        loader["batches"] = loader["batches"] * at["devices"] // now
+        for counted in (loops["epoch_loop.batch_progress"][which] for which in ("total", "current")):
+            # from which counters are one behind the others Lightning tells where in a batch a checkpoint was written
+            more = counted["ready"] * at["devices"] // now - counted["ready"]
+            counted |= {name: number + more for name, number in counted.items()}
 
     def _save(self, trainer: Trainer) -> None:
         part = self.path.with_name(f".{self.path.name}.part")
         try:
             with written(self.path):
                 trainer.save_checkpoint(part)
-                if trainer.is_global_zero:
+                if trainer.is_global_zero and part.is_dir():
+                    replace_folder(part, self.path)
+                elif trainer.is_global_zero:
                     os.replace(part, self.path)
         finally:
             if trainer.is_global_zero:
@@ -132,8 +164,9 @@ class BestCheckpoint(Callback):
         if self.epoch is not None and self._goodness(score, loss) <= self._goodness(self.score, self.loss):
             return
         self.epoch, self.score, self.loss = module.at_epoch, score, loss
+        weights = whole_weights(module.vlm, main=trainer.is_global_zero)
         if trainer.is_global_zero:
-            saved.save(module.vlm, self.folder)
+            saved.save(module.vlm, self.folder, weights)
         trainer.strategy.barrier("best")
 
     def _goodness(self, score: float, loss: float) -> tuple[float, float]:
@@ -157,7 +190,7 @@ def read(path: Path, identity: Identity) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint: dict[str, Any] = torch.load(state_of(path), map_location="cpu", weights_only=True)
         said = checkpoint["docvlm"]
         same = said["fingerprint"] == identity.run or (
             "training" in said
@@ -169,6 +202,20 @@ def read(path: Path, identity: Identity) -> dict[str, Any] | None:
     if not same:
         raise DocvlmError(f"{path}: belongs to a run with other settings; delete it, or give rerun=true")
     return checkpoint
+
+
+def share_steps(trainer: Trainer, said: dict[str, Any]) -> None:
+    """Let each step have the batches it had where another number of devices began the run; `said`: of its checkpoint.
+
+    Raises `DocvlmError` where they cannot be shared evenly.
+    """
+    batches, devices = said["devices"] * said["accumulated"], trainer.world_size
+    if batches % devices:
+        raise DocvlmError(
+            f"trainer.devices: {devices} devices go on with a run that {said['devices']} began, with {batches} batches"
+            f" a step, which they cannot share evenly; take a number that divides {batches}, or give rerun=true"
+        )
+    trainer.accumulate_grad_batches = batches // devices
 
 
 def _evaluating(trainer: Trainer) -> bool:

@@ -93,11 +93,14 @@ class Tally:
         A page that does not hold the answer says nothing about it, where pages are shown one by one.
         """
         learned = [not (e.shown and e.answer_pages) or bool({*e.shown} & {*e.answer_pages}) for e in batch.examples]
-        if not any(learned):
+        if not any(learned) and not vlm.in_step:
             return
-        labelled = batch.labelled if all(learned) else only_learned(batch.labelled, batch.examples, learned)
+        some = any(learned) and not all(learned)
+        labelled = only_learned(batch.labelled, batch.examples, learned) if some else batch.labelled
         with torch.autocast(vlm.device.type, enabled=False):
             loss, tokens = vlm.loss(labelled)
+        if not any(learned):  # devices that share the weights make a pass each
+            return
         self.loss += float(loss)
         self.tokens += tokens
 

@@ -66,8 +66,12 @@ def attach(run: Run, device: torch.device) -> None:
     if cfg.features == "on" or decided == "on":
         run.features, vlm.codec.stored = "on", stored
     elif decided is None:
-        vlm.to(device)  # where it will train: a GPU encodes in a fraction of the processor's time
-        _measure(run, vlm, stored)
+        # to where it will train: a GPU encodes in a fraction of the processor's time
+        if cfg.trainer.sharded:
+            _move_tower(vlm, device)
+        else:
+            vlm.to(device)
+        _measure(run, vlm, stored, device)
     else:
         run.features = "off"
 
@@ -105,21 +109,29 @@ def training_dtype(cfg: TrainConfig, vlm: VLM) -> torch.dtype:
     return mixed if vlm.dtype == torch.float32 else vlm.dtype
 
 
-def _measure(run: Run, vlm: VLM, stored: Stored) -> None:
+def _move_tower(vlm: VLM, device: torch.device) -> None:
+    """Move all but the language side, which may be larger than a device."""
+    language = set(vlm.bare.get_submodule(vlm.language).modules())
+    for module in vlm.bare.modules():
+        if module not in language:
+            module._apply(lambda tensor: tensor.to(device), recurse=False)
+
+
+def _measure(run: Run, vlm: VLM, stored: Stored, device: torch.device) -> None:
     """Time reading and encoding of the same pages, with what learns behind them; the second pass of each counts.
 
     All trial pages are stored, which an epoch would do next; few are encoded only to see how long that takes.
     """
     pages = list({example.pages: example for example in run.data.learned()[: 8 * TRIAL]}.values())[:TRIAL]
-    _seconds(vlm, stored.training, stored, pages)
-    reading = _seconds(vlm, stored.training, stored, pages) / len(pages)
-    file, where = stored.store.folder / COSTS, machine.name(vlm.device.type)
+    _seconds(vlm, device, stored.training, stored, pages)
+    reading = _seconds(vlm, device, stored.training, stored, pages) / len(pages)
+    file, where = stored.store.folder / COSTS, machine.name(device.type)
     known = _known(file)
     earlier = DECISIVE * reading < known.get(where, 0.0)
     if not earlier:
         few = pages[:ENCODED]
-        _seconds(vlm, stored.training, None, few[:1])  # where all was stored already, nothing has been encoded yet
-        known[where] = _seconds(vlm, stored.training, None, few) / len(few)
+        _seconds(vlm, device, stored.training, None, few[:1])  # where all was stored, nothing has been encoded yet
+        known[where] = _seconds(vlm, device, stored.training, None, few) / len(few)
         write_json(file, known)
     run.features = "on" if reading < known[where] else "off"
     vlm.codec.stored = stored if run.features == "on" else None
@@ -139,15 +151,15 @@ def _known(file: Path) -> dict[str, float]:
         raise DocvlmError(f"{file}: no times of encoding ({error}); delete it, and they are taken again") from error
 
 
-def _seconds(vlm: VLM, training: str, kept: Stored | None, some: list[Example]) -> float:
+def _seconds(vlm: VLM, device: torch.device, training: str, kept: Stored | None, some: list[Example]) -> float:
     """Wall time of making these pages' features, by reading them where they are in `kept`."""
     dtype = getattr(torch, training.removeprefix("torch."))
     began = time.perf_counter()
     vlm.codec.stored = kept
     batch: Any = vlm.codec.packed_batch(some)
-    with torch.no_grad(), torch.autocast(vlm.device.type, dtype, enabled=dtype != torch.float32):
-        vlm.page_features({name: tensor.to(vlm.device) for name, tensor in batch.items()})
-    if vlm.device.type == "cuda":
+    with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        vlm.page_features({name: tensor.to(device) for name, tensor in batch.items()})
+    if device.type == "cuda":
         torch.cuda.synchronize()
     if kept is not None:
         kept.store.flush()

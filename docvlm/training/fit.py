@@ -9,10 +9,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import FSDPStrategy
 
 from docvlm import build
-from docvlm.errors import DocvlmError
 from docvlm.files import read_json, write_json
 from docvlm.runs.interrupt import StopRequest
 from docvlm.training import checkpoint, feature_choice, ranks
@@ -24,6 +22,7 @@ from docvlm.training.optim import OptimPartials
 from docvlm.training.preflight import Preflight, out_of_memory
 from docvlm.training.progress import ProgressLines
 from docvlm.training.run import Run, release_memory
+from docvlm.training.sharding import Sharded
 from docvlm.vlms import losses
 from docvlm.vlms.base import VLM
 from docvlm.vlms.proof import prove
@@ -109,8 +108,6 @@ def fit(run: Run) -> Learned:
     ]
     # `last` comes last: it stores the state the others have after the same event
     trainer = _trainer(run, [*own, *build.callbacks(run.cfg.callbacks), last])
-    if isinstance(trainer.strategy, FSDPStrategy):
-        raise DocvlmError("trainer=fsdp: best/ cannot be saved from sharded weights yet; use trainer=ddp or one device")
     try:
         feature_choice.attach(run, trainer.strategy.root_device)
     except torch.OutOfMemoryError as error:
@@ -180,6 +177,11 @@ def _learn(run: Run, trainer: Trainer, module: AnswerModule, epochs: EpochTable,
     else:
         at = saved["docvlm"]
         run.console.print(f"continuing after {at['epoch']} epochs and {at['batch']} batches", highlight=False)
+        if run.cfg.trainer.sharded and at["devices"] != trainer.world_size:
+            checkpoint.share_steps(trainer, at)
+            line = f"{at['devices']} devices began this run, {trainer.world_size} go on with it:"
+            line += f" trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}, as many questions a step"
+            run.console.print(line, highlight=False)
         trainer.fit(module, datamodule=run.data, ckpt_path=run.folder.last, weights_only=True)
     if epochs.rows[-1]["step"] != trainer.global_step:  # `max_steps` ended it within an epoch
         trainer.validate(module, datamodule=run.data, verbose=False)
@@ -209,7 +211,7 @@ def _trainer(run: Run, callbacks: list[Callback]) -> Trainer:
         **options,
         logger=loggers,
         callbacks=callbacks,
-        plugins=None if isinstance(options["strategy"], FSDPStrategy) else [PlainFiles()],  # FSDP has its own way
+        plugins=None if isinstance(options["strategy"], Sharded) else [PlainFiles()],  # which has its own way
         default_root_dir=run.folder.root,
         num_sanity_val_steps=0,
         enable_checkpointing=False,
@@ -230,6 +232,7 @@ def _quiet() -> None:
         ".*smaller than the logging interval.*",
         ".*transfer_batch_to_device.*",
         ".*broadcast_buffers. is deprecated.*",  # its successor is unknown to older torch
+        ".*returned a view tensor.*",  # of FSDP2, about blocks whose output nothing changes in place
         ".*treespec, LeafSpec.*",  # Lightning's own use of torch
         ".*`srun` command is available.*",  # a run of one process needs none
     ):

@@ -11,7 +11,7 @@ Dropout noise is drawn from (seed, epoch, batch, device), not from a stream, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,11 +21,14 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from docvlm.data.example import EvalBatch
+from docvlm.data.example import EvalBatch, Example
+from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.errors import DocvlmError
 from docvlm.runs.interrupt import StopRequest
 from docvlm.training.evaluation import Evaluation, Tally
 from docvlm.training.optim import OptimPartials, parameter_groups
+from docvlm.training.sharding import Sharded
+from docvlm.vlms import sharded
 from docvlm.vlms.base import VLM
 
 
@@ -64,6 +67,11 @@ class AnswerModule(LightningModule):
         self._tally = Tally(self.metrics)
         self._loss: float | Tensor = 0.0
         self._tokens = 0
+
+    def configure_model(self) -> None:
+        """Shard the model where the strategy does; Lightning calls this at the start of every stage."""
+        if isinstance(strategy := self.trainer.strategy, Sharded):
+            strategy.shard(self.vlm)
 
     # Learning
 
@@ -148,33 +156,69 @@ class AnswerModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start an empty tally."""
-        self._tally = Tally(self.metrics)
+        self._begin()
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Loss and generated answers of one batch."""
-        self.stop.check()
+        self._agree(answering=True)
         self._tally.measure(self.vlm, batch)
         self._tally.answer(self.vlm, batch, self.max_new_tokens)
 
     def on_validation_epoch_end(self) -> None:
         """Score the whole split; the one number logged is what early stopping watches."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self._end(data, data.val, measured=True)
         self.evaluation = self._tally.finish(data.shown(data.val), data.reading)
         self.log("val/score", self.evaluation.goodness, batch_size=1, sync_dist=True)  # the same on every device
 
     def on_test_epoch_start(self) -> None:
         """Start an empty tally."""
-        self._tally = Tally(self.metrics)
+        self._begin()
 
     def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Generated answers of one batch."""
-        self.stop.check()
+        self._agree(answering=True)
         self._tally.answer(self.vlm, batch, self.max_new_tokens)
 
     def on_test_epoch_end(self) -> None:
         """Score the whole split."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self._end(data, data.test, measured=False)
         self.evaluation = self._tally.finish(data.shown(data.test), data.reading)
+
+    def _begin(self) -> None:
+        self._tally = Tally(self.metrics)
+        if sharded.is_sharded(self.vlm) and not self.vlm.in_step:
+            sharded.gather(self.vlm)
+
+    def _agree(self, *, answering: bool) -> bool:
+        """Stop where that was asked for; else whether a device is answering a batch now, by what this one says.
+
+        Devices that share the weights find out together, before a forward pass that needs them all.
+        """
+        if not self.vlm.in_step:
+            self.stop.check()
+            return answering
+        said = torch.tensor([answering, self.stop.asked], dtype=torch.int32, device=self.device)
+        dist.all_reduce(said, dist.ReduceOp.MAX)
+        anywhere, asked = said.tolist()
+        if anywhere and asked:
+            raise self.stop.interrupted()
+        return bool(anywhere)
+
+    def _end(self, data: DocumentDataModule, split: Sequence[Example], *, measured: bool) -> None:
+        """Make the forward passes of devices that have more batches than this one, with a question of its own."""
+        if not self.vlm.in_step:
+            if sharded.is_sharded(self.vlm):
+                sharded.release(self.vlm)
+            return
+        spare = None
+        while self._agree(answering=False):
+            spare = spare or data.transfer_batch_to_device(data.one_asked(split), self.device, 0)
+            unheard = Tally(self.metrics)
+            if measured:
+                unheard.measure(self.vlm, spare)
+            unheard.answer(self.vlm, spare, self.max_new_tokens)
 
     # Checkpoints
 

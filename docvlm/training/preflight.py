@@ -26,6 +26,7 @@ from docvlm.files import read_json, write_json
 from docvlm.training import ranks
 from docvlm.training.module import AnswerModule
 from docvlm.training.run import Run
+from docvlm.vlms import sharded
 
 BARS = "▁▂▃▄▅▆▇█"
 _MB = 1 << 20
@@ -149,7 +150,11 @@ class Preflight(Callback):
         saved = _saved(trainer, module, _encoded(run, module, small)) / found.lengths.padded(small)
         trainable = module.vlm.trainable
         assert trainable is not None
-        predicted = machine.memory_mb(kind) + (saved * max(tokens) + 4 * trainable.count) / _MB
+        beside = 4 * trainable.count  # gradients
+        if sharded.is_sharded(module.vlm):
+            shares = sharded.memory(module.vlm, trainer.world_size)
+            beside = shares.gradients + shares.gathered
+        predicted = machine.memory_mb(kind) + (saved * max(tokens) + beside) / _MB
         measured = _peak(trainer, module, _encoded(run, module, large))
         line = f"memory: {predicted:.0f} MB predicted for the largest batch"
         line += ", which did not fit" if measured is None else f", {measured:.0f} MB measured"
@@ -173,7 +178,6 @@ def _encoded(run: Run, module: AnswerModule, batch: list[np.ndarray]) -> dict[st
 
 def _saved(trainer: Trainer, module: AnswerModule, batch: dict[str, Tensor]) -> int:
     """Bytes that a forward pass keeps for the backward pass, weights aside; shared storage counts once."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -184,6 +188,7 @@ def _saved(trainer: Trainer, module: AnswerModule, batch: dict[str, Tensor]) -> 
 
     with (
         torch.enable_grad(),
+        sharded.whole_storages(module.vlm) as weights,
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         trainer.precision_plugin.train_step_context(),
     ):
@@ -193,7 +198,10 @@ def _saved(trainer: Trainer, module: AnswerModule, batch: dict[str, Tensor]) -> 
 
 
 def _peak(trainer: Trainer, module: AnswerModule, batch: dict[str, Tensor]) -> float | None:
-    """Peak of a forward and backward pass in MiB; None where any device runs out of memory."""
+    """Peak of a forward and backward pass in MiB; None where any device runs out of memory.
+
+    Devices that share the weights end there: nobody can go on without the one that ran out.
+    """
     kind, fitted = module.device.type, True
     devices = [module.device] if kind == "cuda" else []
     with torch.random.fork_rng(devices), machine.measured_peak(kind) as peak:
@@ -202,6 +210,8 @@ def _peak(trainer: Trainer, module: AnswerModule, batch: dict[str, Tensor]) -> f
                 loss, _ = module.vlm.loss(batch)
             loss.backward()
         except torch.OutOfMemoryError:
+            if sharded.is_sharded(module.vlm):  # the others wait for what this device cannot give them any more
+                raise
             fitted = False
         module.zero_grad(set_to_none=True)
     if dist.is_available() and dist.is_initialized():

@@ -116,6 +116,8 @@ def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
     trainable = apply(vlm, cfg.freeze, cfg.lora)
     if cfg.trainer.gradient_checkpointing:
         vlm.gradient_checkpointing()
+    if cfg.trainer.sharded:
+        vlm.run_layers_once()
     vlm.codec.reading = data.reading
     data.codec = vlm.codec
     if ranks.is_main():

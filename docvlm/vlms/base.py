@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from peft.helpers import DoraCaching
@@ -29,6 +29,8 @@ from docvlm.vlms.trainable import Block, Parts, Trainable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    from transformers import LogitsProcessor
 
     from docvlm.data.example import Example
 
@@ -73,13 +75,15 @@ class VLM(nn.Module, ABC):
 
     `net` is the Transformers model, inside a `PeftModel` where an adapter learns; `bare` is the Transformers model
     either way. `dtype` is what the frozen weights are held in, or computed in where `quant` packs them; what learns is
-    held in float32 (`prepare.apply`).
+    held in float32 (`prepare.apply`). `in_step`: its weights are spread over devices (`sharded`) which answer together,
+    so that each makes as many forward passes as the one whose answers are longest.
     """
 
     family: ClassVar[str]  # the name of its record (`docvlm.vlms.families`)
     classes: ClassVar[Mapping[str, type[PreTrainedModel]]]  # the Transformers class of each `model_type`
     codec: Codec
     trainable: Trainable | None = None  # set by `prepare.apply`
+    in_step: bool = False
 
     def __init__(
         self,
@@ -254,6 +258,12 @@ class VLM(nn.Module, ABC):
         enable({"use_reentrant": False})
         self.bare.disable_input_require_grads()
 
+    def run_layers_once(self) -> None:
+        """Make a loss of one pass through every layer: a sharded layer is whole again for the last of several only.
+
+        Families whose loss is one anyway have nothing to change. Call it before batches are made.
+        """
+
     def autocast(self) -> AbstractContextManager[object]:
         """Compute in the dtype of the frozen weights where it is not float32; what learns stays in float32."""
         if self.dtype == torch.float32:
@@ -308,6 +318,16 @@ class VLM(nn.Module, ABC):
 
         Without the start of an encoder-decoder's row. `use_cache=True` has to be said: configs may say otherwise.
         """
+
+    def _generated(self, inputs: Mapping[str, Any], max_new_tokens: int, watching: LogitsProcessor) -> Tensor:
+        """Ids (B x T) by Transformers' own `generate`, prompt included.
+
+        Left to itself it would wait for the other devices of any sharded model, also where each has it whole.
+        """
+        ids: Tensor = self.bare.generate(  # type: ignore[operator]  # from a mixin
+            **inputs, max_new_tokens=max_new_tokens, logits_processor=[watching], synced_gpus=self.in_step
+        )
+        return ids
 
     def _answers(self, ids: Tensor, probabilities: Tensor) -> list[Generated]:
         """Texts of new ids (B x T): tokens counted up to and with the end token, truncated where there is none."""

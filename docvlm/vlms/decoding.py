@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from transformers import Cache, DynamicCache, LogitsProcessor, PreTrainedModel
 
@@ -40,13 +41,13 @@ def probability(logits: Tensor, token: Tensor) -> Tensor:
 
 
 def greedy_on_pages(
-    net: PreTrainedModel, batch: dict[str, Tensor], pages: dict[str, Any], max_new_tokens: int
+    net: PreTrainedModel, batch: dict[str, Tensor], pages: dict[str, Any], max_new_tokens: int, *, in_step: bool
 ) -> tuple[Tensor, Tensor]:
     """New ids (questions x T, T <= max_new_tokens), up to an end token, then padding; and the probability of each.
 
     `batch`: `input_ids` and `attention_mask` (documents x P), `question_ids` and `question_mask` (questions x Q), all
     padded on the left, and `page_of` (questions). `pages`: `inputs_embeds` (documents x P x D) with the
-    pages' features in their places, and what else the language side reads of them.
+    pages' features in their places, and what else the language side reads of them. `in_step`: see `continued`.
     """
     cache, first = _prefill(net, batch, pages)
 
@@ -56,7 +57,7 @@ def greedy_on_pages(
         projected: Tensor = net.get_output_embeddings()(hidden[:, -1])
         return projected
 
-    return continued(net, batch, cache, first, logits, max_new_tokens)
+    return continued(net, batch, cache, first, logits, max_new_tokens, in_step=in_step)
 
 
 def continued(
@@ -66,11 +67,14 @@ def continued(
     first: Tensor,
     logits: Callable[..., Tensor],
     max_new_tokens: int,
+    *,
+    in_step: bool,
 ) -> tuple[Tensor, Tensor]:
     """As `greedy_on_pages`, from the `cache` of the documents' pages, behind which questions begin.
 
     `first` are the positions (documents) at which they do. `logits(**inputs)` gives those of the last position
-    (questions x V); `inputs` are what a forward pass takes, with `position_ids` (questions x T).
+    (questions x V); `inputs` are what a forward pass takes, with `position_ids` (questions x T). `in_step`: go on until
+    the answers of all devices have ended, which makes padding here; Transformers calls it `synced_gpus`.
     """
     page_of, asked = batch["page_of"], batch["question_mask"]
     cache.batch_select_indices(page_of)
@@ -81,7 +85,7 @@ def continued(
     new: list[Tensor] = []
     sure: list[Tensor] = []
     done = torch.zeros(len(page_of), dtype=torch.bool, device=asked.device)
-    while len(new) < max_new_tokens and not done.all():
+    while len(new) < max_new_tokens and _unfinished(done, in_step):
         found = logits(
             input_ids=step, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
         ).float()
@@ -93,6 +97,16 @@ def continued(
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         step, places = token[:, None], places[:, -1:] + 1
     return torch.stack(new, dim=1), torch.stack(sure, dim=1)
+
+
+def _unfinished(done: Tensor, in_step: bool) -> bool:
+    """Whether a question is left whose answer has not ended: here, or on any device."""
+    left = ~done.all()
+    if in_step:
+        anywhere = left.int()
+        dist.all_reduce(anywhere, dist.ReduceOp.MAX)
+        left = anywhere.bool()
+    return bool(left)
 
 
 def _prefill(net: PreTrainedModel, batch: dict[str, Tensor], pages: dict[str, Any]) -> tuple[DynamicCache, Tensor]:

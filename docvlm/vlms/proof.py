@@ -3,7 +3,8 @@
 One real step on one batch, by the sign of the gradient so that its size does not depend on the loss; then every weight
 and the random state are put back bit for bit. DoRA's magnitude vectors are looked at one by one: beside the matrices
 of an adapter nobody would notice that they stand still. It costs one training step, a copy of what learns, and two
-readings of the frozen weights (< 1 s a billion of them on a GPU).
+readings of the frozen weights (< 1 s a billion of them on a GPU). Of sharded weights every device looks at its part,
+and what is found counts wherever it is: the fingerprint is that of the same weights on one device.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from docvlm.errors import DocvlmError
 from docvlm.vlms import quant
+from docvlm.vlms.sharded import local, summed
 from docvlm.vlms.trainable import MAGNITUDE, plain_name
 
 if TYPE_CHECKING:
@@ -30,11 +32,17 @@ _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 def fingerprint(parameters: Iterable[tuple[str, Tensor]]) -> str:
     """16 hex digits of names and values. Sums the bit patterns where the weights are: nothing is copied off a GPU."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(parameters, key=lambda item: item[0]):
-        bits = parameter.detach().contiguous().view(_BITS[parameter.element_size()]).flatten()
-        digest.update(f"{name} {tuple(parameter.shape)} {bits.sum(dtype=torch.int64).item()}".encode())
+    digest, ordered = hashlib.sha256(), sorted(parameters, key=lambda item: item[0])
+    sums = summed((_bits(parameter) for _, parameter in ordered), [parameter for _, parameter in ordered])
+    for (name, parameter), bits in zip(ordered, sums, strict=True):
+        digest.update(f"{name} {tuple(parameter.shape)} {bits}".encode())
     return digest.hexdigest()[:16]
+
+
+def _bits(parameter: Tensor) -> int:
+    """Sum of the bit patterns of this device's part."""
+    bits = local(parameter.detach()).contiguous().view(_BITS[parameter.element_size()])
+    return int(bits.sum(dtype=torch.int64))
 
 
 def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
@@ -51,7 +59,7 @@ def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
     learning = {id(parameter) for part in parts.values() for parameter in part}
     frozen = [(name, p) for name, p in vlm.net.named_parameters() if id(p) not in learning]
     frozen_before = _fingerprint_packed(frozen)
-    before = {id(parameter): parameter.detach().clone() for part in parts.values() for parameter in part}
+    before = {id(parameter): local(parameter.detach()).clone() for part in parts.values() for parameter in part}
     on_device = {name: tensor.to(vlm.device) for name, tensor in batch.items()}
     devices = [vlm.device] if vlm.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -99,16 +107,20 @@ def _step(parameters: list[nn.Parameter]) -> None:
     with torch.no_grad():
         for parameter in parameters:
             if parameter.grad is not None:
-                parameter.sub_(STEP * parameter.grad.sign())
+                local(parameter).sub_(STEP * local(parameter.grad).sign())
 
 
 def _first_problem(
     parts: dict[str, list[nn.Parameter]], before: dict[int, Tensor], frozen: list[tuple[str, nn.Parameter]]
 ) -> str:
+    learning = [parameter for parameters in parts.values() for parameter in parameters]
+    driven = iter(summed((int(p.grad is not None and bool(local(p.grad).any())) for p in learning), learning))
+    moved = iter(summed((int(not torch.equal(local(p.detach()), before[id(p)])) for p in learning), learning))
     for part, parameters in parts.items():
-        if not any(p.grad is not None and bool(p.grad.any()) for p in parameters):
+        driven_here, moved_here = ([next(found) for _ in parameters] for found in (driven, moved))
+        if not any(driven_here):
             return f"{part} got no gradient"
-        if all(torch.equal(parameter, before[id(parameter)]) for parameter in parameters):
+        if not any(moved_here):
             return f"{part} did not change"
     with_gradient = [name for name, parameter in frozen if parameter.grad is not None]
     return f"frozen {with_gradient[0]} got a gradient" if with_gradient else ""
@@ -117,5 +129,5 @@ def _first_problem(
 def _undo(vlm: VLM, parts: dict[str, list[nn.Parameter]], before: dict[int, Tensor]) -> None:
     with torch.no_grad():
         for parameter in (p for part in parts.values() for p in part):
-            parameter.copy_(before[id(parameter)])
+            local(parameter).copy_(before[id(parameter)])
     vlm.zero_grad(set_to_none=True)

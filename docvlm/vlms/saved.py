@@ -18,6 +18,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from docvlm import registry
 from docvlm.data.reading import Reading
@@ -45,8 +46,11 @@ _LATER: dict[str, Any] = {
 }  # keys that older versions did not write
 
 
-def save(vlm: VLM, folder: Path) -> None:
-    """Write `folder`, replacing an older one. Raises `DocvlmError` where it cannot be written."""
+def save(vlm: VLM, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+    """Write `folder`, replacing an older one. `weights`: those of a sharded model, put together (`sharded`).
+
+    Raises `DocvlmError` where it cannot be written.
+    """
     if vlm.trainable is None:
         raise ValueError("save: nothing has been made trainable; call prepare.apply first")
     beside = folder.with_name(f".{folder.name}.partial")
@@ -55,7 +59,8 @@ def save(vlm: VLM, folder: Path) -> None:
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
             # "auto" would ask the hub whether the vocabulary had been resized
-            options = {"save_embedding_layers": False} if isinstance(vlm.net, PeftModel) else {}
+            options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(vlm.net, PeftModel) else {}
+            options |= {} if weights is None else {"state_dict": weights}
             vlm.net.save_pretrained(str(beside), **options)  # type: ignore[operator]  # PreTrainedModel or PeftModel
             vlm.bare.generation_config.save_pretrained(beside)
             vlm.codec.save(beside)

@@ -133,7 +133,7 @@ def composed(name: str, *groups: str) -> DictConfig:
 
 def refusal(name: str, schema: type[TrainConfig] | type[EvaluateConfig], overrides: str) -> str:
     words = overrides.split()
-    groups = [word for word in words if word.partition("=")[0] in ("model", "data")]
+    groups = [word for word in words if word.partition("=")[0] in ("model", "data", "trainer")]
     values = OmegaConf.from_dotlist([word.lstrip("+") for word in words if word not in groups])
     with open_dict(composed(name, *groups).copy()) as config, pytest.raises(DocvlmError) as caught:
         composing.typed(OmegaConf.merge(config, values), schema).check()
@@ -205,6 +205,15 @@ REFUSED = [
     ("model.dtype=float16 trainer.precision=32-true", "model.dtype=float16", "take 16-mixed"),
     ("model.dtype=float16 trainer.precision=bf16-mixed", "model.dtype=float16", "or bfloat16"),
     ("trainer.precision=8", "trainer.precision=8", "bf16-mixed"),
+    ("trainer=fsdp quant=4bit", "quant=4bit", "take quant=none"),
+    (f"trainer=fsdp {HALF}", "trainer.precision=16-mixed", "trainer=fsdp scales no loss"),
+    ("trainer=fsdp trainer.strategy.evaluation=both", "trainer.strategy.evaluation=both", "gathered or sharded"),
+    ("trainer.strategy=fsdp", "trainer.strategy=fsdp", "take trainer=fsdp"),
+    (
+        "trainer=ddp trainer.strategy._target_=lightning.pytorch.strategies.ModelParallelStrategy",
+        "trainer.strategy=lightning.pytorch.strategies.ModelParallelStrategy",
+        "take trainer=fsdp",
+    ),
     ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0", "1 or more"),
     ("trainer.gradient_clip_val=0", "trainer.gradient_clip_val=0", "null"),
     ("optim.optimizer._target_=os.system", "optim.optimizer._target_=os.system", "torch.optim."),

@@ -48,3 +48,10 @@ def test_a_picture_goes_into_a_folder_that_exists(
     with pytest.raises(SystemExit) as stopped:
         script(root, name)([words])
     assert stopped.value.code == 1 and message in capsys.readouterr().err
+
+
+def test_the_memory_of_shared_weights_is_that_of_the_docs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script(root, "memory")([])
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 6
+    assert printed in (root / "docs" / "guide" / "clusters.md").read_text(encoding="utf-8")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,11 +11,7 @@ import torch
 from docvlm.scoring import predictions
 from tests.support import runs
 from tests.support.audit_pages import Folder, drawn
-
-# Two steps of 4 questions: where a global batch is shorter than the devices, one repeats a question to have a share.
-SAME = ("lora.dropout=0.0", "trainer.max_steps=2", "data.limit_train=11", "data.eval_batch_size=2")
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-
+from tests.support.devices import TORCHRUN, command, run
 
 # What srun does with two tasks on one node: the same command in both, told apart by the environment.
 SRUN = [
@@ -34,21 +28,6 @@ begun = [subprocess.Popen(words, env={**os.environ, **job, **task}) for task in 
 sys.exit(max(one.wait() for one in begun))
 """,
 ]
-
-
-def run(folder: Path, root: Path, launcher: list[str], *more: str) -> subprocess.CompletedProcess[str]:
-    """Run the training command in `folder`."""
-    words = [*launcher, "-m", "docvlm.train", *runs.overrides("qwen2vl", *SAME, *more)]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    folder.mkdir()
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
-
-
-def command(folder: Path, root: Path, launcher: list[str], *more: str) -> str:
-    """What a run that succeeds prints."""
-    done = run(folder, root, launcher, *more)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 @pytest.mark.slow

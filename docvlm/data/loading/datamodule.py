@@ -376,6 +376,11 @@ class DocumentDataModule(LightningDataModule):
         sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, **self._ranks())
         return PageLoader(dataset, sampler=sampler, **self._loading())
 
+    def one_asked(self, examples: Sequence[Example]) -> EvalBatch:
+        """The first question that is asked of these examples, as a batch."""
+        asked = (one for example in examples for one in self.reading.asked(self.shown([example])[0]))
+        return self._codec().eval_batch([next(asked)], packed=self.packing)
+
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Tensors of an `EvalBatch` move, its examples stay; Lightning itself refuses frozen records."""
         if not isinstance(batch, EvalBatch):

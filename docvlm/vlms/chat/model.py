@@ -89,6 +89,10 @@ class Chat(VLM):
     def gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass; layers that are, keep no cache for questions to go on from."""
         super().gradient_checkpointing()
+        self.run_layers_once()
+
+    def run_layers_once(self) -> None:
+        """Let no question go on from the cache of its page."""
         self.codec.learns_from_cache = False
 
     def vision_blocks(self) -> list[Block]:
@@ -257,7 +261,7 @@ class Chat(VLM):
         if "question_ids" in batch:
             return self._greedy_on_pages(batch, max_new_tokens)
         sure = Probabilities()
-        ids: Tensor = self.bare.generate(**batch, max_new_tokens=max_new_tokens, logits_processor=[sure])  # type: ignore[operator]  # from a mixin
+        ids = self._generated(batch, max_new_tokens, sure)
         new = ids[:, batch["input_ids"].shape[1] :]
         return new, sure.of(new)
 
@@ -269,7 +273,7 @@ class Chat(VLM):
             found: Tensor = self.bare(**inputs, logits_to_keep=1).logits
             return found[:, -1]
 
-        return continued(self.bare, batch, cache, first, logits, max_new_tokens)
+        return continued(self.bare, batch, cache, first, logits, max_new_tokens, in_step=self.in_step)
 
 
 def _two_documents(examples: Sequence[Example]) -> list[Example]:

@@ -91,5 +91,5 @@ class Florence2(VLM):
             encoded = self.bare.model.language_model.encoder(**inputs)
             inputs = {"encoder_outputs": encoded, "attention_mask": batch["attention_mask"]}
         longest = max_new_tokens + start - 1
-        ids: Tensor = self.bare.generate(**inputs, max_new_tokens=longest, logits_processor=[sure])  # type: ignore[operator]  # from a mixin
+        ids = self._generated(inputs, longest, sure)
         return ids[:, start:], sure.of(ids[:, start:])

@@ -131,8 +131,8 @@ class Qwen2VL(VLM):
 
     def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> tuple[Tensor, Tensor]:
         if "page_of" in batch:
-            return greedy_on_pages(self.bare, batch, self._embedded(batch), max_new_tokens)
+            return greedy_on_pages(self.bare, batch, self._embedded(batch), max_new_tokens, in_step=self.in_step)
         sure = Probabilities()
-        ids: Tensor = self.bare.generate(**batch, max_new_tokens=max_new_tokens, logits_processor=[sure])  # type: ignore[operator]  # from a mixin
+        ids = self._generated(batch, max_new_tokens, sure)
         new = ids[:, batch["input_ids"].shape[1] :]
         return new, sure.of(new)
