@@ -94,7 +94,7 @@ def parcel(folder: Path) -> Parcel:
     _require_card(folder)
     form = loading.form(record)
     base = Path(record["checkpoint"])
-    if form not in loading.WHOLE and (base.is_absolute() or base.exists()):
+    if form not in loading.ALONE and (base.is_absolute() or base.exists()):
         raise DocvlmError(
             f"{folder}: an adapter for {base}, a folder that nobody else has; push the whole model: formats=[merged]"
         )
