@@ -64,7 +64,7 @@ class Subject:
         return model if isinstance(model, Elsewhere) else model.to(device())
 
     def vlm(self) -> VLM:
-        """The weights, on the device where answers are generated. Raises `DocvlmError` where torch does not run them."""
+        """The weights, on the device where answers are generated. Raises `DocvlmError` where torch runs none."""
         from docvlm.answering.openvino import OpenVino
 
         model = self.load()

@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from docvlm.data.benchmarks import BENCHMARKS
+from docvlm.errors import DocvlmError
 from docvlm.vlms.checkpoint import no_progress_bar
 from docvlm.vlms.families import FAMILIES, imported
 from docvlm.vlms.loading import complete
@@ -35,6 +37,8 @@ PACKAGES = ("openvino", "openvino_genai", "openvino_tokenizers", "nncf")
 DISTRIBUTIONS = ("openvino", "openvino-genai", "nncf")
 INSTALL = "pip install 'docvlm[openvino]'"
 GROUP = 64  # weights of a row that share a scale in 4 bits
+_TRACED_WITH = "it is known to work with the versions in constraints.txt and openvino 2026.4.1, nncf 3.4.0"
+_TALKATIVE = ("torch.utils.cpp_extension", "transformers", "nncf", "openvino_tokenizers")
 _TELEMETRY = "openvino_telemetry"
 
 
@@ -61,18 +65,25 @@ def write(source: Source, folder: Path, bits: int) -> None:
         copyfile(weights / "config.json", folder / "config.json")
         parts = imported(FAMILIES[source.record["family"]].openvino[net.config.model_type])
         for name, graph in parts(net).items():
-            model = _packed(_traced(graph), bits if name == "language" else 8)
+            model = _packed(_traced(name, graph), bits if name == "language" else 8)
             openvino.save_model(model, folder / f"openvino_{name}_model.xml", compress_to_fp16=False)
         _write_processor(weights, folder)
     complete(folder, source.best, source.about("openvino" if bits == 8 else f"openvino_int{bits}"))
 
 
-def _traced(graph: Graph) -> Any:
+def _traced(part: str, graph: Graph) -> Any:
     """The graph as an `openvino.Model`, its inputs and outputs named; a cache is a state of the model."""
     import openvino
+    from openvino.frontend import OpConversionFailure
 
-    with torch.no_grad():
-        model = openvino.convert_model(graph.module.eval(), example_input=graph.example)
+    try:
+        with torch.no_grad():
+            model = openvino.convert_model(graph.module.eval(), example_input=graph.example)
+    except (OpConversionFailure, RuntimeError) as error:
+        said = " ".join(str(error).split())[-300:]
+        raise DocvlmError(
+            f"formats=openvino: {part} cannot be traced ({said}): {_TRACED_WITH}; or export merged"
+        ) from error
     for port, (name, shape) in zip(model.inputs, graph.shapes.items(), strict=True):
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)
@@ -133,6 +144,40 @@ def _write_processor(weights: Path, folder: Path) -> None:
     processor.image_processor.save_pretrained(folder)
 
 
+_EXAMPLE = """\
+import numpy as np
+from openvino import Tensor
+from openvino_genai import VLMPipeline
+from PIL import Image
+
+question = {question!r}
+page = Image.open("page.png").convert("RGB")
+sides = [max(1, round(side / {unit})) * {unit} for side in page.size]
+if sides[0] * sides[1] > {most}:  # the runtime would shrink without smoothing
+    shrink = (page.width * page.height / {most}) ** 0.5
+    sides = [max(1, int(side / shrink / {unit})) * {unit} for side in page.size]
+pipeline = VLMPipeline(".", "CPU")  # where these files are
+settings = pipeline.get_generation_config()
+settings.max_new_tokens, settings.do_sample = {longest}, False
+image = Tensor(np.array(page.resize(sides)))
+print(pipeline.generate(question, images=[image], generation_config=settings).texts[0])"""
+
+
+def example(source: Source) -> str:
+    """Python that asks a question of the folder it lies in, with `openvino-genai` and Pillow only.
+
+    Pages are resized as docvlm does it for this run, but for `jpeg_quality`; those below `min_pixels`, which only grow,
+    by the runtime.
+    """
+    phrase, vision = BENCHMARKS[source.benchmark], source.config.vision_config
+    return _EXAMPLE.format(
+        question="What is the total?" + phrase.instruction,
+        unit=vision.patch_size * vision.spatial_merge_size,
+        most=source.record["budget"]["max_pixels"],
+        longest=phrase.max_new_tokens,
+    )
+
+
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
     """OpenVINO and NNCF tell a server of every import and every conversion, where this package is there to do it."""
@@ -149,11 +194,16 @@ def _without_telemetry() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the tracer's warnings about values that are constants here, and NNCF's tables and progress bars."""
+    """Without the tracer's warnings about values that are constants here, and the libraries' tables, bars and notes."""
     with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-        import nncf
+        import nncf  # noqa: F401  # which sets its own level
 
-        nncf.set_log_level(logging.ERROR)
-        yield
+        levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
