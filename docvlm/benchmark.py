@@ -36,7 +36,6 @@ def main(cfg: BenchmarkConfig, job: Job) -> None:
 
 
 def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Prices) -> None:
-    from docvlm.answering import answer
     from docvlm.evaluation.questions import prepare
     from docvlm.files import shown
     from docvlm.reporting.figures import measured as figures
@@ -50,7 +49,7 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
     data = chosen.data(cfg, name)
     prepare(subject, [data], cast("Role", cfg.split), say)
     planned = selectors.plan(cfg, subject, data, say)
-    vlm = subject.load().to(answer.device())
+    vlm = subject.vlm()
     base, about = chosen.base(cfg, subject, vlm), record.identity(subject, vlm, data.label)
     others = record.other_machines(base, about, cfg.measured)
     measured = frontier.measure(cfg, subject, vlm, data, say)

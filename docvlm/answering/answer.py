@@ -1,6 +1,6 @@
 """A model and a split to answers on disk, batch by batch, so that a killed evaluation goes on where it stopped.
 
-The model is a `VLM` in this process or an `Endpoint` that another one serves; all else is the same for both.
+The model is a `VLM` in this process or one `Elsewhere`; all else is the same for both.
 
 Answers go to `predictions.jsonl` as they come; what is there already is not asked again. Nothing but text leaves a
 batch, so memory does not grow with the split.
@@ -25,7 +25,7 @@ from docvlm.scoring.score import with_scores
 
 if TYPE_CHECKING:
     from docvlm.answering.chat import Reply
-    from docvlm.answering.endpoint import Endpoint
+    from docvlm.answering.elsewhere import Elsewhere
     from docvlm.data.example import Example
     from docvlm.data.loading.datamodule import DocumentDataModule
     from docvlm.vlms.base import VLM, Generated
@@ -97,7 +97,7 @@ def kept(path: Path) -> int:
 
 
 def answer(
-    model: VLM | Endpoint,
+    model: VLM | Elsewhere,
     data: DocumentDataModule,
     examples: Sequence[Example],
     path: Path,
@@ -106,8 +106,8 @@ def answer(
     """Answers to `examples` in their order, from `path` where they are there already, else from the model.
 
     `progress(done, all)` is called after every batch. Latency is a batch's wall time over its questions, without the
-    time to open pages; of an endpoint, a request's. Raises `DocvlmError` if `path` holds other questions, the loader
-    lost one, or an endpoint fails.
+    time to open pages; of a model elsewhere, a request's. Raises `DocvlmError` if `path` holds other questions, the
+    loader lost one, or a model elsewhere fails.
     """
     wanted = {(example.benchmark, example.question_id): example for example in examples}
     with _log(path) as log:
@@ -146,19 +146,13 @@ def _complete(
 
 
 def _batches(
-    model: VLM | Endpoint, data: DocumentDataModule, examples: Sequence[Example]
+    model: VLM | Elsewhere, data: DocumentDataModule, examples: Sequence[Example]
 ) -> Iterator[list[Prediction]]:
     """Answers as they come, without scores."""
-    from docvlm.answering.endpoint import Endpoint
+    from docvlm.answering.elsewhere import Elsewhere
 
-    if isinstance(model, Endpoint):
-        if data.reading.one_by_one:
-            raise DocvlmError(
-                f"data.pages={data.reading.pages}: the most confident answer of a document's pages stands, and a server"
-                " says no confidence; take data.pages=all or first"
-            )
-        if data.reading.page_numbers:
-            raise DocvlmError("data.page_numbers=true: a served model is sent pages without their numbers; set false")
+    if isinstance(model, Elsewhere):
+        model.check(data.reading)
         shown = [one for example in data.shown(examples) for one in data.reading.asked(example)]
         for answered in model.answers(shown, data.max_new_tokens):
             yield [record(example, reply, reply.latency_s) for example, reply in answered]

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docvlm.answering.chat import Chat, Reply, data_url
+from docvlm.answering.chat import Chat, data_url
+from docvlm.answering.elsewhere import Elsewhere
 from docvlm.data.loading.packing import by_pages
 from docvlm.errors import DocvlmError
 from docvlm.files import part_of_name
@@ -28,16 +29,16 @@ from docvlm.vlms.page_images import open_page
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from docvlm.answering.elsewhere import Answered
     from docvlm.config import EvaluateConfig
     from docvlm.data.example import Example, Page
+    from docvlm.data.reading import Reading
 
 FOLDER = Path("outputs") / "endpoint"
 
-Answered = list[tuple["Example", Reply]]
-
 
 @dataclass(frozen=True)
-class Endpoint:
+class Endpoint(Elsewhere):
     """A served model as evaluation asks it: at most `concurrency` documents at once, pages of `budget`.
 
     `how` is what its family says of served models.
@@ -58,6 +59,15 @@ class Endpoint:
             "budget": self.budget.decided,
             "prompt": self.how.described,
         }
+
+    def check(self, reading: Reading) -> None:
+        if reading.one_by_one:
+            raise DocvlmError(
+                f"data.pages={reading.pages}: the most confident answer of a document's pages stands, and a server"
+                " says no confidence; take data.pages=all or first"
+            )
+        if reading.page_numbers:
+            raise DocvlmError("data.page_numbers=true: a served model is sent pages without their numbers; set false")
 
     def answers(self, examples: Sequence[Example], max_new_tokens: int) -> Iterator[Answered]:
         """Answers to all examples, a document at a time, in the order in which the server has them.

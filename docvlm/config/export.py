@@ -10,7 +10,7 @@ from docvlm.config.data import DataConf, check_data
 from docvlm.config.model import ModelVerbConfig, check_revision
 from docvlm.errors import DocvlmError
 
-FORMATS = ("adapter", "merged", "int8", "int4")
+FORMATS = ("adapter", "merged", "int8", "int4", "openvino", "openvino_int4")
 """What a run can be exported as; each has a record in `docvlm.exporting.formats`."""
 TOLERANCES = (*FORMATS, "merged_16bit")
 """What `conf/export.yaml` declares a tolerance for."""
@@ -48,6 +48,7 @@ class ExportConfig(ModelVerbConfig):
     dry_run: bool
     private: bool
     rerun: bool
+    allow_fields: list[str]
 
     @property
     def loads_checkpoint(self) -> bool:
@@ -79,6 +80,8 @@ class ExportConfig(ModelVerbConfig):
         for word, tolerance in self.tolerance.items():
             need(word in TOLERANCES, f"tolerance.{word}", "…", f"there are {', '.join(TOLERANCES)}")
             _tolerance(tolerance, f"tolerance.{word}")
+            silent = word.startswith("openvino") and tolerance.logits is not None
+            need(not silent, f"tolerance.{word}.logits", tolerance.logits, "OpenVINO GenAI shows no logits: give null")
 
 
 def _push(cfg: ExportConfig) -> None:

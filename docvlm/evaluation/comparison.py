@@ -31,7 +31,7 @@ from docvlm.runs.finished import Run
 from docvlm.vlms import FAMILIES
 
 if TYPE_CHECKING:
-    from docvlm.answering.endpoint import Endpoint
+    from docvlm.answering.elsewhere import Elsewhere
     from docvlm.data.benchmark import Role
     from docvlm.data.loading.datamodule import DocumentDataModule
     from docvlm.vlms.base import VLM
@@ -148,7 +148,7 @@ def _outcomes(cfg: EvaluateConfig, subject: Subject, data: dict[str, DocumentDat
     return found
 
 
-def _beyond(cfg: EvaluateConfig, model: VLM | Endpoint, data: DocumentDataModule, outcome: Outcome) -> Outcome:
+def _beyond(cfg: EvaluateConfig, model: VLM | Elsewhere, data: DocumentDataModule, outcome: Outcome) -> Outcome:
     """The outcome with the answers to replaced and corrupted pages that the config asks for."""
     about = f"{outcome.subject.family} {outcome.subject.title} on {outcome.label}"
     if cfg.controls:

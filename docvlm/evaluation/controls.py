@@ -28,7 +28,7 @@ from docvlm.scoring.predictions import Prediction
 from docvlm.scoring.score import clusters, compare, paired, score
 
 if TYPE_CHECKING:
-    from docvlm.answering.endpoint import Endpoint
+    from docvlm.answering.elsewhere import Elsewhere
     from docvlm.data.example import Example, Page
     from docvlm.data.loading.datamodule import DocumentDataModule
     from docvlm.vlms.base import VLM
@@ -95,7 +95,7 @@ class Controls:
 
 
 def answer(
-    model: VLM | Endpoint, data: DocumentDataModule, outcome: Outcome, progress: answering.Progress | None = None
+    model: VLM | Elsewhere, data: DocumentDataModule, outcome: Outcome, progress: answering.Progress | None = None
 ) -> dict[str, list[Prediction]]:
     """Answers to all questions of an outcome under each control, read from disk where they are there already."""
     examples = data.test if outcome.split == "test" else data.val

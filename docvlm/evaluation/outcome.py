@@ -25,7 +25,7 @@ from docvlm.version import __version__
 from docvlm.vlms.checkpoint import fingerprint
 
 if TYPE_CHECKING:
-    from docvlm.answering.endpoint import Endpoint
+    from docvlm.answering.elsewhere import Elsewhere
     from docvlm.data.benchmark import Role
     from docvlm.data.example import Example
     from docvlm.data.loading.datamodule import DocumentDataModule
@@ -67,7 +67,7 @@ class Outcome:
 
 def evaluate(
     subject: Subject,
-    model: VLM | Endpoint,
+    model: VLM | Elsewhere,
     data: DocumentDataModule,
     split: Role,
     *,
@@ -99,7 +99,7 @@ def evaluate(
 
 def _record(
     subject: Subject,
-    model: VLM | Endpoint,
+    model: VLM | Elsewhere,
     data: DocumentDataModule,
     about: dict[str, Any],
     found: Score,
@@ -122,10 +122,10 @@ def _record(
     }
 
 
-def _of_model(subject: Subject, model: VLM | Endpoint) -> dict[str, Any]:
-    from docvlm.answering.endpoint import Endpoint
+def _of_model(subject: Subject, model: VLM | Elsewhere) -> dict[str, Any]:
+    from docvlm.answering.elsewhere import Elsewhere
 
-    if isinstance(model, Endpoint):
+    if isinstance(model, Elsewhere):
         return model.described
     name, found = subject.checkpoint or model.checkpoint, fingerprint(model.checkpoint, model.revision)
     return {

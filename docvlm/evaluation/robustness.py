@@ -34,7 +34,7 @@ from docvlm.scoring.score import clusters, paired
 from docvlm.scoring.significance import holm
 
 if TYPE_CHECKING:
-    from docvlm.answering.endpoint import Endpoint
+    from docvlm.answering.elsewhere import Elsewhere
     from docvlm.config import EvaluateConfig
     from docvlm.data.example import Example
     from docvlm.data.loading.datamodule import DocumentDataModule
@@ -110,7 +110,7 @@ def cost(cfg: EvaluateConfig, outcome: Outcome, asked: Sequence[Example]) -> str
 
 
 def answer(
-    model: VLM | Endpoint,
+    model: VLM | Elsewhere,
     data: DocumentDataModule,
     outcome: Outcome,
     asked: Sequence[Example],

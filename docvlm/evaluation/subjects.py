@@ -23,7 +23,9 @@ from docvlm.runs.finished import Run
 from docvlm.vlms.families import called
 
 if TYPE_CHECKING:
+    from docvlm.answering.elsewhere import Elsewhere
     from docvlm.answering.endpoint import Endpoint
+    from docvlm.answering.openvino import OpenVino
     from docvlm.config import BenchmarkConfig, BudgetConf, EvaluateConfig, Job
     from docvlm.vlms.base import VLM
     from docvlm.vlms.codec import Budget, Codec
@@ -44,7 +46,7 @@ class Subject:
 
     title: str
     family: str
-    load: Callable[[], VLM]
+    load: Callable[[], VLM | OpenVino]
     place: Callable[[Any], Path]
     described: dict[str, Any]
     weights: Path | None = None
@@ -52,9 +54,27 @@ class Subject:
     endpoint: Endpoint | None = None
     codec: Callable[[], Codec] | None = None
 
-    def ready(self) -> VLM | Endpoint:
-        """What answers: the weights, on the device where answers are generated, or the endpoint."""
-        return self.load().to(device()) if self.endpoint is None else self.endpoint
+    def ready(self) -> VLM | Elsewhere:
+        """What answers: the weights, on the device where answers are generated, or a model elsewhere."""
+        from docvlm.answering.elsewhere import Elsewhere
+
+        if self.endpoint is not None:
+            return self.endpoint
+        model = self.load()
+        return model if isinstance(model, Elsewhere) else model.to(device())
+
+    def vlm(self) -> VLM:
+        """The weights, on the device where answers are generated. Raises `DocvlmError` where torch runs none."""
+        from docvlm.answering.openvino import OpenVino
+
+        model = self.load()
+        if isinstance(model, OpenVino):
+            model.close()
+            raise DocvlmError(
+                f"{model.checkpoint}: OpenVINO GenAI runs it, which is measured at its export (export.json there); here"
+                " give a run, or what Transformers reads"
+            )
+        return model.to(device())
 
 
 def of_run(run: Run, output: Path | None, offline: bool) -> Subject:
@@ -88,14 +108,17 @@ def of_saved(
 
     `budget` takes the place of the one it was saved with. Raises `DocvlmError` if it holds no complete record.
     """
+    from docvlm.answering.openvino import OpenVino
     from docvlm.vlms import loading, saved
 
     record, named = saved.read(folder), named or folder
     word = loading.form(record)
     described = {"run": str(named), "trained_on": record["trained_on"] if word else None, "status": word or "saved"}
-    whole = word in loading.WHOLE
+    whole = word in loading.ALONE
 
-    def load() -> VLM:
+    def load() -> VLM | OpenVino:
+        if word in loading.OPENVINO:
+            return OpenVino(folder, budget=budget, named=named)
         vlm = loading.load(folder, attn=attn, offline=offline)
         if budget is not None:
             vlm.set_budget(budget)
@@ -219,15 +242,15 @@ def served(cfg: EvaluateConfig, output: Path | None) -> Subject:
     return Subject(f"at {address}", name, load, lambda _: place, described, endpoint=found)
 
 
-def identity(subject: Subject, model: VLM | Endpoint, data: dict[str, Any]) -> str:
+def identity(subject: Subject, model: VLM | Elsewhere, data: dict[str, Any]) -> str:
     """8 hex digits of all that decides the answers: weights, how they are held, budget, prompt, `data` (questions).
 
-    Of a served model its address and name stand for its weights, which nobody can see.
+    A model elsewhere says what decides its answers; of a served one that is its name, for nobody sees its weights.
     """
-    from docvlm.answering.endpoint import Endpoint
+    from docvlm.answering.elsewhere import Elsewhere
     from docvlm.vlms.checkpoint import fingerprint
 
-    if isinstance(model, Endpoint):
+    if isinstance(model, Elsewhere):
         return hashlib.sha256(repr((model.described, data)).encode()).hexdigest()[:8]
     vlm = model
     held = str(vlm.dtype) if vlm.quant == "none" else f"{vlm.dtype} {vlm.quant}"
@@ -241,7 +264,7 @@ def identity(subject: Subject, model: VLM | Endpoint, data: dict[str, Any]) -> s
 
 def contents(folder: Path) -> Iterator[bytes]:
     """All bytes of the weights in `folder`, in the order of their files' names."""
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("openvino_*")]):
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from docvlm.answering.openvino import OpenVino
+
 if TYPE_CHECKING:
     from docvlm.data.example import Example
     from docvlm.vlms.base import VLM
@@ -23,24 +25,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: its text, and the logits of each of its steps (steps x vocabulary) in float32."""
+    """An answer: its text, and the logits of each of its steps (steps x vocabulary) in float32.
+
+    `logits` is None of a runtime that keeps them to itself.
+    """
 
     text: str
-    logits: Tensor
-
-    @property
-    def tokens(self) -> list[int]:
-        """The token each step took."""
-        return [int(token) for token in self.logits.argmax(-1)]
+    logits: Tensor | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`equal` of `questions` answers are the same text; `logits` is the largest difference of a logit."""
+    """`equal` of `questions` answers are the same text; `logits` is the largest difference of a logit, where known."""
 
     questions: int
     equal: int
-    logits: float
+    logits: float | None
     example: str
 
     @property
@@ -56,9 +56,11 @@ def chosen(examples: Sequence[Example], most: int) -> list[Example]:
     return [firsts[index * len(firsts) // count] for index in range(count)]
 
 
-def ask(vlm: VLM, examples: Sequence[Example], max_new_tokens: int) -> list[Reply]:
+def ask(model: VLM | OpenVino, examples: Sequence[Example], max_new_tokens: int) -> list[Reply]:
     """Each question alone on its pages."""
-    replies = []
+    if isinstance(model, OpenVino):
+        return [Reply(model.ask(example, max_new_tokens).text, None) for example in examples]
+    vlm, replies = model, []
     for example in examples:
         batch = {name: tensor.to(vlm.device) for name, tensor in vlm.codec.prompt_batch([example]).items()}
         with _logits(vlm) as steps:
@@ -69,19 +71,21 @@ def ask(vlm: VLM, examples: Sequence[Example], max_new_tokens: int) -> list[Repl
 
 def compare(before: Sequence[Reply], after: Sequence[Reply]) -> Comparison:
     """`after` against `before`, answers to the same questions. A NaN among the logits is an infinite difference."""
-    equal, largest, example = 0, 0.0, ""
+    equal, example, differences = 0, "", []
     for old, new in zip(before, after, strict=True):
         same = old.text == new.text
         equal += same
         example = example or ("" if same else f"{new.text!r} for {old.text!r}")
-        difference = (new.logits[: _together(old, new)] - old.logits[: _together(old, new)]).abs().max()
-        largest = max(largest, float(difference.nan_to_num(nan=torch.inf)))
-    return Comparison(len(before), equal, largest, example)
+        if old.logits is not None and new.logits is not None:
+            steps = _together(old.logits, new.logits)
+            difference = (new.logits[:steps] - old.logits[:steps]).abs().max()
+            differences.append(float(difference.nan_to_num(nan=torch.inf)))
+    return Comparison(len(before), equal, max(differences, default=None), example)
 
 
-def _together(old: Reply, new: Reply) -> int:
-    """Steps up to and with the first that took another token."""
-    pairs = list(zip(old.tokens, new.tokens, strict=False))
+def _together(old: Tensor, new: Tensor) -> int:
+    """Steps up to and with the first that took another token, the one with the largest logit."""
+    pairs = list(zip(old.argmax(-1).tolist(), new.argmax(-1).tolist(), strict=False))
     parted = next((step for step, (first, second) in enumerate(pairs) if first != second), len(pairs) - 1)
     return parted + 1
 

@@ -33,4 +33,8 @@ def runs(cfg: ExportConfig, job: Job) -> Iterator[tuple[Source, list[str], Path]
 
 def _of(cfg: ExportConfig, run: Run, output: Path | None) -> tuple[Source, list[str], Path]:
     learned = chosen.learned(run)
-    return Source(run, learned, cfg.offline), cfg.benchmarks or [learned], output or run.folder.root / "export"
+    return (
+        Source(run, learned, cfg.offline, tuple(cfg.allow_fields)),
+        cfg.benchmarks or [learned],
+        output or run.folder.root / "export",
+    )

@@ -6,6 +6,8 @@ whatever else reads the base's own folder reads it. Merged in float32 and stored
 all that can differ from the run. Costs the size of the checkpoint on disk and once in memory as float32.
 `int8`, `int4`: the merged model with the linear layers of its language side quantised as Transformers reads it, and
 written so that plain `from_pretrained` reads it back.
+`openvino`, `openvino_int4`: the merged model as graphs with packed weights, which OpenVINO GenAI runs on a processor
+without torch.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from docvlm.answering import answer
 from docvlm.config.export import FORMATS
 from docvlm.errors import DocvlmError
+from docvlm.exporting import openvino, readers
 from docvlm.exporting.source import Source
 from docvlm.vlms import load_family, loading
 from docvlm.vlms.checkpoint import no_progress_bar
@@ -40,12 +43,13 @@ class Format:
     """A format: `write(source, folder)` puts weights, config, processor and record into a new folder.
 
     `missing(source)` says why this run or this machine cannot have it; None where it can. `needs` is the package that
-    quantised it, which reading it back needs as well.
+    quantised it, which reading it back needs as well. `packages` decide its numbers beside those that decide a run's.
     """
 
     write: Callable[[Source, Path], None]
     missing: Callable[[Source], str | None] = lambda source: None
     needs: str = ""
+    packages: tuple[str, ...] = ()
 
 
 def chosen(asked: Sequence[str] | None, source: Source) -> tuple[list[str], dict[str, str]]:
@@ -137,10 +141,16 @@ def _untouched(source: Source, weights: Path) -> list[str]:
     return list(family.kept(config, parts))
 
 
+def _no_openvino(source: Source) -> str | None:
+    return openvino.missing(source) or readers.refused(source)
+
+
 RECORDS: dict[str, Format] = {
     "adapter": Format(_adapter, _no_adapter),
-    "merged": Format(Source.write_whole),
+    "merged": Format(Source.write_whole, readers.refused),
     "int8": Format(_int8, _no_int8, "torchao"),
     "int4": Format(_int4, _no_int4, "bitsandbytes"),
+    "openvino": Format(partial(openvino.write, bits=8), _no_openvino, "openvino-genai", openvino.DISTRIBUTIONS),
+    "openvino_int4": Format(partial(openvino.write, bits=4), _no_openvino, "openvino-genai", openvino.DISTRIBUTIONS),
 }
 """Every format by the word that chooses it (`docvlm.config.export.FORMATS`)."""

@@ -17,13 +17,16 @@ import torch
 from peft import PeftModel
 
 from docvlm.answering import answer
+from docvlm.answering.openvino import OpenVino
 from docvlm.evaluation import outcome
 from docvlm.evaluation.questions import prepare
 from docvlm.exporting import canary
 from docvlm.timing import chosen, latency, timed_pages
+from docvlm.timing.latency import Timing
 from docvlm.vlms import loading
 
 if TYPE_CHECKING:
+    from docvlm.answering.openvino import Said
     from docvlm.config import ExportConfig
     from docvlm.data.benchmark import Role
     from docvlm.data.example import Example
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from docvlm.evaluation.subjects import Subject
     from docvlm.exporting.canary import Reply
     from docvlm.timing.latency import Latency
+    from docvlm.vlms.base import VLM
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,37 @@ def questions(cfg: ExportConfig, names: Sequence[str], folder: Path, subject: Su
 
 def measure(cfg: ExportConfig, subject: Subject, asked: Questions, *, rerun: bool) -> Found:
     """Load `subject`, ask, score, time, and let its weights go. `rerun` answers the benchmarks again."""
-    vlm = subject.load().to(answer.device()).eval()
-    replies = canary.ask(vlm, asked.canary, asked.max_new_tokens)
+    model = subject.load()
+    if not isinstance(model, OpenVino):
+        model = model.to(answer.device()).eval()
+    replies = canary.ask(model, asked.canary, asked.max_new_tokens)
     outcomes = []
     for data in asked.benchmarks.values():
-        outcomes.append(outcome.evaluate(subject, vlm, data, cast("Role", cfg.split), rerun=rerun))
+        outcomes.append(outcome.evaluate(subject, model, data, cast("Role", cfg.split), rerun=rerun))
         data.codec = None
-    timed = latency.measure(vlm, asked.timed, 1, warmup=cfg.warmup, max_new_tokens=asked.max_new_tokens)
-    base = loading.base_size(vlm.checkpoint, vlm.revision) if isinstance(vlm.net, PeftModel) else None
-    found = Found(replies, outcomes, timed, base, vlm.device.type)
-    del vlm
+    timed, base = _timed(cfg, model, asked), None
+    if isinstance(model, OpenVino):
+        model.close()
+    elif isinstance(model.net, PeftModel):
+        base = loading.base_size(model.checkpoint, model.revision)
+    found = Found(replies, outcomes, timed, base, model.device.type)
+    del model
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return found
+
+
+def _timed(cfg: ExportConfig, model: VLM | OpenVino, asked: Questions) -> Latency:
+    """As `docvlm.timing.latency`, also where the model answers in a process of its own, whose memory it then is."""
+    if not isinstance(model, OpenVino):
+        return latency.measure(model, asked.timed, 1, warmup=cfg.warmup, max_new_tokens=asked.max_new_tokens)
+    for number in range(cfg.warmup):
+        model.ask(asked.timed[number % len(asked.timed)], asked.max_new_tokens)
+    held, _ = model.memory(reset=True)
+    timings = [_timing(model.ask(example, asked.max_new_tokens)) for example in asked.timed]
+    return latency.summarise(timings, 1, model.memory()[1], held)
+
+
+def _timing(said: Said) -> Timing:
+    return Timing(1, said.prepared, said.first_token, said.total, said.prompt_tokens, said.tokens)

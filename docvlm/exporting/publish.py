@@ -94,7 +94,7 @@ def parcel(folder: Path) -> Parcel:
     _require_card(folder)
     form = loading.form(record)
     base = Path(record["checkpoint"])
-    if form not in loading.WHOLE and (base.is_absolute() or base.exists()):
+    if form not in loading.ALONE and (base.is_absolute() or base.exists()):
         raise DocvlmError(
             f"{folder}: an adapter for {base}, a folder that nobody else has; push the whole model: formats=[merged]"
         )
@@ -146,9 +146,12 @@ def _hidden(name: str) -> bool:
 
 
 def _require_weights(folder: Path) -> None:
-    """Every file of weights is there and whole, as its own header tells."""
+    """Every file of weights is there and whole, as its own header tells; of graphs, each with its weights."""
     from safetensors import SafetensorError, safe_open
 
+    if loading.form(saved.read(folder)) in loading.OPENVINO:
+        _require_graphs(folder)
+        return
     indices = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.safetensors.index.json")]
     named = {name for index in indices for name in index["weight_map"].values()}
     files = {file.name for file in folder.glob("*.safetensors")}
@@ -158,6 +161,13 @@ def _require_weights(folder: Path) -> None:
                 weights.keys()
         except (OSError, SafetensorError) as error:
             raise DocvlmError(f"{folder / name}: not readable ({error}); rerun=true exports it again") from error
+
+
+def _require_graphs(folder: Path) -> None:
+    graphs = sorted(folder.glob("openvino_*.xml"))
+    empty = [file for graph in graphs if not (file := graph.with_suffix(".bin")).is_file() or not file.stat().st_size]
+    if not graphs or empty:
+        raise DocvlmError(f"{empty[0] if empty else folder}: no weights of a graph; rerun=true exports it again")
 
 
 def _require_card(folder: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from docvlm.evaluation.subjects import contents
-from docvlm.exporting import verdict
+from docvlm.exporting import formats, verdict
 from docvlm.files import read_json, shown
 from docvlm.machine import versions
 from docvlm.scoring.score import compare
@@ -68,6 +69,7 @@ def made_of(cfg: ExportConfig, source: Source, asked: Questions, word: str, devi
     for chunk in contents(source.best):
         digest.update(chunk)
     split = cast("Role", cfg.split)
+    own = {name: installed(name) for name in formats.RECORDS[word].packages}
     return {
         "weights": digest.hexdigest()[:16],
         "base": source.record["base_fingerprint"],
@@ -76,7 +78,7 @@ def made_of(cfg: ExportConfig, source: Source, asked: Questions, word: str, devi
         "settings": {name: getattr(cfg, name) for name in ("split", "canary", "pages", "warmup")},
         "max_new_tokens": asked.max_new_tokens,
         "tolerance": asdict(verdict.declared(cfg.tolerance, word, source.dtype)),
-        "versions": versions(),
+        "versions": versions() | own,
         "device": device_name(device),
     }
 

@@ -11,21 +11,25 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from docvlm.runs.finished import Run
 from docvlm.vlms import loading, saved
 from docvlm.vlms.base import VLM
-from docvlm.vlms.checkpoint import no_progress_bar
+from docvlm.vlms.checkpoint import load_config, no_progress_bar
 
 
 @dataclass(frozen=True)
 class Source:
-    """A run to export. `benchmark` is whose wording a question gets where nobody says otherwise."""
+    """A run to export. `benchmark` is whose wording a question gets where nobody says otherwise.
+
+    `allowed` names fields of `config.json` that an export may have although not every reader takes them from there.
+    """
 
     run: Run
     benchmark: str
     offline: bool
+    allowed: tuple[str, ...] = ()
 
     @property
     def best(self) -> Path:
@@ -46,6 +50,12 @@ class Source:
     def dtype(self) -> torch.dtype:
         """What the run held its frozen weights in, and what an export stores."""
         return saved.dtype_of(self.record)
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The config of the checkpoint that the run started from, which its exports have too."""
+        checkpoint, revision = saved.base_of(self.record)
+        return load_config(checkpoint, offline=self.offline, revision=revision)
 
     def about(self, form: str) -> dict[str, Any]:
         """What `docvlm.json` says of an export and not of a run's own weights."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CAPTION = (
     "score: mean over questions, 95 % interval over documents; Δ paired with the run on the same questions;"
     " MB: files; + base: what an adapter needs; ms: median of a page, alone; peak: of the process, while it answered;"
-    " canary: equal answers [largest difference of a logit]"
+    " canary: equal answers [largest difference of a logit; OpenVINO GenAI shows none]"
 )
 _COLUMNS = (
     Column("format", "format", kind="text"),
@@ -74,6 +74,11 @@ def write(output: Path, cfg: ExportConfig, source: Source, made: Made) -> list[P
     return files
 
 
+def _canary(seen: Mapping[str, Any]) -> str:
+    logits = "" if seen["logits"] is None else f" [{seen['logits']:.2g}]"
+    return f"{seen['equal']} of {seen['questions']}{logits}"
+
+
 def _values(row: Mapping[str, Any], score: Mapping[str, Any]) -> dict[str, Any]:
     difference, seen, timed = score["difference"], row["canary"], row["latency"]
     return {
@@ -93,7 +98,7 @@ def _values(row: Mapping[str, Any], score: Mapping[str, Any]) -> dict[str, Any]:
         "canary_equal": None if seen is None else seen["equal"],
         "canary_questions": None if seen is None else seen["questions"],
         "canary_logits": None if seen is None else seen["logits"],
-        "canary": None if seen is None else f"{seen['equal']} of {seen['questions']} [{seen['logits']:.2g}]",
+        "canary": None if seen is None else _canary(seen),
         "device": row["device"],
         "folder": row["folder"],
         "reasons": "; ".join(row["reasons"]),

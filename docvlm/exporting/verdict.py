@@ -27,7 +27,7 @@ def beyond(tolerance: ToleranceConf, seen: Comparison, scores: Sequence[Mapping[
         reasons.append(
             f"{seen.equal} of {seen.questions} canary answers are equal, {tolerance.texts:.0%} must be: {seen.example}"
         )
-    if most is not None and seen.logits > most:
+    if most is not None and seen.logits is not None and seen.logits > most:
         reasons.append(f"a logit moved by {seen.logits:.3g}, at most {most:g} is allowed")
     for score in scores:
         moved = score["difference"]["mean"]

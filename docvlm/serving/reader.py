@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 
 from docvlm.answering.answer import device as default_device
+from docvlm.answering.openvino import OpenVino
 from docvlm.data.benchmarks import BENCHMARKS, DEFAULT
 from docvlm.data.example import Example, Page
 from docvlm.data.loading.packing import by_pages
@@ -34,8 +35,9 @@ from docvlm.vlms.codec import Budget
 from docvlm.writing import encodable
 
 if TYPE_CHECKING:
+    from docvlm.answering.openvino import Said
     from docvlm.data.benchmark import Benchmark
-    from docvlm.vlms.base import VLM
+    from docvlm.vlms.base import VLM, Generated
     from docvlm.vlms.codec import Codec
 
 TOGETHER = 32  # questions that share one prefill; each holds a copy of its pages' cache
@@ -49,7 +51,7 @@ class Reader:
     selector that goes with it.
     """
 
-    vlm: VLM
+    vlm: VLM | OpenVino
     benchmark: Benchmark
     reads: Reading | None = None
     choose: Choose | None = None
@@ -132,6 +134,9 @@ class Reader:
 
     def _read(self, examples: Sequence[Example], longest: int) -> list[Answer]:
         """Answers to questions about the same pages, from one reading of them."""
+        if isinstance(self.vlm, OpenVino):
+            replies = [(example, self.vlm.ask(example, longest)) for example in examples]
+            return [_answer(example, said, said.total) for example, said in replies]
         codec = self.vlm.codec
         began = time.perf_counter()
         if len(examples) > 1:
@@ -147,12 +152,13 @@ class Reader:
                 " smaller model"
             ) from error
         each = (time.perf_counter() - began) / len(examples)
-        names = tuple(page.name for page in examples[0].pages)
-        page = examples[0].shown[0] if len(examples[0].shown) == 1 else None
-        return [
-            Answer(one.text, example.question, names, one.confidence, one.tokens, one.truncated, each, page)
-            for one, example in zip(generated, examples, strict=True)
-        ]
+        return [_answer(example, one, each) for one, example in zip(generated, examples, strict=True)]
+
+
+def _answer(example: Example, one: Generated | Said, seconds: float) -> Answer:
+    names = tuple(page.name for page in example.pages)
+    page = example.shown[0] if len(example.shown) == 1 else None
+    return Answer(one.text, example.question, names, one.confidence, one.tokens, one.truncated, seconds, page)
 
 
 def surest(answers: Sequence[Answer]) -> Answer:
@@ -175,7 +181,8 @@ def load(
 ) -> Reader:
     """The model in `source`, ready to be asked.
 
-    `source`: the folder of a run, a folder of saved or exported weights (`checkpoints/best`, `export/merged`), or, with
+    `source`: the folder of a run, a folder of saved or exported weights (`checkpoints/best`, `export/merged`,
+    `export/openvino`, which answers in a process of OpenVINO GenAI's own on the processor), or, with
     `family`, a checkpoint: a folder, a hub id, or the word `embedded`. `benchmark`: whose wording questions get,
     default that of the run (`benchmarks.DEFAULT`'s for a mixture, for saved weights without their run and for
     checkpoints). `base`: the checkpoint an adapter was trained on, where it has moved since. `device`: default the
@@ -190,7 +197,9 @@ def load(
     else:
         folder, attn, phrase = _saved(source)
         record = saved.read(folder)
-        if base is None and record["lora"]["r"] and loading.form(record) not in loading.WHOLE:
+        if OpenVino.is_one(record):
+            return _outside(folder, device, base, benchmark or phrase)
+        if base is None and record["lora"]["r"] and loading.form(record) not in loading.ALONE:
             _check_base(folder, record)
         vlm = loading.load(folder, checkpoint=base, attn=attn, offline=offline)
     return _reader(vlm, place, benchmark or phrase, offline)
@@ -205,7 +214,7 @@ def load_codec(
         return load_family(family).codec_of(checkpoint, Budget(), offline=offline)
     folder, _, _ = _saved(source)
     record = saved.read(folder)
-    if base is None and record["lora"]["r"] and loading.form(record) not in loading.WHOLE:
+    if base is None and record["lora"]["r"] and loading.form(record) not in loading.ALONE:
         _check_base(folder, record)
     return loading.codec(folder, checkpoint=base, offline=offline)
 
@@ -240,6 +249,16 @@ def weights_of(source: str | Path) -> Path:
 def _reader(vlm: VLM, place: torch.device, benchmark: str, offline: bool) -> Reader:
     choose = chooser(vlm.codec.reading.selection, offline=offline)
     return Reader(vlm.to(place).eval(), BENCHMARKS[benchmark], choose=choose)
+
+
+def _outside(folder: Path, device: str | None, base: str | Path | None, benchmark: str) -> Reader:
+    """A folder that another runtime answers from, in a process of its own on the processor."""
+    if base is not None:
+        raise DocvlmError(f"{folder}: a whole model, so {base} is of no use; leave base out")
+    if device not in (None, "cpu"):
+        raise DocvlmError(f"device={device}: {folder} is for a processor; leave device out, or export merged")
+    vlm = OpenVino(folder)
+    return Reader(vlm, BENCHMARKS[benchmark], choose=chooser(vlm.codec.reading.selection, offline=True))
 
 
 def _check_benchmark(benchmark: str | None) -> None:

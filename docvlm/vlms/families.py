@@ -20,6 +20,23 @@ OTHER = "other"
 """The hub's word for a licence that has no identifier there, but a name and a link."""
 PIXELS, SIDES = ("min_pixels", "max_pixels"), ("height", "width")
 OWN = ("min_pixels", "max_pixels", "longest_edge", "max_tiles")
+QWEN2_VL_FIELDS = (
+    "model_type", "architectures", "tie_word_embeddings", "image_token_id", "video_token_id", "vision_start_token_id",
+    "vision_end_token_id", "vision_token_id", "bos_token_id", "eos_token_id", "text_config.model_type",
+    *(f"text_config.{name}" for name in (
+        "bos_token_id", "eos_token_id", "attention_dropout", "hidden_act", "hidden_size", "initializer_range",
+        "intermediate_size", "max_position_embeddings", "max_window_layers", "num_attention_heads",
+        "num_hidden_layers", "num_key_value_heads", "rms_norm_eps", "rope_parameters.mrope_section",
+        "rope_parameters.rope_theta", "rope_parameters.type", "sliding_window", "use_cache", "use_sliding_window",
+        "vocab_size",
+    )),
+    *(f"vision_config.{name}" for name in (
+        "model_type", "depth", "embed_dim", "mlp_ratio", "num_heads", "in_channels", "in_chans", "hidden_size",
+        "patch_size", "spatial_merge_size", "spatial_patch_size", "temporal_patch_size",
+    )),
+)  # fmt: skip
+"""Of Qwen/Qwen2-VL-2B-Instruct and its 7B, which has them flat: `rope_theta` and `rope_scaling` are `rope_parameters`
+of the text now, `in_chans` is `in_channels`. Nothing in them says how the tower turns its positions."""
 _CACHED = "models--"  # and the hub id, a folder in the hub client's cache: `models--user--name/snapshots/<commit>`
 _EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -95,6 +112,11 @@ class Family:
     """How a served model of it is asked; None: it is not asked by chat."""
     embedded: Miniature | None = None
     """Its embedded checkpoint; None: it has none."""
+    openvino: Mapping[str, str] = field(default_factory=dict)
+    """Path of what cuts a model into the graphs that OpenVINO GenAI runs, by `model_type`; empty: nothing does."""
+    published: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Fields of `config.json` in the published checkpoints of a `model_type`, by today's names: all that every reader
+    of them knows. A reader takes a constant for any other (`docvlm.exporting.readers`); empty: nothing is checked."""
     pipeline: str = "image-text-to-text"
     """The hub's `pipeline_tag`."""
     tags: tuple[str, ...] = field(default=())
@@ -129,6 +151,8 @@ FAMILIES: Registry[Family] = Registry(
             jpeg=True,
             branches=True,
             served=Served("docvlm.vlms.qwen2vl.codec:served"),
+            openvino={"qwen2_vl": "docvlm.vlms.qwen2vl.graphs:graphs"},
+            published={"qwen2_vl": QWEN2_VL_FIELDS},
             embedded=Miniature(
                 _EMBEDDED / "qwen2vl",
                 {"22a164486430795e": Weights(1, "0.1.0"), "b40e5dde579be92a": Weights(2, "0.2.0")},

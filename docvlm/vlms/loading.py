@@ -2,7 +2,8 @@
 
 `docvlm.json` says how: without the key `format`, and for an `adapter`, it is what a run saves (`docvlm.vlms.saved`).
 `merged`, `int8` and `int4` are whole models, which Transformers' own `from_pretrained` reads: what was quantised stands
-in `config.json`. Nothing but safetensors is read, and no code of a folder runs.
+in `config.json`. Nothing but safetensors is read, and no code of a folder runs. Those of OpenVINO another runtime reads
+(`docvlm.answering.openvino`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from docvlm.vlms.codec import Codec
 
 WHOLE = ("merged", "int8", "int4")
+"""Formats that Transformers reads and that need no checkpoint beside them."""
+OPENVINO = ("openvino", "openvino_int4")
+"""Formats that OpenVINO GenAI reads."""
+ALONE = (*WHOLE, *OPENVINO)
 """Formats that need no checkpoint beside them."""
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", "README.md")
 
@@ -37,6 +42,11 @@ def load(folder: Path, *, checkpoint: str | Path | None = None, attn: str = "sdp
     its base has changed, or the library that quantised it is missing.
     """
     record = saved.read(folder)
+    if form(record) in OPENVINO:
+        raise DocvlmError(
+            f"{folder}: OpenVINO GenAI reads it and Transformers does not; docvlm-predict --run and docvlm.evaluate"
+            " checkpoint= ask it, for all else export merged"
+        )
     if form(record) not in WHOLE:
         dtype = saved.dtype_of(record)
         return saved.load(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline)
@@ -55,7 +65,7 @@ def codec(
 ) -> Codec:
     """The codec of the model that `load` gives, without its weights; at `budget` if given. Raises as `load` does."""
     record = saved.read(folder)
-    whole = not record["lora"]["r"] or form(record) in WHOLE
+    whole = not record["lora"]["r"] or form(record) in ALONE
     if checkpoint is None and not whole:
         saved.check_embedded(folder, record)
     place, revision = (str(folder), None) if whole else saved.base_of(record, checkpoint)

@@ -209,11 +209,11 @@ def check_embedded(folder: Path, record: dict[str, Any]) -> None:
         raise DocvlmError(f"{folder}: {embedded.another(family, wanted, here, made_by)}")
 
 
-def name_of(vlm: VLM) -> str:
+def name_of(family: str, checkpoint: str) -> str:
     """What a model is called: a whole export as the checkpoint that it was made of, and not as its folder."""
-    folder = Path(vlm.checkpoint)
-    base = read(folder)["checkpoint"] if (folder / RECORD).is_file() else vlm.checkpoint
-    return called(vlm.family, str(base))
+    folder = Path(checkpoint)
+    base = read(folder)["checkpoint"] if (folder / RECORD).is_file() else checkpoint
+    return called(family, str(base))
 
 
 def dtype_of(record: dict[str, Any]) -> torch.dtype:

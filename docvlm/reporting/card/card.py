@@ -32,13 +32,18 @@ TASK = ("document-question-answering", "Document Question Answering")
 
 @dataclass(frozen=True)
 class Format:
-    """What an export is: its word, whether it is an adapter, the package a quantised one needs, what is known of it."""
+    """What an export is: its word, whether it is an adapter, the package a quantised one needs, what is known of it.
+
+    `code` asks a question where Transformers does not read it, and `library` is then the hub's word for what does.
+    """
 
     word: str
     adapter: bool
     needs: str
     facts: str
     table: Table
+    code: str = ""
+    library: str = ""
 
 
 def write(folder: Path, run: Run, exams: Sequence[Exam], exported: Format | None = None) -> Path:
@@ -89,6 +94,7 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
     quantised = exported is not None and bool(exported.needs)
     relation = "adapter" if adapter else "quantized" if quantised else "finetune"
     datasets = [found for label in run.trained_on.split("+") if (found := _repository(label)) is not None]
+    library = "" if exported is None else exported.library
     languages, family = about.languages(run), FAMILIES[run.family]
     base = about.hub_id(run)
     optional: dict[str, Any] = {
@@ -100,7 +106,7 @@ def _data(run: Run, exams: Sequence[Exam], adapter: bool, exported: Format | Non
     return ModelCardData(
         language=languages[0] if len(languages) == 1 else languages,
         license=about.licence(run, adapter=adapter) or OTHER,
-        library_name="peft" if adapter else "transformers",
+        library_name=library or ("peft" if adapter else "transformers"),
         pipeline_tag=family.pipeline,
         tags=[
             *("docvlm", "document-question-answering", *family.tags),

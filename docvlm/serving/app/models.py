@@ -38,7 +38,7 @@ class Contender:
     def kind(self) -> str:
         """Family, and what was learned where something was."""
         vlm = self.reader.vlm
-        words = [label(saved.name_of(vlm))]
+        words = [label(saved.name_of(vlm.family, vlm.checkpoint))]
         if vlm.trainable is not None:
             lora = vlm.trainable.lora
             word = adapter({"lora_use_dora": lora.use_dora, "quant": vlm.quant})

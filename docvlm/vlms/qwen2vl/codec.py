@@ -236,10 +236,21 @@ class Qwen2VLCodec(Codec):
             )
         return ids
 
-    def _chat(self, question: str, image_tokens: list[int], numbers: Sequence[int]) -> list[int]:
-        content = [*page_content(len(image_tokens), numbers), {"type": "text", "text": question}]
+    def chat_and_pages(self, example: Example) -> tuple[str, list[Image]]:
+        """The chat as text, with one image token a page, and the resized pages.
+
+        For a runtime that cuts pages into patches and puts as many tokens in their places by itself.
+        """
+        text = self._chat_text(example.question + example.instruction, len(example.pages), example.numbers)
+        return text, self._opened([example])[0]
+
+    def _chat_text(self, question: str, pages: int, numbers: Sequence[int]) -> str:
+        content = [*page_content(pages, numbers), {"type": "text", "text": question}]
         chat = [{"role": "user", "content": content}]
-        ids = self._tokens(self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+        return str(self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+
+    def _chat(self, question: str, image_tokens: list[int], numbers: Sequence[int]) -> list[int]:
+        ids = self._tokens(self._chat_text(question, len(image_tokens), numbers))
         counts = iter(image_tokens)
         return [token for one in ids for token in [one] * (next(counts, 1) if one == self.image else 1)]
 
