@@ -99,6 +99,7 @@ def test_a_chat_model(suite: Suite) -> None:
     assert [row["equal"] for row in rows] == ["4 of 4"] * 4
 
 
+@pytest.mark.slow
 def test_documents_of_many_pages(suite: Suite) -> None:
     rows = documents.trained(suite, 12)
     names = {training.TRL, documents.CHAT} if find_spec("trl") else {training.TRAINER}

@@ -162,6 +162,7 @@ def test_commands_read_the_chosen_pages_and_go_on_as_a_run_was_trained(
     assert "read from page 3 of 4" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_chosen_pages_may_be_asked_one_by_one(contract: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each question of two pages out of four, in every evaluation of a run and after it."""
     (contract.parent / "pages").mkdir()

@@ -144,6 +144,7 @@ def pages(folder: Path, counts: dict[str, int], text: str = "page {} of {}") -> 
     (folder / "qa.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+@pytest.mark.slow
 def test_a_document_too_long_for_one_row_is_in_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,6 +123,7 @@ def test_a_page_that_answers_must_be_known_to_learn_from_it_alone(
     assert "learned from: 5 of 6 train questions; 1 do not say answer_page" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_page_numbers_and_a_budget_of_documents_go_through_every_command(
     documents: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

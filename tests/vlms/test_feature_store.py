@@ -218,6 +218,7 @@ def test_auto_says_what_it_chose_and_a_learning_tower_is_not_stored(
         train(tmp_path / "outputs" / "refused", "freeze=0", "features=on")
 
 
+@pytest.mark.slow
 def test_auto_believes_an_earlier_run_where_that_is_decisive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

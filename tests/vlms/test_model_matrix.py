@@ -18,6 +18,7 @@ def test_every_type_with_a_miniature_stands_on_the_page() -> None:
     assert all(row["example"] == model_matrix.EXAMPLES[name] for name, row in rows.items())
 
 
+@pytest.mark.slow
 def test_a_type_goes_through_every_verb() -> None:
     assert model_matrix.row(ARCHITECTURES[ONE])["works"] == model_matrix.YES
 
