@@ -2,8 +2,8 @@
 
 Graphs are traced from the modules that docvlm trains with, in this environment, by `openvino.convert_model`; weights
 are packed by NNCF from the weights alone, without calibration data. optimum-intel would do both, but its newest release
-takes no Transformers beyond 5.0 for Qwen2-VL, and docvlm needs a later one. Whoever runs the folder needs
-`openvino-genai` and Pillow, and no torch.
+takes no Transformers beyond 5.0 for the family that can be exported so, and docvlm needs a later one. Whoever runs the
+folder needs `openvino-genai` and Pillow, and no torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from docvlm.vlms.loading import complete
 
 if TYPE_CHECKING:
     from docvlm.exporting.source import Source
-    from docvlm.vlms.qwen2vl.graphs import Graph
+    from docvlm.vlms.graphs import Graph
 
 PACKAGES = ("openvino", "openvino_genai", "openvino_tokenizers", "nncf")
 DISTRIBUTIONS = ("openvino", "openvino-genai", "nncf")

@@ -1,9 +1,9 @@
 """What other readers of a checkpoint take from its `config.json`, and what they do not.
 
 A reader that was written for the published checkpoints of an architecture knows the fields that those have, and has a
-constant for everything else: vLLM, OpenVINO GenAI and older releases of Transformers turn Qwen2-VL's vision positions
-with a theta of 10 000 whatever a newer config says. They then answer nonsense without a message. So the config is read
-twice, once with the fields of the published checkpoints only, and what differs is listed.
+constant for everything else: vLLM, OpenVINO GenAI and older releases of Transformers turn the positions of a vision
+tower with a theta of 10 000 whatever a newer config says. They then answer nonsense without a message. So the config is
+read twice, once with the fields of the published checkpoints only, and what differs is listed.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     kept["scale"] = values["scale"]["name"]
     kept["data"] = as_first_spelled(kept["data"])
     trainer = {key: value for key, value in kept["trainer"].items() if not key.endswith("_every_n_steps")}
-    kept["trainer"] = _of_any_devices(trainer) if shares_weights(trainer["strategy"]) else trainer
+    kept["trainer"] = _of_any_devices(trainer) if shares_weights(trainer.get("strategy")) else trainer
     for part in ("data", "model"):
         kept[part] = _without_places(kept[part])
     # keys at the values that were the only ones before there were the keys, so that runs of then are found

@@ -8,7 +8,6 @@ cache as an object, a mask that is made or left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,23 +16,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
 from docvlm.errors import DocvlmError
+from docvlm.vlms.graphs import Graph
 
 FULL = "full_attention"
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A part: `module` takes tensors like those of `example` by position, and gives the tensors named by `outputs`.
-
-    `shapes` are the inputs' by their names, -1 for a length that varies. The last inputs and outputs are the cache,
-    where `cached` names it: a runtime keeps it from one call to the next.
-    """
-
-    module: nn.Module
-    example: tuple[Tensor, ...]
-    shapes: dict[str, tuple[int, ...]]
-    outputs: tuple[str, ...]
-    cached: tuple[str, ...] = ()
 
 
 class Tower(nn.Module):
