@@ -1,4 +1,4 @@
-"""docs/guide/serve.md is executed, block by block, against a local server; `vllm serve` is not: it needs a GPU."""
+"""docs/guide/serve.md is executed, block by block, against a local server; `vllm serve` itself is not."""
 
 from __future__ import annotations
 
