@@ -123,3 +123,9 @@ def cut_to(batches: list[np.ndarray], count: int) -> list[np.ndarray]:
             break  # fewer examples than steps: the caller repeats some
         batches[place : place + 1] = [batch[:half], batch[half:]]
     return batches
+
+
+def cost(example: Example, group: int) -> tuple[int, ...]:
+    """Sorts examples by what a batch with them costs: pages, their pixels, then the questions of one page together."""
+    sizes = [size for page in example.pages if (size := getattr(page, "size", None))]
+    return len(example.pages), sum(width * height for width, height in sizes), group, len(example.question)

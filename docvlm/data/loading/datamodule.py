@@ -16,19 +16,20 @@ from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from docvlm.data import splits
 from docvlm.data.benchmark import BENCHMARKS, GENERATED, Benchmark, Role
 from docvlm.data.example import EvalBatch, Example
 from docvlm.data.generated import documents
 from docvlm.data.generated.languages.known import ENGLISH
-from docvlm.data.loading.batching import Lengths, page_groups
-from docvlm.data.loading.samplers import EvalBatches, PageLoader, ResumableLoader, TrainBatches
+from docvlm.data.loading.batching import cost, page_groups
+from docvlm.data.loading.codec import Codec
+from docvlm.data.loading.samplers import Batches, EvalBatches, PageLoader, ResumableLoader, TrainBatches
 from docvlm.data.page_ids import content_of
 from docvlm.data.reading import ALL_PAGES, BEST, NONE, Reading, Selection, page_counts, recalled
 from docvlm.data.rows import BadRow
@@ -51,32 +52,6 @@ FEWEST_QUESTIONS = 2
 
 
 Choose = Callable[[Sequence[Example]], list[Example]]
-
-
-class Codec(Protocol):
-    """What turns examples into batches: a model's codec, which holds no weights and goes into workers."""
-
-    def refusal(self, example: Example, longest_answer: int) -> BadRow | None:
-        """Why the model cannot take an example, None where it can."""
-
-    def answer_lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each answer."""
-
-    @property
-    def reading(self) -> Reading:
-        """Which pages of a document the model was trained to be shown."""
-
-    def lengths(self, examples: Sequence[Example]) -> Lengths:
-        """Tokens of each example's page and of its question with answer."""
-
-    def train_batch(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """A training batch, a row an example."""
-
-    def packed_batch(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """The same with each document's pages once."""
-
-    def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
-        """Prompts, and the same with labels."""
 
 
 class DocumentDataModule(LightningDataModule):
@@ -340,7 +315,7 @@ class DocumentDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled pages with their questions, sharing them if `packing`; starts again where a checkpoint left off."""
         codec, examples = self._codec(), self.learned()
-        dataset = _Batches(examples, codec.packed_batch if self.packing else codec.train_batch)
+        dataset = Batches(examples, codec.packed_batch if self.packing else codec.train_batch)
         return ResumableLoader(dataset, sampler=self.train_batches(dataset), **self._loading())
 
     def train_batches(self, dataset: Dataset[Any]) -> TrainBatches:
@@ -370,9 +345,9 @@ class DocumentDataModule(LightningDataModule):
         An interrupted evaluation asks for what is left.
         """
         examples = [one for example in self.shown(examples) for one in self.reading.asked(example)]
-        dataset = _Batches(examples, partial(self._codec().eval_batch, packed=self.packing))
+        dataset = Batches(examples, partial(self._codec().eval_batch, packed=self.packing))
         groups = page_groups(examples)
-        lengths = [_length(example, group) for example, group in zip(examples, groups, strict=True)]
+        lengths = [cost(example, group) for example, group in zip(examples, groups, strict=True)]
         sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, **self._ranks())
         return PageLoader(dataset, sampler=sampler, **self._loading())
 
@@ -505,29 +480,3 @@ class BenchmarkDataModule(DocumentDataModule):
 
     def _parts(self) -> Sequence[tuple[int, float]]:
         return ((len(self.learned()), 1.0),)
-
-
-class _Batches(Dataset[Any]):
-    """A list of examples that is indexed by whole batches."""
-
-    def __init__(self, examples: Sequence[Example], encode: Callable[[Sequence[Example]], Any]) -> None:
-        self.examples = examples
-        self.encode = encode
-
-    def __getitem__(self, indices: Sequence[int]) -> dict[str, torch.Tensor] | EvalBatch | DocvlmError:
-        examples = [self.examples[index] for index in indices]
-        if get_worker_info() is None:
-            return self.encode(examples)
-        try:
-            return self.encode(examples)
-        except DocvlmError as error:
-            return error  # `PageLoader` raises it in the main process
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-
-def _length(example: Example, group: int) -> tuple[int, ...]:
-    """Sorts examples by what a batch with them costs: pages, their pixels, then the questions of one page together."""
-    sizes = [size for page in example.pages if (size := getattr(page, "size", None))]
-    return len(example.pages), sum(width * height for width, height in sizes), group, len(example.question)

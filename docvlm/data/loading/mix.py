@@ -11,7 +11,8 @@ from typing import Any
 
 from docvlm.data.benchmark import Role
 from docvlm.data.example import Example
-from docvlm.data.loading.datamodule import BenchmarkDataModule, Codec, DocumentDataModule
+from docvlm.data.loading.codec import Codec
+from docvlm.data.loading.datamodule import BenchmarkDataModule, DocumentDataModule
 from docvlm.data.sources.ownership import OtherRows
 from docvlm.errors import DocvlmError
 

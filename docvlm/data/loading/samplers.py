@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, get_worker_info
 
 from docvlm.data.loading.batching import Lengths, by_tokens, cut_to
 from docvlm.errors import DocvlmError
+
+if TYPE_CHECKING:
+    from docvlm.data.example import Example
 
 
 def epoch_order(
@@ -159,6 +162,26 @@ class EvalBatches(DistributedSampler):
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+class Batches(Dataset[Any]):
+    """A list of examples that is indexed by whole batches."""
+
+    def __init__(self, examples: Sequence[Example], encode: Callable[[Sequence[Example]], Any]) -> None:
+        self.examples = examples
+        self.encode = encode
+
+    def __getitem__(self, indices: Sequence[int]) -> Any:
+        examples = [self.examples[index] for index in indices]
+        if get_worker_info() is None:
+            return self.encode(examples)
+        try:
+            return self.encode(examples)
+        except DocvlmError as error:
+            return error  # `PageLoader` raises it in the main process
+
+    def __len__(self) -> int:
+        return len(self.examples)
 
 
 class PageLoader(DataLoader):
