@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 
+from docvlm import startup
 from docvlm.errors import DocvlmError
 from docvlm.serving.flags import add_model, check_model
 from docvlm.writing import one_line_errors
@@ -34,10 +35,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = _flags(argv)
     if find_spec("gradio") is None:
         raise DocvlmError(f"docvlm-app needs Gradio, which is not installed: {INSTALL}")
-    from docvlm.serving.app import server  # not for --help
-    from docvlm.serving.app.models import load
-    from docvlm.serving.app.samples import MEGABYTE
-    from docvlm.serving.app.samples import samples as draw_samples
+    with startup.libraries():  # not for --help
+        from docvlm.serving.app import server
+        from docvlm.serving.app.models import load
+        from docvlm.serving.app.samples import MEGABYTE
+        from docvlm.serving.app.samples import samples as draw_samples
 
     with server.listen(flags.host, flags.port) as listener, server.uploads():
         models = load(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docvlm import startup
 from docvlm.config import AuditConfig, Job, verb
 from docvlm.errors import DocvlmError
 
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 @verb("audit", AuditConfig)
 def main(cfg: AuditConfig, job: Job) -> None:
     """Read the splits, compare them, show, write."""
-    from docvlm import build
-    from docvlm.data.leakage import page
-    from docvlm.data.leakage.audit import audit
-    from docvlm.data.leakage.hash_cache import HashCache
-    from docvlm.tables import show
+    with startup.libraries():
+        from docvlm import build
+        from docvlm.data.leakage import page
+        from docvlm.data.leakage.audit import audit
+        from docvlm.data.leakage.hash_cache import HashCache
+        from docvlm.tables import show
 
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
@@ -67,8 +69,9 @@ def _table(found: Audit) -> Table:
 
 def _codec(cfg: AuditConfig) -> Codec | None:
     """What judges rows as a training of this model would; None where the checkpoint cannot be had, which is said."""
-    from docvlm.vlms import embedded, load_family
-    from docvlm.vlms.codec import Budget
+    with startup.libraries():
+        from docvlm.vlms import embedded, load_family
+        from docvlm.vlms.codec import Budget
 
     name, scaled = cfg.model.checkpoint, cfg.model.by_scale[cfg.scale.name]
     budget = Budget(scaled.min_pixels, scaled.max_pixels, scaled.height, scaled.width)

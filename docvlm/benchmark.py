@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from docvlm import startup
 from docvlm.config import BenchmarkConfig, Job, verb
 from docvlm.files import remove_unused
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 @verb("benchmark", BenchmarkConfig, on_failure=lambda job, reason: remove_unused(job.folder, "benchmark"))
 def main(cfg: BenchmarkConfig, job: Job) -> None:
     """Choose what is measured; then for each: load, time and score at every budget, price, show, write."""
-    from docvlm.timing import chosen, prices
+    with startup.libraries():
+        from docvlm.timing import chosen, prices
 
     price_list = prices.read(prices.DEFAULT if cfg.prices is None else Path(cfg.prices).expanduser())
     for subject, name in chosen.chosen(cfg, job):

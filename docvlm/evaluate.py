@@ -19,6 +19,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docvlm import startup
 from docvlm.config import EvaluateConfig, Job, verb
 from docvlm.files import remove_unused
 
@@ -33,9 +34,10 @@ def main(cfg: EvaluateConfig, job: Job) -> None:
         _score_only(cfg, Path(cfg.output).expanduser() if cfg.output else job.folder)
         remove_unused(job.folder, "evaluate")
         return
-    from docvlm.evaluation import comparison, tables
-    from docvlm.scoring import analysis
-    from docvlm.tables import show
+    with startup.libraries():
+        from docvlm.evaluation import comparison, tables
+        from docvlm.scoring import analysis
+        from docvlm.tables import show
 
     rows = [row for pair in comparison.chosen(cfg, job) for row in comparison.rows(cfg, pair)]
     apart = [row.analysis() for row in rows]

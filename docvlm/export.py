@@ -12,6 +12,7 @@ with an interval for the difference, size, latency and memory. One that is not t
 
 from __future__ import annotations
 
+from docvlm import startup
 from docvlm.config import ExportConfig, Job, verb
 from docvlm.errors import DocvlmError
 from docvlm.files import remove_unused
@@ -20,8 +21,9 @@ from docvlm.files import remove_unused
 @verb("export", ExportConfig, on_failure=lambda job, reason: remove_unused(job.folder, "export"))
 def main(cfg: ExportConfig, job: Job) -> None:
     """Choose runs; then for each: make every format, show and write the table; fail where a format did; publish."""
-    from docvlm.exporting import chosen, making, publish, table
-    from docvlm.tables import show
+    with startup.libraries():
+        from docvlm.exporting import chosen, making, publish, table
+        from docvlm.tables import show
 
     publish.ready(cfg)
     failed: list[str] = []

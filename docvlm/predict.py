@@ -24,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docvlm import startup
 from docvlm.data.reading import BEST, SELECTORS, Reading, Selection
 from docvlm.selection import chooser
 from docvlm.serving.flags import add_model, check_model, positive
@@ -84,7 +85,8 @@ def _name_bad_lines(source: Source, known: int) -> int:
 
 def _asked(flags: argparse.Namespace) -> tuple[Codec, int]:
     """What judges questions before weights load: the model's codec, and how long an answer may be."""
-    from docvlm.serving.reader import load_codec
+    with startup.libraries():
+        from docvlm.serving.reader import load_codec
 
     source = flags.run if flags.run is not None else flags.checkpoint
     codec = load_codec(source, family=flags.family, base=flags.base, offline=flags.offline)

@@ -12,6 +12,7 @@ under outputs/ and multirun/ the others lie. rerun=true trains anew what is ther
 
 from __future__ import annotations
 
+from docvlm import startup
 from docvlm.config import Job, TrainConfig, verb
 from docvlm.reporting.sweeps.sweep import summarise_sweep
 from docvlm.runs.folder import put_off
@@ -21,9 +22,10 @@ from docvlm.runs.result import record_failure
 @verb("train", TrainConfig, after_sweep=summarise_sweep, on_failure=record_failure, on_put_off=put_off)
 def main(cfg: TrainConfig, job: Job) -> float:
     """Train one model. Returns its selection score, on val."""
-    from docvlm.training.final_test import report, test
-    from docvlm.training.fit import fit
-    from docvlm.training.run import load, opened, read
+    with startup.libraries():
+        from docvlm.training.final_test import report, test
+        from docvlm.training.fit import fit
+        from docvlm.training.run import load, opened, read
 
     data = read(cfg, job)  # documents → splits
     with opened(cfg, job, data, load(cfg, data)) as run:  # checkpoint → a model of which a part learns; its folder

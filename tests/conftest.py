@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from docvlm import startup
 from tests.support import config_files
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ LONGEST = (
 )
 """The files that take longest, `test_` and `.py` left out."""
 
+startup.defer()  # as every command does
 gc.disable()  # what is imported for the tests stays
 config_files.remember()
 

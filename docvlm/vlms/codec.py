@@ -350,14 +350,6 @@ class Codec(ABC):
         return ids
 
 
-def page_content(pages: int, numbers: Sequence[int] = ()) -> list[dict[str, str]]:
-    """So many pages as parts of a chat's message; `numbers` are said before them, one each, where there are any."""
-    image = {"type": "image"}
-    if not numbers:
-        return [image] * pages
-    return [part for number in numbers for part in ({"type": "text", "text": f"Page {number}:"}, image)]
-
-
 def padded(rows: Sequence[list[int]], value: int, side: str = "right") -> Tensor:
     """Rows of ids as one tensor (B x T)."""
     tensors = [torch.tensor(row) for row in rows]

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import model as lora_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
@@ -96,7 +99,10 @@ def _peft_config(vlm: VLM, lora: Lora, learning: tuple[Block, ...]) -> LoraConfi
 
 
 def _wrapped(net: PreTrainedModel, config: LoraConfig) -> PeftModel:
-    with warnings.catch_warnings():  # PEFT asks `is_gradient_checkpointing`, which Transformers 5.23 has renamed
+    with (
+        warnings.catch_warnings(),
+        _without_bitsandbytes(net),
+    ):  # PEFT asks `is_gradient_checkpointing`, which Transformers 5.23 has renamed
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         wrapped = get_peft_model(net, config, revision=config.revision)
     assert isinstance(wrapped, PeftModel)
@@ -106,3 +112,20 @@ def _wrapped(net: PreTrainedModel, config: LoraConfig) -> PeftModel:
             # autocast back again: one more copy of its input for each of q, k and v, kept for the backward pass.
             module.cast_input_dtype_enabled = False
     return wrapped
+
+
+@contextmanager
+def _without_bitsandbytes(net: PreTrainedModel) -> Iterator[None]:
+    """Keep PEFT from importing bitsandbytes (over a second) to look for its layers in a net that has none."""
+    asked = ("is_bnb_available", "is_bnb_4bit_available")  # PEFT 0.21 imports the library to answer the second
+    if any(type(module).__module__.startswith("bitsandbytes") for module in net.modules()):
+        yield
+        return
+    answers = {name: getattr(lora_model, name) for name in asked}
+    for name in asked:
+        setattr(lora_model, name, lambda: False)
+    try:
+        yield
+    finally:
+        for name, answer in answers.items():
+            setattr(lora_model, name, answer)

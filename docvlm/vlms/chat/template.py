@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from docvlm.errors import DocvlmError
-from docvlm.vlms.codec import page_content
+from docvlm.vlms.message import user
 
 _SETTINGS = {"enable_thinking": False}
 """What some templates ask for besides the conversation: answers without a chain of thought."""
@@ -38,7 +38,7 @@ class Turn:
 
 def asked(processor: Any, pages: int, question: str, numbers: Sequence[int] = ()) -> str:
     """The prompt of a question about so many pages, up to where the answer begins; `numbers` are said before them."""
-    return _written(processor, [_user(pages, question, numbers)], generation=True)
+    return _written(processor, [user(question, pages, numbers)], generation=True)
 
 
 def turn_of(processor: Any, ends: Collection[str], fallback: str) -> Turn:
@@ -66,7 +66,7 @@ def turn_of(processor: Any, ends: Collection[str], fallback: str) -> Turn:
 def _around(processor: Any, prompt: str, answer: str) -> tuple[str, str]:
     """What stands before and after an answer, behind `prompt`."""
     reply = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-    whole = _written(processor, [_user(1, _QUESTION), reply], generation=False)
+    whole = _written(processor, [user(_QUESTION, 1), reply], generation=False)
     lead, there, rest = whole.partition(answer)
     if not there:
         raise _refused(f"it leaves the answer {answer!r} out, or changes it")
@@ -88,10 +88,6 @@ def settings_of(template: str) -> dict[str, bool]:
 
 def _letters(text: str) -> str:
     return "".join(text.split())
-
-
-def _user(pages: int, question: str, numbers: Sequence[int] = ()) -> dict[str, Any]:
-    return {"role": "user", "content": [*page_content(pages, numbers), {"type": "text", "text": question}]}
 
 
 def _written(processor: Any, chat: Sequence[dict[str, Any]], *, generation: bool) -> str:

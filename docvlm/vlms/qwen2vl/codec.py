@@ -22,7 +22,8 @@ from docvlm.data.loading.batching import Lengths
 from docvlm.data.loading.packing import IGNORED, Branch, pack
 from docvlm.errors import DocvlmError
 from docvlm.vlms.checkpoint import load_config, load_processor
-from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded, page_content
+from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
+from docvlm.vlms.message import user
 from docvlm.vlms.page_images import open_page, open_pages
 
 if TYPE_CHECKING:
@@ -245,8 +246,7 @@ class Qwen2VLCodec(Codec):
         return text, self._opened([example])[0]
 
     def _chat_text(self, question: str, pages: int, numbers: Sequence[int]) -> str:
-        content = [*page_content(pages, numbers), {"type": "text", "text": question}]
-        chat = [{"role": "user", "content": content}]
+        chat = [user(question, pages, numbers)]
         return str(self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
 
     def _chat(self, question: str, image_tokens: list[int], numbers: Sequence[int]) -> list[int]:

@@ -1,0 +1,98 @@
+"""How a command starts sooner: what its libraries import and it does not use is put off, and no garbage is looked for.
+
+Lightning asks torchmetrics for two classes, and torchmetrics (1.9) imports all of its metrics with scipy.signal and
+matplotlib for them. PEFT (0.21) imports bitsandbytes wherever it is installed. Both are read when something else of
+them is asked for, so nothing behaves otherwise. A process that only imports docvlm is left alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import importlib.metadata
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+
+@contextmanager
+def libraries() -> Iterator[None]:
+    """Imports without garbage collection, which found nothing in a sixth of their time; it never looks there again."""
+    defer()
+    if not gc.isenabled():  # by whoever called
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # the interpreter ends with a collection, and nanobind calls what it keeps a leak
+        gc.enable()
+
+
+def defer() -> None:
+    """Put off the libraries above, where they are installed and not imported yet."""
+    for name, early in _EARLY.items():
+        if name in sys.modules or (spec := importlib.util.find_spec(name)) is None or spec.loader is None:
+            continue
+        module = importlib.util.module_from_spec(spec)
+        module.__class__ = _Deferred
+        vars(module)["_docvlm_early"] = early
+        sys.modules[name] = module
+
+
+class _Deferred(ModuleType):
+    """A package whose `__init__` runs at the first name that is neither the import system's nor to be had early.
+
+    `importlib.util.LazyLoader` would run it at `import`, which asks for `__spec__` (Python 3.11).
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        early: Mapping[str, Callable[[], Any]] = vars(self)["_docvlm_early"]
+        if name in early:
+            vars(self)[name] = early[name]()
+            return vars(self)[name]
+        if name.startswith("__") and name != "__version__":
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        _run(self)
+        return getattr(self, name)
+
+
+def _run(module: ModuleType) -> None:
+    """Import the package after all. Whoever holds the module sees its names."""
+    spec: ModuleSpec = vars(module)["__spec__"]
+    del vars(module)["_docvlm_early"]
+    module.__class__ = ModuleType
+    assert spec.loader is not None
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(module.__name__, None)  # as `import` does
+        raise
+
+
+def _metric(name: str, home: str) -> Callable[[], Any]:
+    def get() -> Any:
+        importlib.import_module("torchmetrics.utilities")  # first: it and `metric` import each other
+        return getattr(importlib.import_module(home), name)
+
+    return get
+
+
+_EARLY: dict[str, dict[str, Callable[[], Any]]] = {
+    "bitsandbytes": {},
+    "torchmetrics": {
+        "Metric": _metric("Metric", "torchmetrics.metric"),
+        "MetricCollection": _metric("MetricCollection", "torchmetrics.collections"),
+        "__version__": lambda: importlib.metadata.version("torchmetrics"),
+        "_logger": lambda: logging.getLogger("torchmetrics"),
+    },
+}
+"""What may be had of each without the rest of it, and how."""
