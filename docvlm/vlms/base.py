@@ -101,7 +101,8 @@ class VLM(nn.Module, ABC):
         self.codec = codec
         self.checkpoint, self.revision = str(checkpoint), revision
         self.dtype, self.parts = dtype, parts
-        self.frozen_modules: tuple[str, ...] = ()
+        self.frozen_modules: tuple[str, ...] = ()  # of the tower
+        self.frozen_layers: tuple[str, ...] = ()  # of the decoder
 
     @classmethod
     def load(
@@ -168,6 +169,11 @@ class VLM(nn.Module, ABC):
     def language(self) -> str:
         """The module that holds the language side."""
         return self.about.language
+
+    @property
+    def decoder(self) -> str:
+        """The module that lists the decoder's blocks, from input to output; "" where there is none to freeze."""
+        return self.about.decoder
 
     @property
     def lora_targets(self) -> tuple[str, ...]:
@@ -244,7 +250,7 @@ class VLM(nn.Module, ABC):
     def train(self, mode: bool = True) -> VLM:
         """Training mode for what learns only: a frozen tower in training mode would still drop paths (DaViT)."""
         super().train(mode)
-        for name in self.frozen_modules:
+        for name in (*self.frozen_modules, *self.frozen_layers):
             self.bare.get_submodule(name).eval()
         return self
 
