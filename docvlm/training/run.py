@@ -56,6 +56,7 @@ class Run:
     stop: StopRequest
     console: Console
     features: str = "off"  # whether the tower's output is stored
+    prefill: str = "off"  # whether what frozen blocks of the decoder make of pages is
     trainable: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
 

@@ -46,15 +46,15 @@ def apply(vlm: VLM, freeze: float, lora: LoraLike, freeze_language: int = 0) -> 
     frozen = frozen_blocks(freeze, len(blocks))
     learning = blocks[frozen:]
     layers = _layers(vlm, freeze_language)
-    below = frozen_layers(freeze_language, len(layers))
+    lowest = frozen_layers(freeze_language, len(layers))
     tower = {name for block in blocks for name in block.parameters}
     sizes = {name: numel(parameter) for name, parameter in vlm.bare.named_parameters()}
     vlm.bare.requires_grad_(False)
     if lora.r:
-        vlm.net = _wrapped(vlm.bare, _peft_config(vlm, lora, learning, layers[below:] if below else ()))
+        vlm.net = _wrapped(vlm.bare, _peft_config(vlm, lora, learning, layers[lowest:] if lowest else ()))
     else:
         released = {name for block in learning for name in block.parameters}
-        still = _below(vlm, layers[:below]) if below else set()
+        still = below(vlm, layers[:lowest]) if lowest else set()
         for name, parameter in vlm.bare.named_parameters():
             parameter.requires_grad_((name not in tower or name in released) and name not in still)
     language: dict[str, nn.Parameter] = {}
@@ -65,7 +65,7 @@ def apply(vlm: VLM, freeze: float, lora: LoraLike, freeze_language: int = 0) -> 
         if parameter.requires_grad:
             (vision if plain_name(name) in tower else language)[name] = parameter
     vlm.frozen_modules = tuple(module for block in blocks[:frozen] for module in block.modules)
-    vlm.frozen_layers = layers[:below]
+    vlm.frozen_layers = layers[:lowest]
     vlm.trainable = Trainable(
         freeze=freeze,
         lora=lora,
@@ -78,7 +78,7 @@ def apply(vlm: VLM, freeze: float, lora: LoraLike, freeze_language: int = 0) -> 
         quant=vlm.quant,
         freeze_language=freeze_language,
         layers=len(layers),
-        frozen_layers=below,
+        frozen_layers=lowest,
     )
     vlm.train()
     return vlm.trainable
@@ -93,7 +93,7 @@ def _layers(vlm: VLM, freeze_language: int) -> tuple[str, ...]:
     return tuple(f"{vlm.decoder}.{name}" for name, _ in vlm.bare.get_submodule(vlm.decoder).named_children())
 
 
-def _below(vlm: VLM, layers: tuple[str, ...]) -> set[str]:
+def below(vlm: VLM, layers: tuple[str, ...]) -> set[str]:
     """Parameters of `layers`, the first of the decoder, and of the embeddings of words."""
     words = vlm.bare.get_input_embeddings()
     modules = [*layers, *(name for name, module in vlm.bare.named_modules() if module is words)]

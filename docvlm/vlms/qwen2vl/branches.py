@@ -87,6 +87,8 @@ def _attend(
     else:
         causal = partial(inner, module, attention_mask=None, **kwargs | {"is_causal": True})
         pages = _row_by_row(causal, first, attention_mask.starts) if attention_mask.starts else causal(*first)[0]
+    if query.shape[2] == at:  # pages alone
+        return pages, None
     rest, _ = inner(module, query[:, :, at:], key, value, attention_mask.branches, **kwargs)
     return torch.cat([pages, rest], dim=1), None
 
