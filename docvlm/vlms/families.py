@@ -233,7 +233,7 @@ FAMILIES: Registry[Family] = Registry(
 
 def no_decoder(family: Family) -> str:
     """Why `freeze_language` has no blocks to count in a family."""
-    return f"{family.label} has no decoder whose blocks read the page before the question; leave it at 0"
+    return f"{family.label} has no decoder whose blocks read the page before the question (`decoder`); leave it at 0"
 
 
 def label(family: str) -> str:

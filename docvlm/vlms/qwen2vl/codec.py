@@ -204,7 +204,9 @@ class Qwen2VLCodec(Codec):
             pages, tokens = self._stored_pages(examples, dtype)
             return pages | {"documents": as_tensor(names)}, tokens
         grid = torch.tensor([[1, *grid] for each in grids for grid in each])
-        return {"prefill": pad_sequence(found, True, padding_side="left"), "image_grid_thw": grid}, tokens
+        alone = len(found) == 1  # then it is not copied
+        prefill = found[0][None] if alone else pad_sequence(found, True, padding_side="left")
+        return {"prefill": prefill, "image_grid_thw": grid}, tokens
 
     def _grids(self, example: Example) -> list[tuple[int, int]]:
         """Rows and columns of patches of each page, from its size."""

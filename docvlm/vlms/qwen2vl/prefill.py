@@ -53,8 +53,9 @@ class Prefill:
 
     def fill(self, cache: DynamicCache) -> None:
         """Put keys and values into a cache in which their blocks have none."""
-        for index, pair in enumerate(zip(self.keys, self.values, strict=True)):
-            cache.update(*pair, index)
+        for layer, keys, values in zip(cache.layers, self.keys, self.values, strict=False):
+            layer.lazy_initialization(keys, values)
+            layer.keys, layer.values = keys, values  # `update` would copy them
 
 
 def read(net: PreTrainedModel, blocks: int, **inputs: Any) -> Prefill:
