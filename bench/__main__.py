@@ -18,10 +18,10 @@ from pathlib import Path
 import datasets
 from transformers.utils import logging
 
-from bench import chart, chat, documents, evaluation, florence, growth, metrics, seeds, sweep, table, training
+from bench import chart, chat, decoder, documents, evaluation, florence, growth, metrics, seeds, sweep, table, training
 from bench.suite import Cell, Row, Section, Suite
 
-MODULES = (training, evaluation, documents, florence, chat, sweep, seeds, growth, metrics)
+MODULES = (training, decoder, evaluation, documents, florence, chat, sweep, seeds, growth, metrics)
 SECTIONS = [module.SECTION for module in MODULES]
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "results"
 

@@ -17,6 +17,7 @@ from bench import (
     chart,
     chat,
     clock,
+    decoder,
     documents,
     evaluation,
     florence,
@@ -73,6 +74,19 @@ def test_a_learning_tower(suite: Suite) -> None:
     assert found.keys() == {training.OFF, training.SHARED}
     assert all(loss is not None and loss < 1e-5 for loss, _ in found.values())
     assert all(gradient is not None and gradient < 1e-4 for _, gradient in found.values())
+
+
+@pytest.mark.slow
+def test_a_frozen_decoder(suite: Suite) -> None:
+    found = differences(decoder.frozen_decoder(suite, 12, 66))
+    peer = training.TRL if find_spec("trl") else training.TRAINER
+    assert found.pop(peer) == found.pop(decoder.ALL) == (None, None), "all blocks learn: another gradient"
+    assert found.pop(decoder.CHAT, (None, None)) == (None, None)
+    ways = {training.OFF, training.SHARED, training.STORED, decoder.PREFILL}
+    assert found.keys() == ways | {decoder.SAME.format(peer)}
+    for loss, gradient in found.values():
+        assert loss is not None and loss < 1e-5
+        assert gradient is not None and gradient < 1e-5
 
 
 @pytest.mark.parametrize("family", pages.SIDES)
