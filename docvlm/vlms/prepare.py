@@ -20,6 +20,7 @@ from torch import nn
 from docvlm.errors import DocvlmError
 from docvlm.vlms.base import VLM
 from docvlm.vlms.families import no_decoder
+from docvlm.vlms.lora_linear import use_one_sum
 from docvlm.vlms.quant import NONE, numel, packed
 from docvlm.vlms.trainable import Block, Lora, LoraLike, Trainable, count, frozen_blocks, frozen_layers, plain_name
 
@@ -139,4 +140,5 @@ def _wrapped(net: PreTrainedModel, config: LoraConfig) -> PeftModel:
             # Autocast puts inputs and adapters in one dtype (`VLM.autocast`). PEFT would put them in float32 first, and
             # autocast back again: one more copy of its input for each of q, k and v, kept for the backward pass.
             module.cast_input_dtype_enabled = False
+    use_one_sum(wrapped)
     return wrapped

@@ -20,6 +20,7 @@ from docvlm.vlms.prefix import entered, observed
 from docvlm.vlms.qwen2vl.attention import use_fast_paths
 from docvlm.vlms.qwen2vl.branches import BranchMask, branch_mask, use_branches
 from docvlm.vlms.qwen2vl.codec import Qwen2VLCodec
+from docvlm.vlms.qwen2vl.heads import use_fast_heads
 from docvlm.vlms.qwen2vl.last_layer import only_answers, use_last_layer
 from docvlm.vlms.qwen2vl.prefill import Prefill, continued, only_above, read, width
 from docvlm.vlms.qwen2vl.recompute import use_recompute
@@ -46,6 +47,7 @@ class Qwen2VL(VLM):
         use_fast_paths(net)
         use_branches(net)
         use_last_layer(net)
+        use_fast_heads(net)
         use_recompute(net)
 
     def set_budget(self, budget: Budget) -> None:
