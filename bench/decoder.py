@@ -16,19 +16,19 @@ from importlib.util import find_spec
 from bench import models, pages, peers, precision
 from bench.ours import Learner
 from bench.suite import Cell, Column, Row, Section, Suite, each
-from bench.training import OFF, SHARED, STORED, TRAINER, TRL, Exact, add, rows
+from bench.training import CHAT, OFF, SHARED, STORED, TRAINER, TRL, Exact, add, rows
 from docvlm.vlms import FAMILIES
 
 QUESTIONS = 4
-CHAT, SAME = "TRL SFTTrainer, one chat a page", "{}, same blocks"
+SAME = "{}, same blocks"
 PREFILL, ALL = "shared pages, stored prefill", "stored features, all blocks learn"
 
 
 def cells(suite: Suite) -> list[Cell]:
-    """Two sizes of pages at 66 %, and 33 % of the larger; Qwen3-VL with all."""
+    """Two thirds of the blocks; other shares, pages and families with all."""
     small, middle, _ = suite.tokens
-    central = [(middle, 66), (small, 66), (middle, 33)]
-    return each(frozen_decoder, suite, [*central, *([(middle, 66, "qwen3vl")] if suite.full else [])])
+    more = [(small, 66), (middle, 33), (middle, 66, "qwen3vl")]
+    return each(frozen_decoder, suite, [(middle, 66), *(more if suite.full else [])])
 
 
 def frozen_decoder(suite: Suite, tokens: int, share: int, family: str = "qwen2vl") -> list[Row]:
