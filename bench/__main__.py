@@ -18,10 +18,10 @@ from pathlib import Path
 import datasets
 from transformers.utils import logging
 
-from bench import chart, chat, documents, evaluation, florence, growth, metrics, seeds, sweep, table, training
+from bench import chart, chat, decoder, documents, evaluation, florence, growth, metrics, seeds, sweep, table, training
 from bench.suite import Cell, Row, Section, Suite
 
-MODULES = (training, evaluation, documents, florence, chat, sweep, seeds, growth, metrics)
+MODULES = (training, decoder, evaluation, documents, florence, chat, sweep, seeds, growth, metrics)
 SECTIONS = [module.SECTION for module in MODULES]
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="WORD",
         help="of these, the cells that a function measures, and with what: frozen_tower 2048 DocVQA",
     )
-    parser.add_argument("--steps", type=int, default=2, help="timed steps a variant (default 2)")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps a variant (default 5)")
     parser.add_argument("--size", choices=("mid", "tiny"), default="mid", help="tiny: the path, not the figures")
     parser.add_argument("--docs", type=Path, default=DOCS, help="the folder that --write writes to")
     options = parser.parse_args(arguments)

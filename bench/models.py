@@ -133,11 +133,13 @@ def _resize(family: str, config: Any) -> None:
     text.max_position_embeddings = 1024
 
 
-def prepared(family: str, source: Path, budget: Budget, *, freeze: float = 100, r: int = RANK) -> VLM:
+def prepared(
+    family: str, source: Path, budget: Budget, *, freeze: float = 100, r: int = RANK, freeze_language: int = 0
+) -> VLM:
     """The model ready to learn; adapters start away from zero, so that every gradient counts in a comparison."""
     vlm = load_family(family).load(source, budget, attn="sdpa", offline=True)
     torch.manual_seed(1)
-    apply(vlm, freeze, Lora(r))
+    apply(vlm, freeze, Lora(r), freeze_language)
     for name, parameter in vlm.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.02)

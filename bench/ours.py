@@ -1,7 +1,8 @@
 """Optimizer steps of docvlm: batch, loss, backward pass, update, through the codec and model that training uses.
 
 What a run adds around them (Lightning's loop, logging) costs milliseconds and is in the sweep's figures, not here.
-`stored` reads the pages' features from a store that `fill` has filled, as every epoch but the first does.
+`stored` reads the pages' features from a store that `fill` has filled, as every epoch but the first does; `prefilled`
+likewise what the decoder's frozen blocks made of the pages.
 """
 
 from __future__ import annotations
@@ -29,18 +30,19 @@ class Learner:
     def __init__(self, vlm: VLM, steps: Sequence[Sequence[Example]], folder: Path) -> None:
         self.vlm, self.steps = vlm, steps
         self.store = FeatureStore(folder, LIMIT)
-        self._stored: dict[torch.dtype, Stored] = {}  # they remember the pages' digests, as they do in a run
+        self._prefills = FeatureStore(folder / f"prefill-{len(vlm.frozen_layers)}", LIMIT)
+        self._stored: dict[tuple[torch.dtype, bool], Stored] = {}  # they remember pages' digests, as they do in a run
         learning = [parameter for parameter in vlm.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(learning, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
 
-    def step(self, number: int, *, packed: bool, stored: bool = False) -> float:
+    def step(self, number: int, *, packed: bool, stored: bool = False, prefilled: bool = False) -> float:
         """Take one optimizer step. Returns its seconds, from examples to updated weights."""
-        self.vlm.codec.stored = self.stored(precision.DTYPE) if stored else None
+        self._use(precision.DTYPE, stored, prefilled)
         return seconds(lambda: self._step(self.steps[number % len(self.steps)], packed))
 
-    def exact(self, *, packed: bool, stored: bool = False) -> tuple[float, dict[str, Tensor]]:
+    def exact(self, *, packed: bool, stored: bool = False, prefilled: bool = False) -> tuple[float, dict[str, Tensor]]:
         """Loss (nats a token) and gradients of step 0 in float32."""
-        self.vlm.codec.stored = self.stored(torch.float32) if stored else None
+        self._use(torch.float32, stored, prefilled)
         loss, tokens = self.vlm.loss(self._batch(self.steps[0], packed))
         (loss / tokens).backward()
         return loss.item() / tokens, gradients(self.vlm.net)
@@ -48,17 +50,21 @@ class Learner:
     def fill(self) -> None:
         """Store the features of all pages: in `precision.DTYPE` for the steps, those of step 0 in float32 too."""
         for steps, dtype in ((self.steps, precision.DTYPE), (self.steps[:1], torch.float32)):
-            self.vlm.codec.stored = self.stored(dtype)
+            self._use(dtype, True, bool(self.vlm.frozen_layers))
             for examples in steps:
                 with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    self.vlm.page_features(self.vlm.codec.packed_batch(examples))
+                    make = self.vlm.prefill if self.vlm.frozen_layers else self.vlm.page_features
+                    make(self.vlm.codec.packed_batch(examples))
         self.store.flush()
+        self._prefills.flush()
 
-    def stored(self, dtype: torch.dtype) -> Stored:
-        """The store as a codec uses it, for features in `dtype`."""
-        if (kept := self._stored.get(dtype)) is None:
-            kept = self._stored[dtype] = Stored(self.store, dtype, dtype)
-        return kept
+    def _use(self, dtype: torch.dtype, stored: bool, prefilled: bool) -> None:
+        """Let batches come from the stores of what was computed in `dtype`, or from pixels."""
+        self.vlm.codec.stored = self._kept(dtype, self.store) if stored else None
+        self.vlm.codec.prefilled = self._kept(dtype, self._prefills) if prefilled else None
+
+    def _kept(self, dtype: torch.dtype, store: FeatureStore) -> Stored:
+        return self._stored.setdefault((dtype, store is self.store), Stored(store, dtype, dtype))
 
     def _step(self, examples: Sequence[Example], packed: bool) -> None:
         batch = self._batch(examples, packed)

@@ -3,7 +3,9 @@
 LoRA r=16 on the language side, frozen tower, SDPA on all sides, in `precision.DTYPE`, frozen weights too. "packing=off"
 is docvlm's plain path: a question a row, padded, on its faster tower modules; the peers run Transformers' own modules
 as they come. The differences are of step 0 in float32 from packing=off, all as means over the same answer tokens
-(`peers.Peer.exact`). Cost of a cell: steps + 2 steps of each variant as timed and one in float32.
+(`peers.Peer.exact`). The strongest peer is TRL with all questions of a page in one chat, whose turns see the answers
+before them: it has a time and no loss to compare. Cost of a cell: steps + 2 steps of each variant as timed, one in
+float32.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from bench.suite import Cell, Column, Row, Section, Suite, each
 from docvlm.vlms import FAMILIES
 
 TRL, TRAINER, OFF = "TRL SFTTrainer", "Transformers Trainer", "packing=off"
+CHAT = "TRL SFTTrainer, one chat a page"
 SHARED, STORED = "shared pages", "shared pages, stored features"
 Exact = Callable[[], tuple[float, dict[str, Tensor]]]
 
@@ -29,11 +32,11 @@ Exact = Callable[[], tuple[float, dict[str, Tensor]]]
 def cells(suite: Suite) -> list[Cell]:
     """The central cells, or every one."""
     small, middle, _ = suite.tokens
-    central = [(middle, "DocVQA"), (small, "DocVQA"), (middle, "InfoVQA"), (middle, "ChartQA")]
+    central = [(middle, "DocVQA"), (small, "DocVQA"), (small, "DocVQA", "qwen3vl")]
     every = [(tokens, name) for tokens in suite.tokens for name in ("ChartQA", "DocVQA", "InfoVQA")]
+    every += [(tokens, "DocVQA", "qwen3vl") for tokens in (small, middle)]
     learning = suite.tokens[:2] if suite.full else suite.tokens[:1]
-    newer = [(tokens, "DocVQA", "qwen3vl") for tokens in (small, middle)]
-    return each(frozen_tower, suite, [*(every if suite.full else central), *newer]) + each(
+    return each(frozen_tower, suite, every if suite.full else central) + each(
         learning_tower, suite, [(tokens,) for tokens in learning]
     )
 
@@ -51,9 +54,10 @@ def frozen_tower(suite: Suite, tokens: int, benchmark: str, family: str = "qwen2
     others = {}
     if find_spec("trl"):
         others[TRL] = peers.trl(models.stock(vlm), vlm.codec, steps, folder / "trl")
-    if not others or suite.full or benchmark == "DocVQA":  # elsewhere one peer, for time's sake
+        others[CHAT] = peers.trl(models.stock(vlm), vlm.codec, steps, folder / "page-chat", chat=True)
+    if not others or suite.full or tokens == suite.tokens[0]:  # elsewhere TRL alone, for time's sake
         others[TRAINER] = peers.hugging_face(models.stock(vlm), vlm.codec, steps, folder / "trainer")
-    exact: dict[str, Exact] = {name: peer.exact for name, peer in others.items()}
+    exact: dict[str, Exact] = {name: peer.exact for name, peer in others.items() if name != CHAT}
     run: dict[str, Callable[[int], float]] = {name: peer.step for name, peer in others.items()}
     ways: dict[str, dict[str, bool]] = {
         OFF: {"packed": False},
@@ -66,7 +70,7 @@ def frozen_tower(suite: Suite, tokens: int, benchmark: str, family: str = "qwen2
     model = "" if family == "qwen2vl" else f", {FAMILIES[family].label}"
     cell = f"{tokens} tokens, {count:.1f} questions a page ({benchmark}){model}"
     nets = [vlm, *(peer.trainer.model for peer in others.values())]
-    return rows(cell, exact, run, questions, nets)
+    return rows(cell, exact, run, questions, nets, {"ratio_chat": CHAT} if CHAT in others else None)
 
 
 def learning_tower(suite: Suite, tokens: int) -> list[Row]:
@@ -137,8 +141,10 @@ def _note() -> str:
     return (
         "Complete optimizer steps, data to update; LoRA r=16, SDPA everywhere, frozen weights in what is computed in;"
         f" the tower is frozen unless the cell says otherwise. × peer is {versus}'s time over this one's, × off is"
-        " that of packing=off, step by step. Peak memory is of the process above model and optimizer. Loss and"
-        f" LoRA gradient: relative distance from packing=off in float32. Question densities: {pages.densities()[1]}."
+        " that of packing=off, step by step; × chat that of TRL with one chat a page, a turn a question, which is"
+        " another training: later questions see earlier answers. Peak memory is of the process above model and"
+        " optimizer. Loss and LoRA gradient: relative distance from packing=off in float32."
+        f" Question densities: {pages.densities()[1]}."
     )
 
 
@@ -151,6 +157,7 @@ SECTION = Section(
         Column("variant", "trainer"),
         Column("ms", "ms a question", ".0f"),
         Column("ratio", "× peer", ".1f"),
+        Column("ratio_chat", "× chat", ".1f"),
         Column("ratio_off", "× off", ".2f"),
         Column("peak_mb", "peak MB", ".0f"),
         Column("peak_ratio", "peer's peak / this", ".1f"),

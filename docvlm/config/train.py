@@ -8,7 +8,7 @@ from typing import Any
 from docvlm.config.base import SWITCH, ReadOnly, need
 from docvlm.config.data import DataConf, check_data
 from docvlm.config.model import BudgetConf, ReadingVerbConfig, check_budget, check_revision
-from docvlm.vlms.families import FAMILIES
+from docvlm.vlms.families import FAMILIES, no_decoder
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 NO_HALF_ON_CPU = "a CPU does not train in float16, and Lightning would take bf16-mixed without a word; take it yourself"
@@ -80,6 +80,7 @@ class TrainConfig(ReadingVerbConfig):
     budget: BudgetConf
     lora: LoraConf
     freeze: float
+    freeze_language: int
     data: DataConf
     optim: OptimConf
     trainer: TrainerConf
@@ -132,10 +133,13 @@ class TrainConfig(ReadingVerbConfig):
 
 def _train(cfg: TrainConfig) -> None:
     need(0 <= cfg.freeze <= 100, "freeze", f"{cfg.freeze:g}", "a percentage of the vision tower's blocks, 0 to 100")
+    family, share = FAMILIES[cfg.model.family], cfg.freeze_language
+    need(0 <= share <= 99, "freeze_language", share, "a percentage of the decoder's blocks, 0 to 99: one has to learn")
+    need(not share or family.has_decoder, "freeze_language", share, no_decoder(family))
     _lora(cfg.lora)
     _quant(cfg)
     check_data(cfg.data, "data")
-    packed_flash = cfg.packing == "on" and FAMILIES[cfg.model.family].branches and "flash" in cfg.model.attn
+    packed_flash = cfg.packing == "on" and family.branches and "flash" in cfg.model.attn
     advice = "FlashAttention takes no mask of branches; use sdpa, or packing=off"
     need(not packed_flash, "model.attn", cfg.model.attn, advice)
     advice = "score (the headline of generated answers on val) or loss (of the accepted answers) chooses the epoch"

@@ -20,6 +20,8 @@ def name(family: str, run: Run | None, subject: str = "zero-shot") -> str:
         words.append(f"{adapter(learned)} r={learned['lora_r']}")
     if learned["freeze"] != 100 or not learned["lora_r"]:
         words.append(f"freeze={learned['freeze']:g}")
+    if freeze_language(learned):
+        words.append(f"freeze_language={freeze_language(learned)}")
     return " ".join(words)
 
 
@@ -29,6 +31,11 @@ def _checkpoint(model: Mapping[str, Any]) -> str:
     if model["checkpoints"].get(size) != checkpoint:
         return last_part(checkpoint)
     return size.upper() if size[:1].isdigit() else size
+
+
+def freeze_language(learned: Mapping[str, Any]) -> int:
+    """Percent of the decoder's blocks that did not learn, of `trainable` as in `adapter`; older versions froze none."""
+    return int(({"freeze_language": 0} | dict(learned))["freeze_language"])
 
 
 def adapter(learned: Mapping[str, Any]) -> str:

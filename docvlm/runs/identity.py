@@ -130,6 +130,8 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     # keys at the values that were the only ones before there were the keys, so that runs of then are found
     if kept.get("select") == "score":
         del kept["select"]
+    if not kept.get("freeze_language"):
+        kept.pop("freeze_language", None)
     if kept.get("selector") in (None, NONE):
         kept = {key: value for key, value in kept.items() if not key.startswith("selector")}
     for part, later in _LATER.items():

@@ -46,6 +46,7 @@ def manifest(run: Run, accelerator: str) -> dict[str, Any]:
         },
         "budget": dataclasses.asdict(vlm.codec.budget),
         "features": run.features,
+        "prefill": run.prefill,
         "cross_entropy": losses.describe(accelerator, training_dtype(cfg, vlm)),
         "trainable": describe(vlm.trainable),
         "code": {"fingerprint": identity.code, "revisions": dict(identity.versions)},

@@ -56,6 +56,7 @@ class Run:
     stop: StopRequest
     console: Console
     features: str = "off"  # whether the tower's output is stored
+    prefill: str = "off"  # whether what frozen blocks of the decoder make of pages is
     trainable: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
 
@@ -99,7 +100,10 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
 
 
 def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
-    """Checkpoint → a model of which exactly what `freeze` and `lora` say learns. Random adapters come from `seed`."""
+    """Checkpoint → a model of which exactly what `freeze`, `freeze_language` and `lora` say learns.
+
+    Random adapters come from `seed`.
+    """
     disable_progress_bar()  # one more for every shard that `best/` is written in
     seed_everything(cfg.seed, verbose=False)
     checkpoint = base_checkpoint(cfg)
@@ -113,7 +117,7 @@ def load(cfg: TrainConfig, data: DocumentDataModule) -> VLM:
         revision=cfg.model.revision,
         parts=Parts(cfg.model.tower, cfg.model.blocks),
     )
-    trainable = apply(vlm, cfg.freeze, cfg.lora)
+    trainable = apply(vlm, cfg.freeze, cfg.lora, cfg.freeze_language)
     if cfg.trainer.gradient_checkpointing:
         vlm.gradient_checkpointing()
     if cfg.trainer.sharded:

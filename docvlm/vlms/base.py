@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from docvlm.data.loading.packing import IGNORED
+from docvlm.errors import DocvlmError
 from docvlm.vlms.checkpoint import check_model_type, load_config, load_weights
 from docvlm.vlms.codec import Budget, Codec
 from docvlm.vlms.families import FAMILIES, Family, imported
@@ -101,7 +102,8 @@ class VLM(nn.Module, ABC):
         self.codec = codec
         self.checkpoint, self.revision = str(checkpoint), revision
         self.dtype, self.parts = dtype, parts
-        self.frozen_modules: tuple[str, ...] = ()
+        self.frozen_modules: tuple[str, ...] = ()  # of the tower
+        self.frozen_layers: tuple[str, ...] = ()  # of the decoder
 
     @classmethod
     def load(
@@ -170,6 +172,11 @@ class VLM(nn.Module, ABC):
         return self.about.language
 
     @property
+    def decoder(self) -> str:
+        """The module that lists the decoder's blocks, from input to output; "" where there is none to freeze."""
+        return self.about.decoder
+
+    @property
     def lora_targets(self) -> tuple[str, ...]:
         """Linear layers of the language side that an adapter goes on unless the config names others."""
         return self.about.lora_targets
@@ -232,6 +239,28 @@ class VLM(nn.Module, ABC):
         return self.prefix[-1:]
 
     @property
+    def learns_below(self) -> bool:
+        """Whether blocks of the tower learn, whose gradients come through the whole decoder."""
+        return self.trainable is None or self.trainable.frozen_blocks < len(self.trainable.blocks)
+
+    @property
+    def unprefilled(self) -> str:
+        """Why what frozen blocks of the decoder make of a page cannot be stored, in a line; "" where it can."""
+        return f"{self.about.label} goes on from no stored page"
+
+    @property
+    def prefill_width(self) -> int:
+        """Values a token that are stored of what frozen blocks of the decoder make of a page; 0 where none are."""
+        return 0
+
+    def prefill(self, batch: dict[str, Tensor]) -> None:
+        """Let the decoder's frozen blocks read the pages of a packed batch, or take what it brings; keep it if asked.
+
+        For its time only. Raises `DocvlmError` where nothing can be stored (`unprefilled`).
+        """
+        raise DocvlmError(f"features: {self.unprefilled}")
+
+    @property
     def quant(self) -> str:
         """How frozen language weights are held: "none" (in `dtype`) or "4bit"."""
         return of(self.bare)
@@ -242,9 +271,13 @@ class VLM(nn.Module, ABC):
         return next(self.parameters()).device
 
     def train(self, mode: bool = True) -> VLM:
-        """Training mode for what learns only: a frozen tower in training mode would still drop paths (DaViT)."""
+        """Training mode for what learns only: a frozen tower in training mode would still drop paths (DaViT).
+
+        Frozen blocks of the decoder that gradients of a tower come through are in it, to be computed anew backwards.
+        """
         super().train(mode)
-        for name in self.frozen_modules:
+        layers = () if self.learns_below else self.frozen_layers
+        for name in (*self.frozen_modules, *layers):
             self.bare.get_submodule(name).eval()
         return self
 

@@ -99,30 +99,46 @@ class Stored:
 
     `training` and `evaluation` are the names of those dtypes, part of a feature's name in the store. `whole`: a page's
     feature is the tower's output, `features` in a batch; else that of the tower's frozen blocks, `prefix` in a batch.
+    `beside` is another store of the same codec, which has opened the pages already.
     """
 
     def __init__(
-        self, store: FeatureStore, training: torch.dtype, evaluation: torch.dtype, *, whole: bool = True
+        self,
+        store: FeatureStore,
+        training: torch.dtype,
+        evaluation: torch.dtype,
+        *,
+        whole: bool = True,
+        beside: Stored | None = None,
     ) -> None:
         self.store = store
         self.training, self.evaluation = str(training), str(evaluation)
         self.whole = whole
-        self._digests: dict[Page, str] = {}
+        self._seen: dict[Page, tuple[str, tuple[int, int]]] = {} if beside is None else beside._seen
 
     def digests(self, pages: Sequence[Page], shown: str = "") -> list[str]:
         """Content address of each page; a page is opened for it once in a process.
 
         `shown`: how they are shown, where it is otherwise than the store's name says.
         """
-        for page in pages:
-            if page not in self._digests:
-                self._digests[page] = digest(open_page(page))
-        found = [self._digests[page] for page in pages]
+        self._open(pages)
+        found = [self._seen[page][0] for page in pages]
         return (
             [hashlib.blake2b(f"{one} {shown}".encode(), digest_size=DIGEST).hexdigest() for one in found]
             if shown
             else found
         )
+
+    def sizes(self, pages: Sequence[Page]) -> list[tuple[int, int]]:
+        """Width and height of each page in pixels, as it is opened."""
+        self._open(pages)
+        return [self._seen[page][1] for page in pages]
+
+    def _open(self, pages: Sequence[Page]) -> None:
+        for page in pages:
+            if page not in self._seen:
+                image = open_page(page)
+                self._seen[page] = digest(image), image.size
 
     def features(self, digests: Sequence[str], dtype: str) -> list[Tensor] | None:
         """The features of pages, or None unless all of them are there."""
@@ -156,7 +172,8 @@ class Codec(ABC):
 
     A family's `__init__` sets what stands below without a value; `budget` with the processor's own where it was None.
     What a batch's tensors are called is between a codec and its model, but for `labels`, and `attention_mask` in a
-    batch of prompts, whose sum is the tokens that were read. `digests`, `features` and `prefix` are of stored features.
+    batch of prompts, whose sum is the tokens that were read. `digests`, `features` and `prefix` are of stored features,
+    `documents` and `prefill` of stored prefills.
     """
 
     family: ClassVar[str]  # the name of its record (`docvlm.vlms.families`)
@@ -166,6 +183,7 @@ class Codec(ABC):
     end: int  # the token that ends an answer
     reading: Reading = ALL_PAGES  # which pages of a document the model is, or was, trained to be shown
     stored: Stored | None = None  # features of pages a frozen tower has seen; packed batches hold them, not pixels
+    prefilled: Stored | None = None  # likewise, what frozen blocks of the decoder make of the pages of a document
     prompt: ClassVar[str]  # how a prompt is put together, for the record
     longest: int  # tokens the model has positions for
 
@@ -271,7 +289,7 @@ class Codec(ABC):
 
     def packed_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """The same questions with the work on a page shared by all that ask about it; the same loss and gradients."""
-        dtype = None if self.stored is None else self.stored.training
+        dtype = next((one.training for one in (self.stored, self.prefilled) if one is not None), None)
         return self._packed_labelled(self._shared(examples, dtype), examples)
 
     def prompt_batch(self, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -285,7 +303,8 @@ class Codec(ABC):
     def eval_batch(self, examples: Sequence[Example], *, packed: bool = True) -> EvalBatch:
         """Inputs to generate from and the same examples with labels; pages are opened once, shared if `packed`."""
         if packed:
-            shared = self._shared(examples, None if self.stored is None else self.stored.evaluation)
+            dtype = next((one.evaluation for one in (self.stored, self.prefilled) if one is not None), None)
+            shared = self._shared(examples, dtype)
             return EvalBatch(tuple(examples), self._packed_unlabelled(shared), self._packed_labelled(shared, examples))
         prompts = self._prompts(examples)
         return EvalBatch(tuple(examples), self._unlabelled(prompts), self._labelled(prompts, examples))

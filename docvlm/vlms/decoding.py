@@ -41,15 +41,15 @@ def probability(logits: Tensor, token: Tensor) -> Tensor:
 
 
 def greedy_on_pages(
-    net: PreTrainedModel, batch: dict[str, Tensor], pages: dict[str, Any], max_new_tokens: int, *, in_step: bool
+    net: PreTrainedModel, batch: dict[str, Tensor], read: Callable[..., object], max_new_tokens: int, *, in_step: bool
 ) -> tuple[Tensor, Tensor]:
     """New ids (questions x T, T <= max_new_tokens), up to an end token, then padding; and the probability of each.
 
     `batch`: `input_ids` and `attention_mask` (documents x P), `question_ids` and `question_mask` (questions x Q), all
-    padded on the left, and `page_of` (questions). `pages`: `inputs_embeds` (documents x P x D) with the
-    pages' features in their places, and what else the language side reads of them. `in_step`: see `continued`.
+    padded on the left, and `page_of` (questions). `read` is the language side on the pages' embeddings, with their
+    features in their places: it takes mask, positions and the cache that it fills. `in_step`: see `continued`.
     """
-    cache, first = _prefill(net, batch, pages)
+    cache, first = _prefill(net, batch, read)
 
     def logits(**inputs: Any) -> Tensor:
         places = inputs.pop("position_ids").expand(3, -1, -1)
@@ -109,7 +109,9 @@ def _unfinished(done: Tensor, in_step: bool) -> bool:
     return bool(left)
 
 
-def _prefill(net: PreTrainedModel, batch: dict[str, Tensor], pages: dict[str, Any]) -> tuple[DynamicCache, Tensor]:
+def _prefill(
+    net: PreTrainedModel, batch: dict[str, Tensor], read: Callable[..., object]
+) -> tuple[DynamicCache, Tensor]:
     """Cache of the documents' pages, and the M-RoPE position (documents) at which their questions begin."""
     where, _ = net.model.get_rope_index(
         input_ids=batch["input_ids"],
@@ -118,12 +120,6 @@ def _prefill(net: PreTrainedModel, batch: dict[str, Tensor], pages: dict[str, An
         attention_mask=batch["attention_mask"],
     )
     cache = DynamicCache(config=net.config.get_text_config())
-    net.model.language_model(
-        **pages,
-        attention_mask=batch["attention_mask"],
-        position_ids=where,
-        past_key_values=cache,
-        use_cache=True,
-    )
+    read(attention_mask=batch["attention_mask"], position_ids=where, past_key_values=cache, use_cache=True)
     first = where.masked_fill(batch["attention_mask"] == 0, 0).amax(dim=(0, 2)) + 1
     return cache, first

@@ -106,6 +106,9 @@ class Family:
     """Whether `budget.jpeg_quality` means something: pages can go through JPEG first."""
     pages: int | None = None
     """Pages that a question may be about; None: as many as there are positions for."""
+    decoder: str = ""
+    """The list of the decoder's blocks, which `freeze_language` counts; "" where the language side is no decoder that
+    reads a page before its question. A family that takes any checkpoint finds it there."""
     branches: bool = False
     """Whether packed questions are branches of one sequence, whose mask FlashAttention does not take."""
     served: Served | None = None
@@ -121,6 +124,11 @@ class Family:
     """The hub's `pipeline_tag`."""
     tags: tuple[str, ...] = field(default=())
     """More tags of its model cards."""
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether `freeze_language` has blocks to count."""
+        return bool(self.decoder) or self.takes_any
 
     @property
     def takes_any(self) -> bool:
@@ -149,6 +157,7 @@ FAMILIES: Registry[Family] = Registry(
                 "embedded": APACHE,
             },
             jpeg=True,
+            decoder="model.language_model.layers",
             branches=True,
             served=Served("docvlm.vlms.qwen2vl.codec:served"),
             openvino={"qwen2_vl": "docvlm.vlms.qwen2vl.graphs:graphs"},
@@ -176,6 +185,7 @@ FAMILIES: Registry[Family] = Registry(
                 "Qwen/Qwen3-VL-8B-Instruct": APACHE,
             },
             jpeg=True,
+            decoder="model.language_model.layers",
             branches=True,
             served=Served("docvlm.vlms.qwen3vl.codec:served"),
         ),
@@ -219,6 +229,11 @@ FAMILIES: Registry[Family] = Registry(
         ),
     ),
 )
+
+
+def no_decoder(family: Family) -> str:
+    """Why `freeze_language` has no blocks to count in a family."""
+    return f"{family.label} has no decoder whose blocks read the page before the question (`decoder`); leave it at 0"
 
 
 def label(family: str) -> str:

@@ -75,13 +75,15 @@ def prove(vlm: VLM, batch: dict[str, Tensor]) -> str:
     if not torch.isfinite(loss):
         problem = f"the loss is {loss.item()}"
     if problem:
+        below = f"freeze_language={trainable.freeze_language}, " if trainable.frozen_layers else ""
         raise DocvlmError(
-            f"freeze={trainable.freeze:g}, lora.r={trainable.lora.r}: {problem} after one step"
+            f"freeze={trainable.freeze:g}, {below}lora.r={trainable.lora.r}: {problem} after one step"
             f" on {tokens} answer tokens; check that the first batch has answers and readable pages"
         )
     magnitudes = f", {len(trainable.magnitudes)} of them DoRA magnitudes" if trainable.magnitudes else ""
     vision = len(trainable.blocks) - trainable.frozen_blocks
-    sides = f"language {len(trainable.language)} tensors{magnitudes}, vision {vision} blocks"
+    blocks = f" in {trainable.layers - trainable.frozen_layers} blocks" if trainable.frozen_layers else ""
+    sides = f"language {len(trainable.language)} tensors{blocks}{magnitudes}, vision {vision} blocks"
     four = sum(quant.packed(parameter) for _, parameter in frozen)
     still = f"{len(frozen)} frozen tensors{f', {four} of them in 4 bits,' if four else ''} unchanged"
     return f"proof: one step moved {sides}; {still} ({frozen_before}); step undone"

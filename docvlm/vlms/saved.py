@@ -38,6 +38,7 @@ from docvlm.writing import written
 RECORD = "docvlm.json"
 WEIGHTS = "adapter_model.safetensors"
 _LATER: dict[str, Any] = {
+    "freeze_language": 0,
     "quant": NONE,
     "revision": None,
     "extensions": [],
@@ -94,10 +95,10 @@ def load(
         vlm = family.load(folder, budget, dtype=torch.float32, attn=attn, offline=True, parts=Parts(**record["parts"]))
         vlm.dtype, vlm.checkpoint, vlm.revision = dtype, *base_of(record)
         vlm.codec.reading = Reading.of(record["reading"])
-        apply(vlm, record["freeze"], lora)
+        apply(vlm, record["freeze"], lora, record["freeze_language"])
         return vlm.eval()
     vlm = load_base(folder, checkpoint=checkpoint, dtype=dtype, attn=attn, offline=offline, quant=quant)
-    apply(vlm, record["freeze"], lora)
+    apply(vlm, record["freeze"], lora, record["freeze_language"])
     _load_weights(vlm, folder)
     return vlm.eval()
 
@@ -186,6 +187,7 @@ def _record(vlm: VLM) -> dict[str, Any]:
         "base_fingerprint": fingerprint(vlm.checkpoint, vlm.revision),
         "budget": asdict(vlm.codec.budget),
         "freeze": vlm.trainable.freeze,
+        "freeze_language": vlm.trainable.freeze_language,
         "lora": asdict(vlm.trainable.lora),
         "dtype": str(vlm.dtype).removeprefix("torch."),
         "quant": vlm.quant,

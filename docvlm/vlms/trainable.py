@@ -15,6 +15,7 @@ from torch import nn
 from docvlm.errors import DocvlmError
 from docvlm.vlms.quant import FOUR, NONE
 
+MOST_FROZEN = 99  # percent of a decoder's blocks: a language side that does not learn at all is no training
 MAGNITUDE = ".lora_magnitude_vector."  # in the names of DoRA's magnitude vectors, as PEFT calls them
 
 
@@ -76,7 +77,10 @@ class Lora:
 
 @dataclass(frozen=True)
 class Trainable:
-    """What learns, by side, and how much of the whole that is. Percentages are of 100."""
+    """What learns, by side, and how much of the whole that is. Percentages are of 100.
+
+    `layers` are the decoder's blocks, 0 where the language side is no decoder; the first `frozen_layers` do not learn.
+    """
 
     freeze: float
     lora: Lora
@@ -87,6 +91,9 @@ class Trainable:
     total: int
     tower: int
     quant: str = NONE
+    freeze_language: int = 0
+    layers: int = 0
+    frozen_layers: int = 0
 
     @property
     def groups(self) -> dict[str, list[nn.Parameter]]:
@@ -110,6 +117,11 @@ class Trainable:
         return 100 * self.count / self.total
 
     @property
+    def language_frozen_blocks(self) -> float:
+        """Blocks of the decoder that do not learn, of all its blocks."""
+        return 100 * self.frozen_layers / self.layers if self.layers else 0.0
+
+    @property
     def vision_trainable_blocks(self) -> float:
         """Learning blocks of the tower, of all its blocks."""
         return 100 - 100 * self.frozen_blocks / len(self.blocks)
@@ -123,6 +135,8 @@ class Trainable:
         method = "DoRA" if self.lora.use_dora else "LoRA"
         language = f"{method} r={self.lora.r} alpha={self.lora.alpha:g}" if self.lora.r else "in full"
         language += " on 4-bit weights" if self.quant == FOUR else ""
+        if self.frozen_layers:
+            language += f" in the last {self.layers - self.frozen_layers} of {self.layers} blocks"
         return (
             f"learning {self.count / 1e6:.3f} M of {self.total / 1e6:.3f} M parameters ({self.percent:.2f} %):"
             f" language {language}; vision {len(self.blocks) - self.frozen_blocks} of {len(self.blocks)} blocks"
@@ -141,6 +155,8 @@ def describe(trainable: Trainable) -> dict[str, Any]:
         "lora_alpha": trainable.lora.alpha,
         "lora_use_dora": trainable.lora.use_dora,
         "quant": trainable.quant,
+        "freeze_language": trainable.freeze_language,
+        "language_frozen_blocks_percent": trainable.language_frozen_blocks,
         "vision_frozen_blocks_percent": 100 * trainable.frozen_blocks / len(trainable.blocks),
         "vision_trainable_blocks_percent": trainable.vision_trainable_blocks,
         "vision_frozen_parameters_percent": 100 - trainable.vision_trainable_parameters,
@@ -159,6 +175,15 @@ def frozen_blocks(freeze: float, blocks: int) -> int:
     if not 0 <= freeze <= 100:
         raise DocvlmError(f"freeze={freeze:g}: it is a percentage of the vision tower's blocks, from 0 to 100")
     return math.floor(freeze / 100 * blocks + 0.5)
+
+
+def frozen_layers(freeze_language: int, layers: int) -> int:
+    """How many of a decoder's `layers` blocks `freeze_language` percent are, to the nearest whole one; one learns."""
+    if not 0 <= freeze_language <= MOST_FROZEN:
+        raise DocvlmError(
+            f"freeze_language={freeze_language}: it is a percentage of the decoder's blocks, from 0 to {MOST_FROZEN}"
+        )
+    return min(math.floor(freeze_language / 100 * layers + 0.5), max(layers - 1, 0))
 
 
 def count(parameters: dict[str, nn.Parameter]) -> int:

@@ -68,6 +68,19 @@ def test_a_freezing_sweep_shows_both_shares_by_blocks_and_parameters(tmp_path: P
     assert row[-6:] == ["0.410", "0.500", "0.420", "0.440", "0.700", "1.5"]
 
 
+def test_a_sweep_over_the_decoder_shows_its_frozen_share_beside_what_learns(tmp_path: Path) -> None:
+    """Cells of before there was the key stand for 0."""
+    cell(tmp_path, 0, "lora.r=16")
+    cell(tmp_path, 1, "freeze_language=66", freeze_language=66, language_frozen_blocks_percent=64.3, percent=4.5)
+    rows = collect(tmp_path)
+    assert [row["freeze_language"] for row in rows] == [0, 66]
+    text = render(rows)
+    assert "decoder frozen" in text and "vision" not in text
+    first, second = (line.split() for line in text.splitlines() if line.startswith(("lora", "freeze_language")))
+    assert first[:2] == ["lora.r=16", "0.0"] and second[:2] == ["freeze_language=66", "64.3"]
+    assert "4.50" in second and "12.50" in first
+
+
 def answered(folder: Path, right: float, seed: int = 0, questions: int = 200) -> None:
     """The cell's answers: 4 questions a page, each right with the same chance, the same questions hard for all."""
     rng, hard = np.random.default_rng(seed), np.random.default_rng(9).random(questions)

@@ -17,6 +17,7 @@ from bench import (
     chart,
     chat,
     clock,
+    decoder,
     documents,
     evaluation,
     florence,
@@ -50,12 +51,14 @@ def test_all_trainers_take_the_same_step(suite: Suite, family: str) -> None:
     rows = training.frozen_tower(suite, 12, "DocVQA", family)
     names = {training.TRAINER, training.OFF, training.SHARED, training.STORED}
     found = differences(rows)
-    assert found.keys() == names | ({training.TRL} if find_spec("trl") else set())
+    assert found.keys() == names | ({training.TRL, training.CHAT} if find_spec("trl") else set())
+    assert found.pop(training.CHAT, (None, None)) == (None, None), "another training: no loss to compare"
     for name, (loss, gradient) in found.items():
         assert loss is not None and loss < 1e-5, name
         assert gradient is not None and gradient < 1e-5, name
         assert (gradient > 0) == (name != training.OFF), "another path, and so another rounding"
     assert all(row["ms"] and row["ratio"] and row["ratio_off"] for row in rows)
+    assert all(row["ratio_chat"] for row in rows) if find_spec("trl") else True
 
 
 @pytest.mark.skipif(not find_spec("trl"), reason="the `bench` extra is not installed")
@@ -73,6 +76,19 @@ def test_a_learning_tower(suite: Suite) -> None:
     assert found.keys() == {training.OFF, training.SHARED}
     assert all(loss is not None and loss < 1e-5 for loss, _ in found.values())
     assert all(gradient is not None and gradient < 1e-4 for _, gradient in found.values())
+
+
+@pytest.mark.slow
+def test_a_frozen_decoder(suite: Suite) -> None:
+    found = differences(decoder.frozen_decoder(suite, 12, 66))
+    peer = training.TRL if find_spec("trl") else training.TRAINER
+    assert found.pop(peer) == found.pop(decoder.ALL) == (None, None), "all blocks learn: another gradient"
+    assert found.pop(decoder.CHAT, (None, None)) == (None, None)
+    ways = {training.OFF, training.SHARED, training.STORED, decoder.PREFILL}
+    assert found.keys() == ways | {decoder.SAME.format(peer)}
+    for loss, gradient in found.values():
+        assert loss is not None and loss < 1e-5
+        assert gradient is not None and gradient < 1e-5
 
 
 @pytest.mark.parametrize("family", pages.SIDES)

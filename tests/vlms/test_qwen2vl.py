@@ -245,21 +245,24 @@ def kept_bytes(vlm: VLM, batch: dict[str, torch.Tensor]) -> int:
 
 
 @pytest.mark.parametrize("lora", [Lora(4), Lora(0), Lora(4, use_dora=True)], ids=["lora", "full", "dora"])
-def test_what_is_cheap_is_computed_again_and_not_kept(lora: Lora, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_cheap_is_computed_again_and_not_kept(lora: Lora) -> None:
     vlm = load("qwen2vl")
     apply(vlm, 100, lora)
     batch = vlm.codec.packed_batch([example(number) for number in range(3)])
-    assert recompute.KEPT == 2**20, "this model is far below it"
-    small = kept_bytes(vlm, batch)
-    vlm.zero_grad()
-    monkeypatch.setattr(recompute, "KEPT", 0)
     lean = kept_bytes(vlm, batch)
     grads = {name: p.grad.clone() for name, p in vlm.named_parameters() if p.grad is not None}
     vlm.zero_grad()
-    monkeypatch.setattr(recompute, "again", lambda function, *inputs: function(*inputs))
+    for module in vlm.net.modules():
+        if isinstance(module, recompute._Norm | recompute._GatedMLP):
+            module.__class__ = type(module).__bases__[1]
     plain = kept_bytes(vlm, batch)
-    assert lean < 0.95 * min(small, plain)  # the last layer, at answers alone, has little to save
-    assert grads and all(torch.equal(p.grad, grads[name]) for name, p in vlm.named_parameters() if name in grads)
+    assert lean < 0.95 * plain  # the last layer, at answers alone, has little to save
+    assert grads
+    for name, parameter in vlm.named_parameters():
+        if name in grads:
+            assert torch.allclose(parameter.grad, grads[name], rtol=1e-4, atol=1e-6 * float(grads[name].abs().max())), (
+                name
+            )
 
 
 def test_qwen25vl_checkpoints_load_learn_and_answer() -> None:

@@ -52,8 +52,17 @@ def rank(folder: Path, name: str, title: str, points: Sequence[Point]) -> Figure
 
 def freezing(folder: Path, name: str, title: str, points: Sequence[Point]) -> Figure:
     """Score and val loss against the share of the vision tower's blocks that learns."""
-    points = sorted(points, key=lambda point: point[0]["vision_trainable_blocks_percent"])
-    shares = [row["vision_trainable_blocks_percent"] for row, _ in points]
+    return _shares(folder, name, title, points, "vision_trainable_blocks_percent", "vision tower trainable")
+
+
+def decoder(folder: Path, name: str, title: str, points: Sequence[Point]) -> Figure:
+    """Score and val loss against the share of the decoder's blocks that does not learn."""
+    return _shares(folder, name, title, points, "language_frozen_blocks_percent", "decoder frozen")
+
+
+def _shares(folder: Path, name: str, title: str, points: Sequence[Point], key: str, what: str) -> Figure:
+    points = sorted(points, key=lambda point: point[0][key])
+    shares = [row[key] for row, _ in points]
     with drawing(panels=2) as panels:
         left, right = panels.axes
         _scores(left, shares, points)
@@ -64,10 +73,9 @@ def freezing(folder: Path, name: str, title: str, points: Sequence[Point]) -> Fi
         for axes in (left, right):
             axes.margins(x=0.08)
             axes.set_xticks(shares, [f"{share:.0f}" for share in shares])
-            axes.set_xlabel("vision tower trainable, % of blocks")
-        alt = f"{title}. {_what(points)} by share of vision blocks that learn: " + "; ".join(
-            f"{row['vision_trainable_blocks_percent']:.0f} % {_interval(row, runs)}, val loss {row['val_loss']:.3f}"
-            for row, runs in points
+            axes.set_xlabel(f"{what}, % of blocks")
+        alt = f"{title}. {_what(points)} by {what}, % of blocks: " + "; ".join(
+            f"{row[key]:.0f} % {_interval(row, runs)}, val loss {row['val_loss']:.3f}" for row, runs in points
         )
         return finish(panels, folder, name, title, alt + ".")
 

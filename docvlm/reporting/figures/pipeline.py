@@ -7,7 +7,7 @@ from typing import Any
 
 from docvlm.reporting.blocks import Figure
 from docvlm.reporting.figures.style import INK, MUTED, SERIES, drawing, finish
-from docvlm.reporting.naming import adapter, name
+from docvlm.reporting.naming import adapter, freeze_language, name
 from docvlm.runs.finished import Run
 from docvlm.vlms.families import label
 
@@ -34,7 +34,9 @@ def _row(axes: Any, run: Run, row: int) -> None:
     learned, low = run.manifest["trainable"], 1.25 * row
     vision = learned["vision_trainable_blocks_percent"] / 100
     language = f"{adapter(learned)} r={learned['lora_r']}" if learned["lora_r"] else "learns in full"
-    share = 0.12 if learned["lora_r"] else 1.0
+    still = freeze_language(learned)
+    language += f", {still} % frozen" if still else ""
+    share = 0.12 if learned["lora_r"] else 1 - still / 100
     seen = f"{100 * vision:.0f} % of blocks learn" if vision else "frozen"
     joint = "learns" if vision else "frozen"
     boxes = (
@@ -59,4 +61,6 @@ def _row(axes: Any, run: Run, row: int) -> None:
 
 def _said(learned: dict[str, Any]) -> str:
     language = f"{adapter(learned)} of rank {learned['lora_r']}" if learned["lora_r"] else "all of the language model"
+    if still := freeze_language(learned):
+        language += f" above {still} % of the decoder's blocks"
     return f"{language} and {learned['vision_trainable_blocks_percent']:.0f} % of the vision tower's blocks learn"

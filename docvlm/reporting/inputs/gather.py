@@ -26,7 +26,7 @@ from docvlm.runs.finished import FINISHED, Chosen, Run, best, told_apart
 from docvlm.runs.folder import RunFolder
 from docvlm.runs.result import read as read_result
 
-AXES = ("freeze", "lora_r")
+AXES = ("freeze", "freeze_language", "lora_r")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Sweep:
 
     @property
     def axis(self) -> str:
-        """`freeze`, `lora_r`, or `other` where neither or both vary."""
+        """The one of `AXES` that varies, or `other` where none or several do."""
         varied = [axis for axis in AXES if len({row[axis] for row in self.done}) > 1]
         return varied[0] if len(varied) == 1 else "other"
 

@@ -93,7 +93,7 @@ def _published(inputs: Inputs, exams: Sequence[Exam]) -> Section:
 
 def _ablations(inputs: Inputs, exams: Sequence[Exam], figures: Path) -> Section:
     blocks: list[Block] = []
-    for axis, command in (("lora_r", RANKS), ("freeze", FREEZING), ("other", "")):
+    for axis, command in (("lora_r", RANKS), ("freeze", FREEZING), ("freeze_language", ""), ("other", "")):
         sweeps = [sweep for sweep in inputs.sweeps if sweep.axis == axis]
         for sweep in sweeps:
             blocks += _sweep(sweep, figures)
@@ -110,6 +110,8 @@ def _sweep(sweep: Sweep, figures: Path) -> list[Block]:
     blocks += [Text(_sentence(line), "claim") for line in sweep.lines]
     if sweep.axis == "lora_r":
         blocks.append(ablations.rank(figures, f"rank-{stem}", heading, sweep.points))
+    if sweep.axis == "freeze_language":
+        blocks.append(ablations.decoder(figures, f"decoder-{stem}", heading, sweep.points))
     if sweep.axis == "freeze":
         blocks.append(ablations.freezing(figures, f"freezing-{stem}", heading, sweep.points))
     curves = {row["cell"]: _curve(sweep, row["cell"]) for row in sweep.done}

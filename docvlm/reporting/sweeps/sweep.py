@@ -2,7 +2,8 @@
 
 A freezing ablation (cells differ in `freeze`) shows the secondary metrics and validation loss against the frozen and
 trainable share of the vision tower, by blocks and by parameters, since published ablations label the same runs either
-way. Every other sweep shows score, trainable parameters, minutes and peak memory. The CSV and JSON hold all columns.
+way. Every other sweep shows score, trainable parameters, minutes and peak memory, one over `freeze_language` the frozen
+share of the decoder before them. The CSV and JSON hold all columns.
 Cells that differ only in their seed stand first, gathered (`seeds.py`), and the single runs below. Then come which
 cells an earlier command had done, and which differ beyond chance (`comparisons.py`). Where an optimiser chose the cells
 the best one comes first.
@@ -22,7 +23,7 @@ from docvlm.config.job import CELLS
 from docvlm.files import read_json, shown, write_csv, write_whole
 from docvlm.metrics import METRICS
 from docvlm.metrics.registry import goodness
-from docvlm.reporting.naming import adapter
+from docvlm.reporting.naming import adapter, freeze_language
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.seeds import gather
 from docvlm.runs.finished import ROOTS, Run, by_setting, finished
@@ -43,6 +44,7 @@ _SHARES = (
     Column("vision_trainable_blocks_percent", "vision trainable %\nblocks", 1),
     Column("vision_trainable_parameters_percent", "\nparams", 1),
 )
+_LANGUAGE = Column("language_frozen_blocks_percent", "decoder frozen\n% of blocks", 1)
 _SCORES = (
     Column("zero_shot", "val score\nepoch 0"),
     Column("selection", "\nbest"),
@@ -198,8 +200,9 @@ def over_seeds(seeds: Sequence[Row], columns: Sequence[Column]) -> Table:
 
 def _columns(rows: Sequence[Row]) -> tuple[Column, ...]:
     """The columns of these cells' table: see the module's first lines."""
-    froze = len({row["freeze"] for row in rows if row["status"] == "finished"}) > 1
-    return freeze_columns() if froze else RANK
+    done = [row for row in rows if row["status"] == "finished"]
+    columns = freeze_columns() if len({row["freeze"] for row in done}) > 1 else RANK
+    return (_LANGUAGE, *columns) if len({row["freeze_language"] for row in done}) > 1 else columns
 
 
 def _good(row: Row) -> float:
@@ -241,9 +244,9 @@ def _number_names() -> tuple[str, ...]:
     """The columns of `sweep.csv` beside those that every cell has, finished or not."""
     return (
         "seed", "setting", "benchmark", "family", "metric", "score", "low", "high", "questions", "documents",
-        "selection", "best_epoch", "zero_shot", *METRICS, "val_loss", "zero_shot_val_loss", "freeze", "lora_r",
-        "adapter", "trainable_millions", "trainable_percent", *sorted(column.key for column in _SHARES), "minutes",
-        "peak_memory_mb", "base",
+        "selection", "best_epoch", "zero_shot", *METRICS, "val_loss", "zero_shot_val_loss", "freeze", "freeze_language",
+        "lora_r", "adapter", "trainable_millions", "trainable_percent",
+        *sorted(column.key for column in (*_SHARES, _LANGUAGE)), "minutes", "peak_memory_mb", "base",
     )  # fmt: skip
 
 
@@ -269,11 +272,13 @@ def _numbers(run: RunFolder, result: Row) -> Row:
         "val_loss": result["best"]["val_loss"],
         "zero_shot_val_loss": result["zero_shot"]["val_loss"],
         "freeze": learned["freeze"],
+        "freeze_language": freeze_language(learned),
         "lora_r": learned["lora_r"],
         "adapter": adapter(learned) if learned["lora_r"] else None,
         "trainable_millions": learned["parameters"] / 1e6,
         "trainable_percent": learned["percent"],
         **{column.key: learned[column.key] for column in _SHARES},
+        _LANGUAGE.key: learned.get(_LANGUAGE.key, 0.0),  # runs of before there was the key
         "minutes": result["cost"]["seconds"] / 60,
         "peak_memory_mb": result["cost"]["peak_memory_mb"],
         "base": published(manifest["checkpoint"]["name"])[0],

@@ -111,6 +111,7 @@ def _settings(run: Run) -> dict[str, str]:
             f"{learned['vision_frozen_blocks_percent']:.0f} % of blocks, "
             f"{learned['vision_frozen_parameters_percent']:.0f} % of parameters"
         ),
+        "decoder frozen": f"{learned.get('language_frozen_blocks_percent', 0.0):.0f} % of blocks",
         "trainable parameters": f"{learned['parameters']:,} of {learned['total']:,} ({learned['percent']:.2f} %)",
         "epochs": f"{cost['epochs']} of at most {trainer['max_epochs']} ({cost['steps']} steps)",
         "reported epoch": f"{chosen['epoch']}, by {chosen['metric' if chosen['by'] == 'score' else 'by']} on val",

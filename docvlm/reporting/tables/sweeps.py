@@ -26,6 +26,11 @@ _RANK = (
     Column("peak_memory_mb", "peak memory, MB", 0),
     RUN,
 )
+_LANGUAGE = (
+    _SETTINGS,
+    Column("language_frozen_blocks_percent", "decoder frozen, % of blocks", 1),
+    *_RANK[1:],
+)
 _SHARES = (
     _SETTINGS,
     Column("vision_frozen_blocks_percent", "vision frozen, % of blocks", 1),
@@ -38,7 +43,12 @@ _LAST = (Column("val_loss", "val loss, best"), Column("minutes", "minutes", 1), 
 _LOSSES = {"val_loss": "val loss", "train_loss": "train loss"}
 _DIFFERENCE = ("difference", "low", "high", "p", "questions", "documents")
 _SPREAD = {"selection": "selection_sd", "test": "score_sd", "val_loss": "val_loss_sd"}
-TITLES = {"lora_r": "LoRA rank", "freeze": "Vision-tower freezing", "other": "Sweep"}
+TITLES = {
+    "lora_r": "LoRA rank",
+    "freeze": "Vision-tower freezing",
+    "freeze_language": "Decoder freezing",
+    "other": "Sweep",
+}
 
 
 def _metrics(sweep: Sweep, *, narrow: bool) -> list[Column]:
@@ -109,7 +119,9 @@ def seeds(sweep: Sweep) -> Table | None:
 
 
 def _columns(sweep: Sweep) -> tuple[Column, ...]:
-    return (*_SHARES, *_metrics(sweep, narrow=True), *_LAST) if sweep.axis == "freeze" else _RANK
+    if sweep.axis == "freeze":
+        return (*_SHARES, *_metrics(sweep, narrow=True), *_LAST)
+    return _LANGUAGE if sweep.axis == "freeze_language" else _RANK
 
 
 def _about(sweep: Sweep) -> str:

@@ -75,6 +75,11 @@ class Chat(VLM):
         return self._tree.language
 
     @cached_property
+    def decoder(self) -> str:
+        """The longest list of like modules in the language side."""
+        return tree.longest(self.bare.get_submodule(self.language), self.language)
+
+    @cached_property
     def lora_targets(self) -> tuple[str, ...]:
         """The linear layers of its attention."""
         return tree.lora_targets(self.bare, self.language)

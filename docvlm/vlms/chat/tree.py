@@ -48,7 +48,7 @@ def found(net: PreTrainedModel, parts: Parts) -> Tree:
         )
     if not language:
         raise DocvlmError(f"model.checkpoint: {type(net).__name__} has no language model apart from its vision tower")
-    blocks = parts.blocks or _longest(net.get_submodule(tower), tower)
+    blocks = parts.blocks or longest(net.get_submodule(tower), tower)
     if not blocks or blocks not in names.values() or not blocks.startswith(f"{tower}."):
         raise DocvlmError(
             f"model.blocks={blocks or 'null'}: no list of blocks in {tower}; name one, such as {tower}.encoder.layers"
@@ -131,11 +131,11 @@ def _between(net: PreTrainedModel, tower: str, language: str) -> tuple[tuple[str
     return tuple(found), tuple(loose)
 
 
-def _longest(tower: nn.Module, name: str) -> str:
-    """The outermost list of like modules in the tower that is longest, then largest; "" where there is none."""
+def longest(side: nn.Module, name: str) -> str:
+    """The outermost list of like modules in a side that is longest, then largest; "" where there is none."""
     lists = {
         f"{name}.{inner}": (len(module), sum(p.numel() for p in module.parameters()))
-        for inner, module in tower.named_modules()
+        for inner, module in side.named_modules()
         if isinstance(module, (nn.ModuleList, nn.Sequential)) and len({type(one) for one in module}) == 1
         if len(module) > 1
     }

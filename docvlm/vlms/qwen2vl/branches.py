@@ -16,6 +16,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, causal_mask_function
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -81,14 +83,35 @@ def _attend(
         out, weights = inner(module, query, key, value, attention_mask, **kwargs)
         return out, weights
     at = attention_mask.split
-    first = [part[:, :, :at] for part in (query, key, value)]
+    query, rest = query.split((at, query.shape[2] - at), dim=2)
+    (first_keys, key), (first_values, value) = (_WithFirst.apply(part, at) for part in (key, value))
+    first = [query, first_keys, first_values]
     if attention_mask.pages is not None:
         pages, _ = inner(module, *first, attention_mask.pages, **kwargs)
     else:
         causal = partial(inner, module, attention_mask=None, **kwargs | {"is_causal": True})
         pages = _row_by_row(causal, first, attention_mask.starts) if attention_mask.starts else causal(*first)[0]
-    rest, _ = inner(module, query[:, :, at:], key, value, attention_mask.branches, **kwargs)
-    return torch.cat([pages, rest], dim=1), None
+    if not rest.shape[2]:  # pages alone
+        return pages, None
+    branches, _ = inner(module, rest, key, value, attention_mask.branches, **kwargs)
+    return torch.cat([pages, branches], dim=1), None
+
+
+class _WithFirst(Function):
+    """The first columns of (B x heads x T x width), and all: a slice's own gradient would be padded to all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, columns: int) -> tuple[Tensor, Tensor]:
+        ctx.columns = columns
+        return part[:, :, :columns], part.view_as(part)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, first: Tensor, whole: Tensor) -> tuple[Tensor, None]:
+        out = torch.empty_like(whole)
+        torch.add(whole[:, :, : ctx.columns], first, out=out[:, :, : ctx.columns])
+        out[:, :, ctx.columns :] = whole[:, :, ctx.columns :]
+        return out, None
 
 
 def _row_by_row(causal: Any, parts: list[Tensor], starts: tuple[int, ...]) -> Tensor:

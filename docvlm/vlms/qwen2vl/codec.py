@@ -7,6 +7,8 @@ answer are tokenised apart, so that what training puts before an answer is token
 
 from __future__ import annotations
 
+import hashlib
+import math
 from copy import copy
 from dataclasses import replace
 from io import BytesIO
@@ -16,6 +18,7 @@ import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import Qwen2_5_VLProcessor, Qwen2VLProcessor
 
 from docvlm.data.loading.batching import Lengths
@@ -23,6 +26,7 @@ from docvlm.data.loading.packing import IGNORED, Branch, pack
 from docvlm.errors import DocvlmError
 from docvlm.vlms.checkpoint import load_config, load_processor
 from docvlm.vlms.codec import Budget, Codec, Prompts, SharedPrompts, as_tensor, padded
+from docvlm.vlms.feature_store import DIGEST
 from docvlm.vlms.message import user
 from docvlm.vlms.page_images import open_page, open_pages
 
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
     from docvlm.data.example import Example, Page
+    from docvlm.vlms.codec import Stored
 
 END = "<|im_end|>"
 PATCH = 14  # of Qwen2-VL and Qwen2.5-VL; the processor of a server is not there to be asked
@@ -157,20 +162,20 @@ class Qwen2VLCodec(Codec):
         }
         return [next(opened[len(example.pages)]) for example in examples]
 
-    def _digests(self, examples: Sequence[Example]) -> list[str]:
-        assert self.stored is not None
+    def _digests(self, examples: Sequence[Example], stored: Stored) -> list[str]:
         found = []
         for example in examples:
             each = self.each_of(len(example.pages))
-            found += self.stored.digests(example.pages, "" if each is self else str(each.budget))
+            found += stored.digests(example.pages, "" if each is self else str(each.budget))
         return found
 
     def _stored_pages(self, examples: Sequence[Example], dtype: str) -> tuple[dict[str, Tensor], list[list[int]]]:
         """As `_pages`, with what the store has of every page in place of their pixels: `features` (tokens x D) or
         `prefix` (patches x D).
         """
-        assert self.stored is not None
-        digests = self._digests(examples)
+        if self.stored is None:
+            return self._pages(examples)
+        digests = self._digests(examples, self.stored)
         found = self.stored.features(digests, dtype)  # each (rows x columns x D) of the page's tokens or patches
         if found is None:
             pixels, tokens = self._pages(examples)
@@ -181,9 +186,44 @@ class Qwen2VLCodec(Codec):
         pages = {name: torch.cat([f.flatten(0, 1) for f in found]), "image_grid_thw": grid}
         return pages, [[next(counts) for _ in example.pages] for example in examples]
 
+    def _prefilled_pages(self, examples: Sequence[Example], dtype: str) -> tuple[dict[str, Tensor], list[list[int]]]:
+        """As `_stored_pages`, with what frozen blocks of the decoder made of every document's pages, if all have it.
+
+        `prefill` is that (documents x P x values), padded on the left; else `documents` are the names to keep it under.
+        A document goes by all tokens of its prompt before the question, and by its pages: positions follow from both.
+        """
+        assert self.prefilled is not None
+        grids = [self._grids(example) for example in examples]
+        tokens = [[math.prod(grid) // self.merge**2 for grid in each] for each in grids]
+        names = []
+        for example, counts in zip(examples, tokens, strict=True):
+            ids = self._prompt(example, counts)
+            content = f"{self._digests([example], self.prefilled)} {ids[: self._cut(ids)]}"
+            names.append(hashlib.blake2b(content.encode(), digest_size=DIGEST).hexdigest())
+        found = self.prefilled.features(names, dtype)
+        if found is None:
+            pages, tokens = self._stored_pages(examples, dtype)
+            return pages | {"documents": as_tensor(names)}, tokens
+        grid = torch.tensor([[1, *grid] for each in grids for grid in each])
+        alone = len(found) == 1  # then it is not copied
+        prefill = found[0][None] if alone else pad_sequence(found, True, padding_side="left")
+        return {"prefill": prefill, "image_grid_thw": grid}, tokens
+
+    def _grids(self, example: Example) -> list[tuple[int, int]]:
+        """Rows and columns of patches of each page, from its size."""
+        assert self.prefilled is not None
+        budget = self.each_of(len(example.pages)).budget
+        sides = [_sides(height, width, budget, self.patch) for width, height in self.prefilled.sizes(example.pages)]
+        return [(height // self.patch, width // self.patch) for height, width in sides]
+
     def _shared(self, examples: Sequence[Example], dtype: str | None = None) -> SharedPrompts:
         firsts, page_of = self._documents(examples)
-        pixels, tokens = self._pages(firsts) if dtype is None else self._stored_pages(firsts, dtype)
+        if dtype is None:
+            pixels, tokens = self._pages(firsts)
+        elif self.prefilled is not None:
+            pixels, tokens = self._prefilled_pages(firsts, dtype)
+        else:
+            pixels, tokens = self._stored_pages(firsts, dtype)
         whole = [self._prompt(e, tokens[number]) for e, number in zip(examples, page_of, strict=True)]
         cuts = [self._cut(ids) for ids in whole]
         first = {number: ids[:cut] for ids, cut, number in zip(whole, cuts, page_of, strict=True)}

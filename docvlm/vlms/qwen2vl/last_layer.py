@@ -21,6 +21,7 @@ from transformers.models.qwen3_vl import modeling_qwen3_vl as qwen3
 
 from docvlm.data.loading.packing import IGNORED
 from docvlm.vlms.qwen2vl.branches import BranchMask
+from docvlm.vlms.qwen2vl.heads import heads, rotated
 
 
 def only_answers(mask: BranchMask, labels: Tensor) -> tuple[BranchMask, Tensor]:
@@ -67,28 +68,15 @@ def _attended(
     assert mask.wanted is not None
     wanted = mask.wanted[..., None]
     here = [torch.take_along_dim(part, wanted, dim=1) for part in (hidden, *position_embeddings)]
-    query = rotated(_heads(attention, "q", here[0]), *here[1:])
-    key = rotated(_heads(attention, "k", hidden), *position_embeddings)
-    value = _heads(attention, "v", hidden)
+    query = rotated(heads(attention, "q", here[0]), *here[1:])
+    key = rotated(heads(attention, "k", hidden), *position_embeddings)
+    value = heads(attention, "v", hidden)
     seen = torch.take_along_dim(mask.branches, wanted[:, None] - mask.split, dim=2)
     name = attention.config._attn_implementation
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(name, qwen2.eager_attention_forward)
     dropout = attention.attention_dropout if attention.training else 0.0
     out, _ = attend(attention, query, key, value, seen, dropout=dropout, scaling=attention.scaling)
     return attention.o_proj(out.flatten(2))  # type: ignore[no-any-return]  # nn.Module.__call__
-
-
-def _heads(attention: Any, which: str, hidden: Tensor) -> Tensor:
-    """`hidden` (B x T x D) projected to queries, keys or values (B x heads x T x width), normed where Qwen3-VL does."""
-    projected: Tensor = getattr(attention, f"{which}_proj")(hidden).unflatten(-1, (-1, attention.head_dim))
-    norm = getattr(attention, f"{which}_norm", None)
-    return (projected if norm is None else norm(projected)).transpose(1, 2)
-
-
-def rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """`heads` (B x heads x T x width) turned by the angles of their positions (B x T x width)."""
-    out: Tensor = heads * cos[:, None] + qwen2.rotate_half(heads) * sin[:, None]
-    return out
 
 
 class _Qwen2LastLayer(_LastLayer, qwen2.Qwen2VLDecoderLayer): ...

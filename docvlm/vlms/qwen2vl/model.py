@@ -6,6 +6,7 @@ as rows on an expanded cache (`docvlm.vlms.decoding`). Source: Wang et al. 2024,
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -17,13 +18,15 @@ from docvlm.vlms.base import VLM, Block
 from docvlm.vlms.decoding import Probabilities, greedy_on_pages
 from docvlm.vlms.prefix import entered, observed
 from docvlm.vlms.qwen2vl.attention import use_fast_paths
-from docvlm.vlms.qwen2vl.branches import branch_mask, use_branches
+from docvlm.vlms.qwen2vl.branches import BranchMask, branch_mask, use_branches
 from docvlm.vlms.qwen2vl.codec import Qwen2VLCodec
+from docvlm.vlms.qwen2vl.heads import use_fast_heads
 from docvlm.vlms.qwen2vl.last_layer import only_answers, use_last_layer
+from docvlm.vlms.qwen2vl.prefill import Prefill, continued, only_above, read, width
 from docvlm.vlms.qwen2vl.recompute import use_recompute
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import DynamicCache, PreTrainedModel
 
     from docvlm.vlms.codec import Budget
 
@@ -44,6 +47,7 @@ class Qwen2VL(VLM):
         use_fast_paths(net)
         use_branches(net)
         use_last_layer(net)
+        use_fast_heads(net)
         use_recompute(net)
 
     def set_budget(self, budget: Budget) -> None:
@@ -75,11 +79,60 @@ class Qwen2VL(VLM):
 
     def _packed_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, int]:
         inputs = self._unpacked(batch)
-        inputs["attention_mask"], labels = only_answers(inputs["attention_mask"], batch["labels"])
+        mask: BranchMask = inputs["attention_mask"]
+        inputs["attention_mask"], labels = only_answers(mask, batch["labels"])
+        language, below = self.bare.model.language_model, self._prefilled(batch)
         with self.autocast():
-            inputs |= self._embedded(batch)
-            hidden = self.bare.model.language_model(**inputs, use_cache=False).last_hidden_state
+            inputs |= self._behind(batch, inputs["position_ids"], mask) if below else self._embedded(batch)
+            with only_above(language, below):
+                hidden = language(**inputs, use_cache=False).last_hidden_state
         return self._answer_loss(hidden, labels)
+
+    def _behind(self, batch: dict[str, Tensor], places: Tensor, mask: BranchMask) -> dict[str, Any]:
+        """What the blocks above the frozen ones read in place of embeddings: hidden states of pages and branches."""
+        pages = self._prefill(batch, places)
+        branches = self.bare.get_input_embeddings()(batch["input_ids"][:, mask.split :])
+        return {"inputs_embeds": continued(self.bare, pages, branches, places[:, :, mask.split :], mask)}
+
+    def _prefilled(self, batch: dict[str, Tensor]) -> int:
+        """How many blocks of the decoder read the pages of this batch apart; 0 where all are read together."""
+        return len(self.frozen_layers) if "prefill" in batch or "documents" in batch else 0
+
+    def prefill(self, batch: dict[str, Tensor]) -> None:
+        """See `VLM.prefill`."""
+        self._prefill(batch, self._unpacked(batch)["position_ids"])
+
+    def _prefill(self, batch: dict[str, Tensor], places: Tensor) -> Prefill:
+        """What the frozen blocks make of the pages of a batch, as it brings it, or computed and kept.
+
+        `places` are the positions of at least the pages (3 x B x P).
+        """
+        if "prefill" in batch:
+            return Prefill.of(batch["prefill"], self.bare, len(self.frozen_layers))
+        mask: Any
+        if "segments" in batch:
+            split = split_of(batch["segments"])
+            pages, segments = batch["input_ids"][:, :split], batch["segments"][:, :split]
+            seen, mask = segments == 0, branch_mask(segments, split, additive=self._additive)
+            places = places[:, :, :split]
+        else:
+            pages, seen, mask = batch["input_ids"], batch["attention_mask"], batch["attention_mask"]
+        embedded = self._embedded(batch | {"input_ids": pages})
+        found = read(self.bare, len(self.frozen_layers), **embedded, position_ids=places, attention_mask=mask)
+        if "documents" in batch and self.codec.prefilled is not None:
+            self.codec.prefilled.keep(batch["documents"], found.stored(seen.sum(dim=1).tolist()))
+        return found
+
+    @property
+    def unprefilled(self) -> str:
+        """Blocks of a tower that learn give other pages with every step."""
+        assert self.trainable is not None
+        return f"the tower learns below them, freeze={self.trainable.freeze:g}" if self.learns_below else ""
+
+    @property
+    def prefill_width(self) -> int:
+        """Values a token that are stored: hidden states, keys and values."""
+        return width(self.bare, len(self.frozen_layers))
 
     def _unpacked(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         """Mask and positions of a packed batch's branches, as the language model takes them."""
@@ -91,11 +144,15 @@ class Qwen2VL(VLM):
             image_grid_thw=batch["image_grid_thw"],
             attention_mask=(segments[:, :split] == 0).long(),
         )
-        additive = self.bare.config.get_text_config()._attn_implementation.endswith("eager")
         return {
             "position_ids": positions(prefix, segments, batch["offsets"]),
-            "attention_mask": branch_mask(segments, split, additive=additive),
+            "attention_mask": branch_mask(segments, split, additive=self._additive),
         }
+
+    @property
+    def _additive(self) -> bool:
+        """Whether attention adds its mask."""
+        return str(self.bare.config.get_text_config()._attn_implementation).endswith("eager")
 
     def _embedded(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         """What the language model reads in place of `input_ids`: embeddings with each page's features in its place."""
@@ -131,8 +188,22 @@ class Qwen2VL(VLM):
 
     def _greedy(self, batch: dict[str, Tensor], max_new_tokens: int) -> tuple[Tensor, Tensor]:
         if "page_of" in batch:
-            return greedy_on_pages(self.bare, batch, self._embedded(batch), max_new_tokens, in_step=self.in_step)
+            if self._prefilled(batch):
+                read = partial(self._read_above, batch)
+            else:
+                read = partial(self.bare.model.language_model, **self._embedded(batch))
+            return greedy_on_pages(self.bare, batch, read, max_new_tokens, in_step=self.in_step)
         sure = Probabilities()
         ids = self._generated(batch, max_new_tokens, sure)
         new = ids[:, batch["input_ids"].shape[1] :]
         return new, sure.of(new)
+
+    def _read_above(
+        self, batch: dict[str, Tensor], *, position_ids: Tensor, past_key_values: DynamicCache, **inputs: Any
+    ) -> None:
+        """The language side on the pages of a batch, from what its frozen blocks made of them; fills the cache."""
+        pages, language = self._prefill(batch, position_ids), self.bare.model.language_model
+        inputs |= {"inputs_embeds": pages.hidden, "position_ids": position_ids, "past_key_values": past_key_values}
+        with only_above(language, len(self.frozen_layers)):
+            language(**inputs)
+        pages.fill(past_key_values)  # afterwards: its length is that of the first block

@@ -20,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen3_vl import modeling_qwen3_vl as qwen3
 
-from docvlm.vlms.qwen2vl.last_layer import rotated
+from docvlm.vlms.qwen2vl.heads import rotated
 
 KEPT = 1 << 18  # values; of a step with as many or fewer in a layer's input, both are kept
 

@@ -65,6 +65,13 @@ class Qwen3VL(Qwen2VL):
         found = tower(pixels.type(tower.dtype), grid_thw=grid, return_dict=True)
         return torch.cat([found.pooler_output, *found.deepstack_features], dim=-1)
 
+    @property
+    def unprefilled(self) -> str:
+        """Features of a page that reach blocks above the frozen ones are not in what those make of it."""
+        levels, frozen = len(self._levels), len(self.frozen_layers)
+        above = f"DeepStack adds the page's features behind the first {levels} blocks, and {frozen} are frozen"
+        return super().unprefilled or (above if frozen < levels else "")
+
     def _embedded(self, batch: dict[str, Tensor]) -> dict[str, Any]:
         """Embeddings with each page's features in its place, and what the first layers add there.
 
