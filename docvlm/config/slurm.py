@@ -1,8 +1,8 @@
 """A sweep's jobs in Slurm's queue: hydra-submitit-launcher's launcher, which hears of every end and waits for all.
 
 submitit asks `sacct`, which a cluster without accounting does not have: it then waits for ever for a job that left no
-result. And the launcher breaks off at the first such job, with the others still being trained. `squeue` knows the jobs
-of every cluster, ended ones for some minutes (`MinJobAge`); one that it does not list any more has ended.
+result. And the launcher breaks off at the first such job, with the others still being trained. So `squeue` is asked.
+Which job is which cell is left in the folder of the sweep (`jobs.json`), for those who look when this command is gone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLaunche
 from submitit.core.utils import UncompletedJobError
 from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
 
+from docvlm.config import squeue
+from docvlm.config.job import JOBS
+from docvlm.config.squeue import ENDED
 from docvlm.errors import DocvlmError
+from docvlm.files import read_json, write_json
 
 EVERY = 20  # seconds at most between two calls of squeue; fewer while the jobs are young
-ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
-         "TIMEOUT"}  # fmt: skip
-"""States that a job does not leave. One that is queued again is never listed in them."""
 GONE = "no longer in the queue"
 _WHY = re.compile(r"^(?:srun|slurmstepd\S*): error: (.*(?:\btasks? [\d,-]+: |memory limit$|oom.kill).*)$", re.MULTILINE)
 """Which task was killed, by srun; that memory ran out, by Slurm's own watch or the kernel's."""
@@ -38,16 +39,20 @@ def use(target: str, failures: list[BaseException]) -> None:
 
 
 class Queue(SlurmInfoWatcher):
-    """The states of the jobs of this command."""
+    """The states of the jobs of this command; `first` is the number of the first job's cell in the sweep `folder`."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path, first: int) -> None:
         super().__init__(delay_s=EVERY)
         self.jobs: list[str] = []
+        self._file, self._first = folder / JOBS, first
+        self._before = read_json(self._file) if self._file.exists() else {}  # an optimiser launches several times
 
     def register_job(self, job_id: str) -> None:
-        """Note a job that has been submitted."""
+        """Note a job that has been submitted, for others too."""
         if job_id not in self.jobs:
             self.jobs.append(job_id)
+            cells = {str(number): job for number, job in enumerate(self.cells, self._first)}
+            write_json(self._file, self._before | cells)
         super().register_job(job_id)
 
     @property
@@ -66,12 +71,12 @@ class Queue(SlurmInfoWatcher):
             time.sleep(1)
 
     def _make_command(self) -> list[str]:
-        return ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T"]
+        return squeue.command("--me")
 
     def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
         """The state of every job, by its id. What ended is known, also when Slurm has forgotten it."""
         text = string if isinstance(string, str) else string.decode()
-        listed = dict(line.strip().split("|", 1) for line in text.splitlines() if "|" in line)
+        listed = squeue.listed(text)
         before = {job: info["State"] for job, info in self._info_dict.items() if info["State"] in ENDED}
         return {job: {"JobID": job, "State": listed.get(job, before.get(job, GONE))} for job in self.cells}
 
@@ -86,7 +91,9 @@ class QueueLauncher(SlurmLauncher):
 
         Ctrl-C ends the waiting, not the jobs, and says which there are.
         """
-        queue = SlurmJob.watcher = Queue()
+        assert self.config is not None
+        folder = Path(self.config.hydra.runtime.cwd, str(self.config.hydra.sweep.dir))
+        queue = SlurmJob.watcher = Queue(folder, initial_job_idx)
         try:
             return super().launch(job_overrides, initial_job_idx)
         except KeyboardInterrupt:

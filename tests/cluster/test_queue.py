@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +17,8 @@ from submitit.slurm.slurm import SlurmJob
 
 from docvlm.config import Job, TrainConfig, slurm, verb
 from docvlm.runs.folder import put_off
-from tests.support.slurm import Cluster
+from docvlm.sweep import main as sweep
+from tests.support.slurm import Cluster, until
 
 LIMIT = 300  # seconds
 WORDS = (
@@ -101,3 +104,24 @@ def test_jobs_outlive_ctrl_c_and_are_named(capfd: pytest.CaptureFixture[str], cl
     named = re.search(r"^2 jobs go on in Slurm; to end them: (scancel (\d+)_0 \2_1)$", said, re.MULTILINE)
     assert named is not None, said
     cluster.ask(*named[1].split())
+
+
+@pytest.mark.slow
+def test_cells_are_followed_to_their_ends_when_the_launching_command_is_gone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = "from tests.cluster.test_queue import Ended, command; command(Ended(), 'seed=2,2')"
+    launching = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        until(lambda: list(Path("multirun").glob("*/0/began")), LIMIT, "the first cell")
+    finally:
+        launching.kill()
+        launching.wait()
+    (folder,) = (path for path in Path("multirun").iterdir() if path.is_dir())
+    with pytest.raises(SystemExit) as end:
+        sweep([str(folder), "--follow", "--every", "2"])
+    assert end.value.code == 1 and all((folder / cell / "ended").exists() for cell in "01")
+    out = capsys.readouterr().out
+    for cell in "01":
+        assert f"\ncell {cell} ({cell}): running" in out
+        assert re.search(rf"\ncell {cell} \({cell}\): stopped: process \d+ on \S+, job \d+_{cell} ended before", out)
