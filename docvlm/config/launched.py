@@ -61,9 +61,13 @@ class Launched(Callback):
         target = str(hydra.launcher._target_)
         self.outcome.launcher = "" if target == BASIC else target.rpartition(".")[2]
         if self.outcome.launcher == "SlurmLauncher":
-            from docvlm.config import slurm  # what it imports is an extra
+            from docvlm.config import slurm, submitted  # what they import is an extra
 
-            slurm.use(target, self.outcome.failures)
+            submitted.use(slurm.QueueLauncher, target, self.outcome.failures)
+        elif self.outcome.launcher == "LocalLauncher":
+            from docvlm.config import submitted
+
+            submitted.use(submitted.ChildrenLauncher, target, self.outcome.failures)
         if asked := {key: hydra.launcher[key] for key in _REQUEST if hydra.launcher.get(key) is not None}:
             print(f"a cell asks for {' '.join(f'{key}={value}' for key, value in asked.items())}", flush=True)
         if not basic(hydra.sweeper):  # an optimiser chooses a cell after those before it

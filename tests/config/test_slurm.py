@@ -37,6 +37,7 @@ def test_a_job_has_ended_when_slurm_says_so_or_has_forgotten_it(queue: Queue, tm
     queue.update()
     assert [queue.get_state(job, "cache") for job in queue.cells] == ["OUT_OF_MEMORY", GONE, "COMPLETING"]
     assert [queue.is_done(job, "cache") for job in queue.cells] == [True, True, False]
+    assert [queue.ended_well(job) for job in queue.cells] == [False, True, False]
     said.write_text("")
     queue.update()
-    queue.wait()
+    assert all(queue.is_done(job, "cache") for job in queue.cells)
