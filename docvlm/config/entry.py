@@ -127,7 +127,7 @@ def _rehearsed(name: str, schema: type[C]) -> AbstractContextManager[None]:
 def _execute(name: str, schema: type[C], main: Callable[[C, Job], float | None], hooks: Hooks) -> None:
     import hydra
 
-    from docvlm.config import beside, compose
+    from docvlm.config import beside, compose, marks
     from docvlm.config.launched import Launched, Outcome
 
     compose.prepare_hydra()
@@ -139,7 +139,7 @@ def _execute(name: str, schema: type[C], main: Callable[[C, Job], float | None],
         job = compose.job()
         if job.sweep is not None:
             outcome.sweeps.add(job.sweep)
-        with _Reported(job, schema, outcome.failures, hooks.on_failure):
+        with _Reported(job, schema, outcome.failures, hooks.on_failure), marks.begun(job):
             config = compose.typed(cfg, schema)
             registry.load(config.extensions)
             config.check(sweep=job.sweep is not None)
@@ -155,18 +155,32 @@ def _execute(name: str, schema: type[C], main: Callable[[C, Job], float | None],
         return None
 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # exceptions reach us instead of being printed and swallowed
+    launch = hydra.main(config_path=str(CONF_DIR), config_name=name, version_base="1.3")(task)
+    with Launched.until_the_end:
+        unfinished = _to_the_end(launch, schema, main, hooks, outcome)
+    if outcome.failures or unfinished:
+        raise SystemExit(1)
+
+
+def _to_the_end(
+    launch: Callable[[], object],
+    schema: type[C],
+    main: Callable[[C, Job], float | None],
+    hooks: Hooks,
+    outcome: Outcome,
+) -> int:
+    """Launch the jobs, come back to those that were put off, say the sweeps. Returns how many cells are unfinished."""
     unfinished = 0
     try:
         with _Known(outcome):
-            hydra.main(config_path=str(CONF_DIR), config_name=name, version_base="1.3")(task)()
+            launch()
         for config, job in outcome.put_off:
             with _Known(outcome), _Reported(job, schema, outcome.failures, hooks.on_failure):
                 main(config, dataclasses.replace(job, wait=True))
     finally:
         if hooks.after_sweep is not None:
             unfinished = sum(hooks.after_sweep(folder) or 0 for folder in outcome.sweeps if folder.exists())
-    if outcome.failures or unfinished:
-        raise SystemExit(1)
+    return unfinished
 
 
 class _Reported(AbstractContextManager[object]):

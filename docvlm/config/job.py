@@ -7,6 +7,8 @@ from pathlib import Path
 
 CELLS = "cells.json"
 """In the folder of a sweep: the overrides of every cell that was asked for."""
+JOBS = "jobs.json"
+"""In the folder of a sweep whose cells are jobs of Slurm: the job of every cell, by its number."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ process. Hydra tells its callbacks of a sweep in the process that launches it.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from docvlm.config import marks
 from docvlm.config.compose import basic
 from docvlm.config.job import CELLS, Job
 from docvlm.files import write_json
@@ -41,21 +43,31 @@ class Outcome:
 
 
 class Launched(Callback):
-    """Notes the sweep that begins, and leaves `cells.json` in its folder. Hydra makes it, without arguments."""
+    """Notes the sweep that begins, and leaves `cells.json` in its folder. Hydra makes it, without arguments.
+
+    `until_the_end` is closed when the command ends: until then others see that somebody may begin cells.
+    """
 
     outcome: ClassVar[Outcome] = Outcome()
+    until_the_end: ClassVar[ExitStack] = ExitStack()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before any cell is launched."""
         hydra = config.hydra
         folder = Path(hydra.runtime.cwd, str(hydra.sweep.dir))
         self.outcome.sweeps.add(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.until_the_end.enter_context(marks.lives(folder))
         target = str(hydra.launcher._target_)
         self.outcome.launcher = "" if target == BASIC else target.rpartition(".")[2]
         if self.outcome.launcher == "SlurmLauncher":
-            from docvlm.config import slurm  # what it imports is an extra
+            from docvlm.config import slurm, submitted  # what they import is an extra
 
-            slurm.use(target, self.outcome.failures)
+            submitted.use(slurm.QueueLauncher, target, self.outcome.failures)
+        elif self.outcome.launcher == "LocalLauncher":
+            from docvlm.config import submitted
+
+            submitted.use(submitted.ChildrenLauncher, target, self.outcome.failures)
         if asked := {key: hydra.launcher[key] for key in _REQUEST if hydra.launcher.get(key) is not None}:
             print(f"a cell asks for {' '.join(f'{key}={value}' for key, value in asked.items())}", flush=True)
         if not basic(hydra.sweeper):  # an optimiser chooses a cell after those before it
@@ -63,5 +75,4 @@ class Launched(Callback):
         swept = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
         words = OverridesParser.create().parse_overrides([*swept, *map(str, hydra.overrides.task)])
         (cells,) = BasicSweeper.split_arguments(words, None)
-        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / CELLS, {"cells": cells})

@@ -17,10 +17,12 @@ from pickle import UnpicklingError
 from filelock import FileLock, Timeout
 
 from docvlm.config import Job
+from docvlm.config.marks import GLANCE
 from docvlm.files import read_json, write_json
 from docvlm.writing import written
 
 POINTER = "reused.json"
+LOCK = ".lock"
 STATE = "state.pt"
 """Of a checkpoint that is a folder: the file with all that is no tensor."""
 UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, UnpicklingError)
@@ -77,19 +79,22 @@ class RunFolder:
         return self.root / "checkpoints" / "best"
 
     def lock(self) -> FileLock:
-        """Take the folder for this process. Raises `filelock.Timeout` while another live process holds it."""
+        """Take the folder for this process. Raises `filelock.Timeout` while another live process holds it.
+
+        One that only asks whether it is held has it for a moment, which is waited for.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / ".lock", timeout=0)
+        lock = FileLock(self.root / LOCK, timeout=GLANCE)
         lock.acquire()
         return lock
 
     def held(self) -> bool:
         """Whether another live process has the folder."""
         try:
-            self.lock().release()
+            with FileLock(self.root / LOCK, timeout=0):
+                return False
         except Timeout:
             return True
-        return False
 
     def wait(self) -> None:
         """Come back when nobody has the folder any more."""

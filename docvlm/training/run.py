@@ -140,7 +140,8 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
     """Take the folder this command belongs to, keep its `result.json` true, and let go of everything at the end.
 
     A finished cell of a sweep comes back with its summary and is not to be trained. Raises `KeyboardInterrupt` where
-    the user stopped the run, `TrainedElsewhere` where another process is training this cell.
+    the user stopped the run, `TrainedElsewhere` where another process is training this cell, and what a launcher raises
+    that is handed a signal once all is saved.
     """
     identity = identify(cfg, data, fingerprint(vlm.checkpoint, vlm.revision))
     claimed = ranks.agree(lambda: claim(job, identity, rerun=cfg.rerun))
@@ -175,16 +176,26 @@ def opened(cfg: TrainConfig, job: Job, data: DocumentDataModule, vlm: VLM) -> It
             stop_on_signal() as run.stop,
             ResultFile(folder.result, head | {"audit": data.audited}) if main else nullcontext() as result,
             room(folder.root),  # loggers and progress bars have errors of their own for it
+            _second_ctrl_c(),
         ):
             yield run
             if result is not None:
                 result.finish(run.summary)
-    except (Interrupted, SystemExit) as error:  # Lightning turns a second Ctrl-C into SystemExit
+    except Interrupted as error:
         raise KeyboardInterrupt from error
     finally:
         claimed.release()
         run.vlm = data.codec = None
         release_memory()
+
+
+@contextmanager
+def _second_ctrl_c() -> Iterator[None]:
+    """What Lightning turns into SystemExit. A launcher's own, by which a job ends once it is queued again, stays it."""
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
 
 
 def _splits(data: DocumentDataModule) -> dict[str, list[Any]]:

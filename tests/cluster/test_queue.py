@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +15,10 @@ from pathlib import Path
 import pytest
 from submitit.slurm.slurm import SlurmJob
 
-from docvlm.config import Job, TrainConfig, slurm, verb
-from docvlm.runs.folder import put_off
-from tests.support.slurm import Cluster
+from docvlm.config import Job, TrainConfig, slurm
+from docvlm.sweep import main as sweep
+from tests.support.launched import Ended, command
+from tests.support.slurm import Cluster, until
 
 LIMIT = 300  # seconds
 WORDS = (
@@ -33,30 +36,6 @@ def work(cfg: TrainConfig, job: Job) -> float:
     if cfg.seed == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return float(cfg.seed)
-
-
-class Ended:
-    """What lay in the folder of the sweep when the command ended."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, list[str]] = {}
-
-    def __call__(self, folder: Path) -> int:
-        cells = [cell for cell in folder.iterdir() if cell.name.isdigit()]
-        self.found = {cell.name: [file.name for file in cell.iterdir()] for cell in cells}
-        return 0
-
-    def __reduce__(self) -> tuple[type[Ended], tuple[()]]:
-        return Ended, ()  # cells are pickled with their command
-
-
-def command(ended: Ended, *words: str) -> int:
-    main = verb("train", TrainConfig, after_sweep=ended, on_put_off=put_off)(work)
-    try:
-        main([*words, *WORDS])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +58,8 @@ def test_a_job_that_is_killed_is_a_line_once_the_other_cells_have_ended(
     monkeypatch.setattr(SlurmJob, "_results_timeout_s", 1)  # what it gives a slow file system outlasts the other cell,
     monkeypatch.setattr(slurm, "EVERY", 1)  # as may the time between two looks
     ended = Ended()
-    assert command(ended, "seed=3,2") == 1
-    assert {"began"} <= set(ended.found["0"]) and {"began", "ended"} <= set(ended.found["1"])
+    assert command(work, ended, "seed=3,2", *WORDS) == 1
+    assert "began" in ended.found["0"] and {"began", "ended"} <= ended.found["1"]
     said = capfd.readouterr().err
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert re.match(r"error: cell 0 \(seed=3 .*\): its job \d+_0 ended: FAILED \(n[12]: task 0: Killed\); what", line)
@@ -96,8 +75,29 @@ def test_jobs_outlive_ctrl_c_and_are_named(capfd: pytest.CaptureFixture[str], cl
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    assert command(Ended(), "seed=2,2") == 130
+    assert command(work, Ended(), "seed=2,2", *WORDS) == 130
     said = capfd.readouterr().err
     named = re.search(r"^2 jobs go on in Slurm; to end them: (scancel (\d+)_0 \2_1)$", said, re.MULTILINE)
     assert named is not None, said
     cluster.ask(*named[1].split())
+
+
+@pytest.mark.slow
+def test_cells_are_followed_to_their_ends_when_the_launching_command_is_gone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = "from tests.cluster.test_queue import *; command(work, Ended(), 'seed=2,2', *WORDS)"
+    launching = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        until(lambda: list(Path("multirun").glob("*/0/began")), LIMIT, "the first cell")
+    finally:
+        launching.kill()
+        launching.wait()
+    (folder,) = (path for path in Path("multirun").iterdir() if path.is_dir())
+    with pytest.raises(SystemExit) as end:
+        sweep([str(folder), "--follow", "--every", "2"])
+    assert end.value.code == 1 and all((folder / cell / "ended").exists() for cell in "01")
+    out = capsys.readouterr().out
+    for cell in "01":
+        assert f"\ncell {cell} ({cell}): running" in out
+        assert re.search(rf"\ncell {cell} \({cell}\): stopped: process \d+ on \S+, job \d+_{cell} ended before", out)

@@ -128,6 +128,20 @@ def test_what_a_scheduler_sends_saves_and_is_handed_on_and_the_same_command_cont
     assert_same_run(first)
 
 
+def test_a_launcher_that_ends_its_job_ends_it_in_its_own_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As submitit does once the job is in the queue again: a `KeyboardInterrupt` would be a traceback in its log."""
+    earlier = signal.signal(signal.SIGUSR2, lambda number, frame: sys.exit(7))
+    try:
+        send = lambda: os.kill(os.getpid(), signal.SIGUSR2)  # noqa: E731
+        monkeypatch.setattr(AnswerModule, "training_step", on_call(3, send, AnswerModule.training_step))
+        with pytest.raises(SystemExit) as end:
+            runs.train(tmp_path / "outputs" / "first")
+    finally:
+        signal.signal(signal.SIGUSR2, earlier)
+    assert end.value.code == 7
+    assert runs.result(tmp_path / "outputs" / "first")["status"] == "interrupted"
+
+
 def test_an_evaluation_that_was_stopped_in_its_middle_is_of_all_questions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from docvlm.config import marks
 from docvlm.config.job import CELLS
 from docvlm.files import read_json, shown, write_csv, write_whole
 from docvlm.metrics import METRICS
@@ -35,7 +36,8 @@ from docvlm.tables import Column, Table, to_text
 from docvlm.vlms.families import published
 
 Row = dict[str, Any]
-RUNNING, STOPPED = "running", "stopped"  # the second: `result.json` says running, and no process has the folder
+RUNNING, STOPPED = "running", "stopped"  # the second: it has begun and not ended, and its process is gone
+MISSING = "missing"
 KILLED = "its process was killed; the same command continues it"
 _SETTINGS = Column("settings", "cell", kind="text")
 _SHARES = (
@@ -131,16 +133,27 @@ def _exam(run: Run) -> Row:
 
 def command(folder: Path) -> str:
     """The command that began the sweep in `folder`, without several seeds and `-m`; "" where Hydra left no record."""
+    kept = [word for word in _typed(folder) if not word.startswith("hydra.sweep.dir=")]
+    kept = [word for word in kept if not word.startswith("seed=") or word[5:].isdigit()]  # `seeds=3` begins with one
+    return shlex.join(["python", "-m", "docvlm.train", *kept]) if kept else ""
+
+
+def the_same_command(folder: Path) -> str:
+    """The command that began the sweep in `folder`, whole; "" where Hydra left no record."""
+    words = _typed(folder)
+    return shlex.join(["python", "-m", "docvlm.train", *words, "-m"]) if words else ""
+
+
+def _typed(folder: Path) -> list[str]:
+    """The overrides of a sweep's command; none where Hydra left no record."""
     from omegaconf import OmegaConf
 
     file = folder / "multirun.yaml"
     if not file.exists():
-        return ""
+        return []
     given = OmegaConf.load(file).hydra.overrides
     words = [*given.task, *(word for word in given.hydra if not word.startswith("hydra.mode="))]
-    kept = [word for word in map(str, words) if not word.startswith("hydra.sweep.dir=")]
-    kept = [word for word in kept if not word.startswith("seed=") or word[5:].isdigit()]  # `seeds=3` begins with one
-    return shlex.join(["python", "-m", "docvlm.train", *kept])
+    return [str(word) for word in words]
 
 
 def collect(folder: Path, runs: Iterable[Run] = ()) -> list[Row]:
@@ -155,12 +168,15 @@ def collect(folder: Path, runs: Iterable[Run] = ()) -> list[Row]:
     if any(_optimised(cell) for cell in cells):
         rows.sort(key=lambda row: -1.0 if row["selection"] is None else _good(row), reverse=True)
     begun = {row["cell"] for row in rows}
-    asked = list(enumerate(_asked(folder)))
-    shared = set.intersection(*(set(words) for _, words in asked)) if len(asked) > 1 else set()
+    asked = dict(enumerate(_asked(folder)))
+    shared = set.intersection(*map(set, asked.values())) if len(asked) > 1 else set()
+    apart = {number: " ".join(word for word in words if word not in shared) for number, words in asked.items()}
+    if begun <= apart.keys():  # else an earlier command left more cells here, which only their own records know
+        rows = [row | {"settings": apart[row["cell"]]} for row in rows]
     return rows + [
-        {"cell": number, "settings": " ".join(word for word in words if word not in shared), "status": "missing"}
-        | {"reason": "it did not begin", "done": "", "run": str(folder / str(number)), **dict.fromkeys(_number_names())}
-        for number, words in asked
+        {"cell": number, "settings": apart[number], "status": MISSING, "reason": "it did not begin", "done": ""}
+        | {"run": str(folder / str(number)), **dict.fromkeys(_number_names())}
+        for number in asked
         if number not in begun
     ]
 
@@ -222,8 +238,8 @@ def _told(rows: Sequence[Row]) -> str:
 
 def _row(cell: Path) -> Row:
     run = follow(cell)
-    result = read_result(run.result) if run.result.exists() else {"status": "missing", "reason": "it left no result"}
-    if result["status"] == RUNNING:
+    result = read_result(run.result) if run.result.exists() else _without_result(cell)
+    if result["status"] == RUNNING and run.result.exists():
         result |= {"reason": "it is being trained"} if run.held() else {"status": STOPPED, "reason": KILLED}
     row: Row = {
         "cell": int(cell.name),
@@ -234,6 +250,16 @@ def _row(cell: Path) -> Row:
         "run": str(run.root),
     }
     return {**row, **(_numbers(run, result) if result["status"] == "finished" else dict.fromkeys(_number_names()))}
+
+
+def _without_result(cell: Path) -> Row:
+    """What is known of a cell before there is a result: a run has one once its data are read."""
+    by = marks.who(cell)
+    if not by:
+        return {"status": MISSING, "reason": "it left no result"}
+    if marks.alive(cell):
+        return {"status": RUNNING, "reason": "it is being trained"}
+    return {"status": STOPPED, "reason": f"{by} ended before there was a result; the same command trains it"}
 
 
 _DONE = {Action.START: "trained", Action.CONTINUE: "continued", Action.REUSE: "reused", Action.EXAMINE: "examined anew",
