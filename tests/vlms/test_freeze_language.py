@@ -273,7 +273,7 @@ def test_a_store_is_timed_unless_all_of_it_does_not_fit(
     train(tmp_path / "auto", *keys)
     chosen = read_json(tmp_path / "auto" / "manifest.json")["prefill"]
     assert f"prefill={chosen} (auto: a page takes " in (said := printed(capsys))
-    assert " ms through the decoder's frozen blocks, " in said
+    assert " ms through the whole decoder, " in said and " ms from what is stored)" in said
     train(tmp_path / "small", *keys, "features_limit_gb=0.0001")
     assert "prefill=off (2 blocks make 2.5 KB of a token" in (said := printed(capsys))
     assert "; features_limit_gb=0.0001 is less)" in said
