@@ -5,7 +5,9 @@ the plain one took in that step over what this one took, so it needs no step to 
 
 On a shared machine the host may give the processors to others for minutes. Linux counts that time, so a step that lost
 more than a twentieth of them is taken again, at most three times, and the least disturbed counts. What others take of
-caches and memory bandwidth nobody counts.
+caches and memory bandwidth nobody counts. Where other work of the machine itself runs, wall time is a measure of that:
+`python -m bench --clock processor` counts the seconds that the threads of this process computed instead. It sees no
+waiting, for disks neither, so it is for ratios on a busy machine and never written to the published tables.
 
 Peak memory is of the process (its resident set), above what it held right before the step: weights, adapters and
 optimizer state are in both and cancel out, and what libraries allocate beside torch counts, as it does for the system
@@ -36,11 +38,26 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _LARGE, _MOST = 1 << 18, 1 << 25  # bytes: a tensor that gets pages of its own; as high as glibc sets that by itself
 
 
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
+_chosen = "wall"
+
+
+def choose(clock: str) -> None:
+    """Take the times of all variants by this one of `CLOCKS`."""
+    global _chosen
+    _chosen = clock
+
+
+def now() -> float:
+    """Seconds of the chosen clock."""
+    return CLOCKS[_chosen]()
+
+
 def seconds(action: Callable[[], object]) -> float:
-    """Wall time of `action`."""
-    began = time.perf_counter()
+    """Time of `action`."""
+    began = now()
     action()
-    return time.perf_counter() - began
+    return now() - began
 
 
 def in_turn(variants: Mapping[str, Callable[[int], float]], steps: int) -> dict[str, list[float]]:

@@ -53,7 +53,7 @@ class Learner:
             self._use(dtype, True, bool(self.vlm.frozen_layers))
             for examples in steps:
                 with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    make = self.vlm.prefill if self.vlm.frozen_layers else self.vlm.page_features
+                    make = self.vlm.loss if self.vlm.frozen_layers else self.vlm.page_features
                     make(self.vlm.codec.packed_batch(examples))
         self.store.flush()
         self._prefills.flush()

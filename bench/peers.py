@@ -13,7 +13,6 @@ read, to the end of the optimizer step: what a trainer sets up beforehand is not
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 from transformers.models.florence2.modeling_florence2 import shift_tokens_right
 
 from bench import precision
-from bench.clock import gradients
+from bench.clock import gradients, now
 from docvlm.data.example import Example
 from docvlm.data.loading.packing import by_pages
 from docvlm.vlms.chat.template import asked
@@ -45,10 +44,10 @@ class Watch(TrainerCallback):
     began = taken = 0.0
 
     def on_epoch_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.began = time.perf_counter()
+        self.began = now()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        self.taken = time.perf_counter() - self.began
+        self.taken = now() - self.began
 
 
 class Collator:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from docvlm.data.loading.packing import IGNORED
-from docvlm.errors import DocvlmError
 from docvlm.vlms.checkpoint import check_model_type, load_config, load_weights
 from docvlm.vlms.codec import Budget, Codec
 from docvlm.vlms.families import FAMILIES, Family, imported
@@ -252,13 +251,6 @@ class VLM(nn.Module, ABC):
     def prefill_width(self) -> int:
         """Values a token that are stored of what frozen blocks of the decoder make of a page; 0 where none are."""
         return 0
-
-    def prefill(self, batch: dict[str, Tensor]) -> None:
-        """Let the decoder's frozen blocks read the pages of a packed batch, or take what it brings; keep it if asked.
-
-        For its time only. Raises `DocvlmError` where nothing can be stored (`unprefilled`).
-        """
-        raise DocvlmError(f"features: {self.unprefilled}")
 
     @property
     def quant(self) -> str:

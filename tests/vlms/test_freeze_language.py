@@ -13,9 +13,12 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
 
+from docvlm.config import TrainConfig
+from docvlm.config.compose import load as config
 from docvlm.data.loading.packing import split_of
 from docvlm.errors import DocvlmError
 from docvlm.files import read_json
+from docvlm.training import feature_choice
 from docvlm.vlms import saved
 from docvlm.vlms.base import VLM
 from docvlm.vlms.codec import Stored
@@ -212,8 +215,9 @@ def test_a_prefill_belongs_to_all_that_stands_before_the_question(tmp_path: Path
     vlm.loss(vlm.codec.packed_batch(ASKED))
     assert "prefill" in vlm.codec.packed_batch(ASKED[-1:])
     assert "prefill" in vlm.codec.packed_batch([example(9, pages=TWO, question="Where is")])
-    for other in (example(0, pages=TWO[::-1]), example(0, pages=TWO[:1]), replace(ASKED[-1], numbers=(1, 2))):
-        assert "prefill" not in vlm.codec.packed_batch([other])
+    alike = (Paper("third"), TWO[1])
+    for pages, numbers in ((TWO[::-1], ()), (TWO[:1], ()), (alike, ()), (TWO, (1, 2))):
+        assert "prefill" not in vlm.codec.packed_batch([replace(ASKED[-1], pages=pages, numbers=numbers)])
     shared = replace(vlm.codec.budget, document_pixels=28 * 28 * 8)
     codec = type(vlm.codec)(vlm.codec.processor, shared, vlm.codec.longest)
     codec.stored, codec.prefilled = vlm.codec.stored, vlm.codec.prefilled
@@ -247,6 +251,27 @@ def test_a_run_fills_the_store_and_the_next_cell_reads_it(
     assert {path: path.stat().st_size for path in Path("kept").rglob("*.safetensors")} == sizes
 
 
+def test_a_store_belongs_to_the_weights_up_to_the_line_and_to_no_others(tmp_path: Path) -> None:
+    cfg = config("train", TrainConfig, ["scale=tiny", f"features_folder={tmp_path}"])
+
+    def folder(share: int, lora: Lora, changed: str = "", **settings: float) -> Path:
+        vlm = fresh("qwen2vl")
+        apply(vlm, 100, lora, share)
+        for key, value in settings.items():
+            setattr(vlm.bare.config.get_text_config(), key, value)
+        if changed:
+            with torch.no_grad():
+                next(p for name, p in vlm.net.named_parameters() if plain_name(name).startswith(changed)).add_(1)
+        return feature_choice._prefilled(cfg, vlm).store.folder
+
+    one = folder(50, Lora(4))
+    assert folder(50, Lora(8, use_dora=True)) == folder(50, Lora(4), f"{LAYERS}.2.") == folder(50, Lora(0)) == one
+    below = (f"{LAYERS}.1.self_attn.k_proj", "model.language_model.embed_tokens", "model.visual.blocks.0.")
+    others = [folder(50, Lora(4), name) for name in below]
+    others += [folder(25, Lora(4)), folder(50, Lora(4), rms_norm_eps=1e-3)]
+    assert len({one, *others}) == 6
+
+
 @pytest.mark.slow
 def test_a_run_comes_to_what_a_row_a_question_comes_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -273,7 +298,7 @@ def test_a_store_is_timed_unless_all_of_it_does_not_fit(
     train(tmp_path / "auto", *keys)
     chosen = read_json(tmp_path / "auto" / "manifest.json")["prefill"]
     assert f"prefill={chosen} (auto: a page takes " in (said := printed(capsys))
-    assert " ms through the decoder's frozen blocks, " in said
+    assert " ms through the whole decoder, " in said and " ms from what is stored)" in said
     train(tmp_path / "small", *keys, "features_limit_gb=0.0001")
     assert "prefill=off (2 blocks make 2.5 KB of a token" in (said := printed(capsys))
     assert "; features_limit_gb=0.0001 is less)" in said

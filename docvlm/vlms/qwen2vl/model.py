@@ -98,10 +98,6 @@ class Qwen2VL(VLM):
         """How many blocks of the decoder read the pages of this batch apart; 0 where all are read together."""
         return len(self.frozen_layers) if "prefill" in batch or "documents" in batch else 0
 
-    def prefill(self, batch: dict[str, Tensor]) -> None:
-        """See `VLM.prefill`."""
-        self._prefill(batch, self._unpacked(batch)["position_ids"])
-
     def _prefill(self, batch: dict[str, Tensor], places: Tensor) -> Prefill:
         """What the frozen blocks make of the pages of a batch, as it brings it, or computed and kept.
 
