@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed# newer than pyproject.toml and constraints.txt: nothing to install
 BENCHMARKS := docvqa,chartqa,infovqa
 
-.PHONY: help setup demo eval benchmark report test test-slow test-cluster check docs format base bench bench-full bench-gpu export-demo clean
+.PHONY: help setup demo eval benchmark report test test-slow test-cluster test-serve check docs format base bench bench-full bench-gpu export-demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ test-slow: $(STAMP) ## the long tests: sweeps, wheel, real pages where they are 
 
 test-cluster: $(STAMP) ## sweeps through Slurm, whose daemons it starts (Debian: apt-get install slurmctld slurmd slurm-client munge)
 	$(BIN)/python -m pytest -m cluster
+
+test-serve: $(STAMP) ## runs served by vLLM, for which it makes an environment in ~/.cache/docvlm, once (6 GB)
+	$(BIN)/python -m tests.support.vllm
+	$(BIN)/python -m pytest tests/vllm
 
 check: $(STAMP) ## lint, format, the floors of the imports, and types, as CI asks for them
 	$(BIN)/ruff check .

@@ -75,6 +75,11 @@ def settled(records: Iterable[Prediction]) -> list[Prediction]:
 def _surest(pages: Sequence[Prediction]) -> Prediction:
     if len(pages) == 1:
         return pages[0]
+    if any(one.confidence is None for one in pages):
+        raise DocvlmError(
+            f"{pages[0].question_id}: an answer to one of its pages came without logprobs, and the most confident one"
+            " stands; take data.pages=all or first with this server"
+        )
     best = max(pages, key=lambda one: (one.confidence or 0.0, -(one.page or 0)))
     times = [one.latency_s for one in pages if one.latency_s is not None]
     return replace(best, latency_s=round(sum(times), 6) if times else None, shown=())  # all pages were

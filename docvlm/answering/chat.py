@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -31,6 +32,8 @@ from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from docvlm.answering.structured import Structured
 
 KEY = "DOCVLM_API_KEY"
 """The environment variable with the key of an endpoint. Not OPENAI_API_KEY, which is not any server's to see."""
@@ -45,7 +48,8 @@ MISSING = (404, 405)
 class Reply:
     """An answer: its text, whether `max_tokens` cut it, and the seconds it took, all tries included.
 
-    `confidence` is None: nothing is asked of it.
+    `confidence` is the mean probability of its tokens, as of `docvlm.vlms.base.Generated`; None where the server says
+    none.
     """
 
     text: str
@@ -73,24 +77,39 @@ class Chat:
     `served` is its name there; None: the only one there is. `timeout` is in seconds a try, `retries` the tries after
     the first (time-outs, lost connections, 429 and 5xx; waits double, and a server's Retry-After is kept to a minute).
     Raises `DocvlmError`, one line with the endpoint and what to do, where it cannot be reached, wants another key, or
-    does not serve the model.
+    does not serve the model. `logprobs`: ask for what `confidence` is made from, which some servers refuse.
     """
 
-    def __init__(self, endpoint: str, served: str | None = None, *, timeout: float = 120.0, retries: int = 5) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        served: str | None = None,
+        *,
+        timeout: float = 120.0,
+        retries: int = 5,
+        logprobs: bool = True,
+    ) -> None:
         self.endpoint = endpoint.rstrip("/")
-        self.timeout, self.retries = timeout, retries
+        self.timeout, self.retries, self.logprobs = timeout, retries, logprobs
         self._key = _key()
         self._threads = threading.local()
         self.served = self._found(served)
 
-    def ask(self, pages: Sequence[str], text: str, max_tokens: int) -> Reply:
-        """The answer to `text` about `pages` (`data_url`), at most `max_tokens` long; greedy. Raises `DocvlmError`."""
+    def ask(self, pages: Sequence[str], text: str, max_tokens: int, structured: Structured | None = None) -> Reply:
+        """The answer to `text` about `pages` (`data_url`), at most `max_tokens` long; greedy.
+
+        It is one of those that `structured` allows, or the beginning of one and `truncated`. Raises `DocvlmError`.
+        """
         body = {
             "model": self.served,
             "messages": messages(pages, text),
             "max_tokens": max_tokens,
             "temperature": 0,
         }
+        if self.logprobs:
+            body["logprobs"] = True
+        if structured is not None:
+            body |= structured.request
         if not hasattr(self._threads, "session"):
             self._threads.session = _session(self._key, self.retries)  # a session is not to be shared
         began = time.perf_counter()
@@ -98,7 +117,8 @@ class Chat:
         seconds = time.perf_counter() - began
         if response.status_code in MISSING:
             raise self._error(f"{self._said(response)}; give the model with served=…, and an address that ends in /v1")
-        return self._reply(response, seconds)
+        reply = self._reply(response, seconds)
+        return reply if structured is None else self._held_to(structured, reply)
 
     def _found(self, served: str | None) -> str:
         """The model to ask, if the endpoint has it; asked before anything else, so that mistakes cost no time."""
@@ -166,7 +186,19 @@ class Chat:
                 f"an answer without text (finish_reason {reason}); a model that reasons first needs more tokens:"
                 " raise data.<benchmark>.max_new_tokens, or serve it without reasoning"
             )
-        return Reply(content.strip(), reason == "length", seconds)
+        return Reply(content.strip(), reason == "length", seconds, _confidence(choice))
+
+    def _held_to(self, structured: Structured, reply: Reply) -> Reply:
+        """The reply, of it the part that is scored. Raises `DocvlmError` for what the server was told not to say."""
+        why = structured.why_not(reply.text)
+        if why is None:
+            return replace(reply, text=structured.answer(reply.text))
+        if reply.truncated and structured.begun(reply.text):
+            return reply
+        (field,) = structured.request
+        raise self._error(
+            f"an answer that {why}: {self._short(reply.text)!r}; the server does not hold to {field} in a request"
+        )
 
     def _said(self, response: requests.Response) -> str:
         """What a server says is wrong: OpenAI's `error.message`, vLLM's and FastAPI's forms, else the text itself."""
@@ -229,6 +261,12 @@ def _session(key: str | None, retries: int) -> requests.Session:
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=again))
     return session
+
+
+def _confidence(choice: dict[str, Any]) -> float | None:
+    """The mean probability of the tokens of an answer; vLLM counts its end token, as docvlm does."""
+    tokens = (choice.get("logprobs") or {}).get("content")
+    return sum(math.exp(token["logprob"]) for token in tokens) / len(tokens) if tokens else None
 
 
 def _key() -> str | None:

@@ -5,7 +5,7 @@ pages resized to the evaluation's budget by the code that local evaluation of th
 its own processor leaves as it is, bit for bit (`tests/answering`). With both pixels null, and with `model=chat`, pages
 go as they are, for models that resize in their own way. Documents are asked about at once, questions of one document
 one after the other, so that a server with a prefix cache reads its pages once. Answers are kept as they come; order and
-timing decide nothing.
+timing decide nothing. What answers may be can be said (`docvlm.answering.structured`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from docvlm.answering.chat import Chat, data_url
 from docvlm.answering.elsewhere import Elsewhere
+from docvlm.answering.structured import Structured, structured
 from docvlm.data.loading.packing import by_pages
 from docvlm.errors import DocvlmError
 from docvlm.files import part_of_name
@@ -41,13 +42,14 @@ FOLDER = Path("outputs") / "endpoint"
 class Endpoint(Elsewhere):
     """A served model as evaluation asks it: at most `concurrency` documents at once, pages of `budget`.
 
-    `how` is what its family says of served models.
+    `how` is what its family says of served models, `structured` what answers may be (None: anything).
     """
 
     chat: Chat
     budget: Budget
     concurrency: int
     how: Served
+    structured: Structured | None = None
     _opening: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
@@ -58,13 +60,14 @@ class Endpoint(Elsewhere):
             "served": self.chat.served,
             "budget": self.budget.decided,
             "prompt": self.how.described,
+            **({} if self.structured is None else self.structured.described),
         }
 
     def check(self, reading: Reading) -> None:
-        if reading.one_by_one:
+        if reading.one_by_one and not self.chat.logprobs:
             raise DocvlmError(
                 f"data.pages={reading.pages}: the most confident answer of a document's pages stands, and a server"
-                " says no confidence; take data.pages=all or first"
+                " says no confidence with logprobs=false; take data.pages=all or first"
             )
         if reading.page_numbers:
             raise DocvlmError("data.page_numbers=true: a served model is sent pages without their numbers; set false")
@@ -85,21 +88,26 @@ class Endpoint(Elsewhere):
                 for example in group:
                     if not stop.is_set():
                         text = example.question + example.instruction
-                        answered.append((example, self.chat.ask(pages, text, max_new_tokens)))
+                        answered.append((example, self.chat.ask(pages, text, max_new_tokens, self.structured)))
             except DocvlmError as error:
                 failed.append(error)
                 stop.set()
             return answered
 
+        cut = 0
         with ThreadPoolExecutor(self.concurrency, "endpoint") as pool:
             try:
                 for done in as_completed([pool.submit(document, group) for group in by_pages(examples)]):
                     if answered := done.result():
+                        cut += sum(reply.truncated for _, reply in answered)
                         yield answered
             finally:
                 stop.set()  # Ctrl-C, or an error in what is done with the answers
         if failed:
             raise DocvlmError(f"{failed[0]}. Answers so far are kept: the same command goes on")
+        if cut and self.structured is not None:
+            (key, *_) = self.structured.described
+            print(f"{key}: {cut} answers ended at max_new_tokens={max_new_tokens} before they were whole", flush=True)
 
     def _sent(self, example: Example) -> list[str]:
         return [data_url(self.seen(page, len(example.pages))) for page in example.pages]
@@ -119,11 +127,12 @@ class Endpoint(Elsewhere):
 def connected(cfg: EvaluateConfig) -> Endpoint:
     """The endpoint of the config, which has been asked what it serves. Raises `DocvlmError` if it cannot be used."""
     assert cfg.endpoint is not None
-    chat = Chat(cfg.endpoint, cfg.served, timeout=cfg.timeout, retries=cfg.retries)
+    allowed = structured(cfg)  # before anything is asked
+    chat = Chat(cfg.endpoint, cfg.served, timeout=cfg.timeout, retries=cfg.retries, logprobs=cfg.logprobs)
     print(f"endpoint: {chat.served} at {chat.endpoint}, {cfg.concurrency} documents at once", flush=True)
     how = FAMILIES[cfg.model.family].served
     assert how is not None  # `docvlm.config.evaluate`
-    return Endpoint(chat, Budget(**asdict(cfg.budget)), cfg.concurrency, how)
+    return Endpoint(chat, Budget(**asdict(cfg.budget)), cfg.concurrency, how, allowed)
 
 
 def folder(served: str) -> Path:

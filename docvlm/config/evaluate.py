@@ -31,6 +31,10 @@ class EvaluateConfig(ReadingVerbConfig):
     concurrency: int
     timeout: float
     retries: int
+    logprobs: bool
+    choices: list[str] | None
+    json_schema: str | None
+    json_field: str | None
     predictions: str | None
     against: str | None
     metric: str | None
@@ -66,7 +70,8 @@ class EvaluateConfig(ReadingVerbConfig):
         advice = "it is the baseline of predictions=FILE; with a run the baseline is its base"
         need(self.against is None or self.predictions is not None, "against", self.against, advice)
         _endpoint(self)
-        for key in ("run", "predictions", "against"):
+        _structured(self)
+        for key in ("run", "predictions", "against", "json_schema"):
             path = getattr(self, key)
             need(path is None or Path(path).expanduser().exists(), key, path, "there is no such file or folder")
         need(bool(self.benchmarks), "benchmarks", "[]", f"name at least one of {', '.join(self.data)}")
@@ -119,6 +124,24 @@ def _endpoint(cfg: EvaluateConfig) -> None:
         advice = "the server's own processor says how large a page is read; drop it"
         for key, value in vars(cfg.budget).items():
             need(value is None, f"budget.{key}", value, advice)
+
+
+def _structured(cfg: EvaluateConfig) -> None:
+    """Raise `DocvlmError` for the first impossible value of what a served model may answer.
+
+    What the file of `json_schema` holds is looked at before the first request (`docvlm.answering.structured`).
+    """
+    for key in ("choices", "json_schema"):
+        advice = "a server decodes so, and a model that is loaded here does not; give endpoint=URL too"
+        need(getattr(cfg, key) is None or cfg.endpoint is not None, key, getattr(cfg, key), advice)
+    if cfg.choices is not None:
+        need(cfg.json_schema is None, "json_schema", cfg.json_schema, "give one of choices and json_schema, not both")
+        need(bool(cfg.choices), "choices", "[]", "name at least one text, or null for any answer")
+        for text in cfg.choices:
+            need(text == text.strip() != "", "choices", f"[{text!r}]", "a text without space around it")
+        need(len(set(cfg.choices)) == len(cfg.choices), "choices", cfg.choices, "name each only once")
+    advice = "the part of a JSON answer that is scored; give json_schema=FILE too"
+    need(cfg.json_field is None or cfg.json_schema is not None, "json_field", cfg.json_field, advice)
 
 
 def _address(endpoint: str) -> None:

@@ -75,6 +75,8 @@ def test_the_score_of_the_local_path_to_the_last_digit(
         assert there["ours"][name] == here["ours"][name], name
     assert said(answers(folder)) == said(answers(local))
     assert len({p.prediction for p in answers(folder)}) > 4, "answers that tell questions apart"
+    sure = {p.key: p.confidence for p in answers(local)}
+    assert {p.key: p.confidence for p in answers(folder)} == pytest.approx(sure, abs=1e-4)
     assert controls(folder) == controls(local)
     shown = capsys.readouterr().out
     assert f"endpoint: tiny at {server.url}, 8 documents at once" in shown
@@ -172,7 +174,8 @@ def test_what_a_server_cannot_be_asked_is_refused(server: Served, capsys: pytest
         ("page_numbers=true", "data.page_numbers=true: a served model is sent pages without their numbers"),
         ("pages=each", "data.pages=each: the most confident answer of a document's pages stands, and"),
     ):
-        assert said in refused(capsys, *TINY, f"endpoint={server.url}", f"data.docvqa.{word}")
+        assert said in refused(capsys, *TINY, f"endpoint={server.url}", f"data.docvqa.{word}", "logprobs=false")
+    assert server.asked == []
 
 
 def test_an_interrupted_evaluation_goes_on(server: Served, local: Path, capsys: pytest.CaptureFixture[str]) -> None:

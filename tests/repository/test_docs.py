@@ -34,7 +34,7 @@ SCHEMAS = {
 FLAGS = {"predict": predict._flags, "app": app._flags, "sweep": sweep._flags}
 VERBS = [*SCHEMAS, *FLAGS]
 WITH_OPTUNA = {"experiment=search", "hydra/sweeper=optuna"}
-OTHERS = {"base64", "cat", "curl", "head", "hf", "pip", "printf", "source", "srun", "torchrun", "vllm"}
+OTHERS = {"base64", "cat", "curl", "echo", "head", "hf", "pip", "printf", "source", "srun", "torchrun", "vllm"}
 """Programs that are not docvlm's: the tests of single pages execute them, or they were run by hand."""
 MISSION = (
     "python -m docvlm.train model=qwen2vl lora.r=16,32,64 -m",
@@ -42,7 +42,7 @@ MISSION = (
     "make eval",
 )
 OWN_FILES = (
-    *("FILE", "answers.jsonl", "baseline.jsonl", "ours.jsonl", "predictions.jsonl", "questions.jsonl"),
+    *("FILE", "answer.json", "answers.jsonl", "baseline.jsonl", "ours.jsonl", "predictions.jsonl", "questions.jsonl"),
     *("qwen2_vl_7b_instruct.jsonl", "qwen2_vl_2b_instruct.jsonl"),
 )
 OWN_FOLDERS = ("DIR", "my_invoices", "my_contracts", "my-qwen", "DocVQA", "outputs/run", "images")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from rapidfuzz.fuzz import ratio
 
 from docvlm.config import EvaluateConfig, Job
 from docvlm.config.compose import load
@@ -33,13 +35,20 @@ Fault = Callable[["Handler", int], bool]
 
 @dataclass
 class Served:
-    """What the server serves, how it fails, and what it was asked. `most` is how many requests it held at once."""
+    """What the server serves, how it fails, and what it was asked. `most` is how many requests it held at once.
+
+    `knows` are the fields of a request about what an answer may be that it holds to; it passes over any other, as
+    servers do. `cut`: it ends such an answer after so many characters, as a limit on tokens does.
+    """
 
     reader: Reader
     names: tuple[str, ...] = ("tiny",)
     key: str | None = None
     fault: Fault = lambda handler, number: False
     lists: bool = True  # whether GET /v1/models is there
+    knows: tuple[str, ...] = ("structured_outputs", "response_format")
+    cut: int | None = None
+    bodies: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[Image.Image, str]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
     requests: int = 0
@@ -48,13 +57,31 @@ class Served:
     _held: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, pages: list[Image.Image], text: str, max_tokens: int) -> dict[str, Any]:
+    def answer(self, pages: list[Image.Image], text: str, body: dict[str, Any]) -> dict[str, Any]:
         """A chat completion. The text is the whole prompt: the wording of a benchmark is the client's to add."""
         reader = replace(self.reader, benchmark=replace(self.reader.benchmark, instruction=""))
         with self._lock:
             self.asked.append((pages[0], text))
-            found = reader.ask(pages, text, max_new_tokens=max_tokens)
-        return completion(found.text, "length" if found.truncated else "stop")
+            self.bodies.append(body)
+            found = reader.ask(pages, text, max_new_tokens=body["max_tokens"])
+        said = self._structured(found.text, body)
+        if said != found.text and self.cut is not None:
+            return completion(said[: self.cut], "length")
+        logprob = math.log(found.confidence) if "logprobs" in body else None
+        return completion(said, "length" if found.truncated else "stop", logprob)
+
+    def _structured(self, text: str, body: dict[str, Any]) -> str:
+        """The text in the form that a request wants: the choice that is next to it, or JSON around it."""
+        asked = {name: body[name] for name in self.knows if name in body}
+        if "structured_outputs" in asked:
+            choices: list[str] = asked["structured_outputs"]["choice"]
+            return max(choices, key=lambda choice: ratio(choice, text))
+        if "response_format" in asked:
+            assert asked["response_format"]["type"] == "json_schema"
+            wanted = asked["response_format"]["json_schema"]["schema"]["properties"]
+            values = {"string": text, "integer": len(text)}
+            return json.dumps({name: values[one["type"]] for name, one in wanted.items()}, indent=1)
+        return text
 
     @contextmanager
     def held(self) -> Iterator[int]:
@@ -70,10 +97,12 @@ class Served:
                 self._held -= 1
 
 
-def completion(text: str | None, reason: str = "stop") -> dict[str, Any]:
-    """An answer as OpenAI writes it."""
+def completion(text: str | None, reason: str = "stop", logprob: float | None = None) -> dict[str, Any]:
+    """An answer as OpenAI writes it; with `logprob`, that of its tokens."""
     message = {"role": "assistant", "content": text}
-    return {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": reason}]}
+    tokens = None if logprob is None else {"content": [{"token": text, "logprob": logprob, "top_logprobs": []}]}
+    choice = {"index": 0, "message": message, "logprobs": tokens, "finish_reason": reason}
+    return {"object": "chat.completion", "choices": [choice]}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -116,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
         except (AssertionError, KeyError, ValueError) as error:
             self.fail(400, f"{type(error).__name__}: {error}")
         else:
-            self.reply(200, self.served.answer(pages, text["text"], body["max_tokens"]))
+            self.reply(200, self.served.answer(pages, text["text"], body))
 
     def _allowed(self) -> bool:
         given = self.headers["Authorization"]
