@@ -32,8 +32,10 @@ Exact = Callable[[], tuple[float, dict[str, Tensor]]]
 def cells(suite: Suite) -> list[Cell]:
     """The central cells, or every one."""
     small, middle, _ = suite.tokens
-    central = [(middle, "DocVQA"), (small, "DocVQA"), (small, "DocVQA", "qwen3vl")]
-    every = [(tokens, name) for tokens in suite.tokens for name in ("ChartQA", "DocVQA", "InfoVQA")]
+    central: list[tuple[object, ...]] = [(middle, "DocVQA"), (small, "DocVQA"), (small, "DocVQA", "qwen3vl")]
+    every: list[tuple[object, ...]] = [
+        (tokens, name) for tokens in suite.tokens for name in ("ChartQA", "DocVQA", "InfoVQA")
+    ]
     every += [(tokens, "DocVQA", "qwen3vl") for tokens in (small, middle)]
     learning = suite.tokens[:2] if suite.full else suite.tokens[:1]
     return each(frozen_tower, suite, every if suite.full else central) + each(
