@@ -15,7 +15,7 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -71,11 +71,10 @@ def _run(module: ModuleType) -> None:
     del vars(module)["_docvlm_early"]
     module.__class__ = ModuleType
     assert spec.loader is not None
-    try:
+    with ExitStack() as undone:
+        undone.callback(sys.modules.pop, module.__name__, None)  # where it fails, as `import` does
         spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(module.__name__, None)  # as `import` does
-        raise
+        undone.pop_all()
 
 
 def _metric(name: str, home: str) -> Callable[[], Any]:

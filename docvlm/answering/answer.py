@@ -75,7 +75,7 @@ def settled(records: Iterable[Prediction]) -> list[Prediction]:
 def _surest(pages: Sequence[Prediction]) -> Prediction:
     if len(pages) == 1:
         return pages[0]
-    if any(one.confidence is None for one in pages):
+    if len({one.page for one in pages}) > 1 and any(one.confidence is None for one in pages):
         raise DocvlmError(
             f"{pages[0].question_id}: an answer to one of its pages came without logprobs, and the most confident one"
             " stands; take data.pages=all or first with this server"

@@ -131,7 +131,10 @@ def test_queries_and_keys_are_kept_once(attn: str, packed: bool, monkeypatch: py
     layers = text.num_hidden_layers - packed  # the last is at answers only
     queries = 4 * batch["input_ids"].numel() * text.num_attention_heads * text.head_dim
     assert plain - lean >= (0.9 * layers * queries if attn == "sdpa" else 0), "eager keeps copies; keys are repeated"
-    assert grads and all(torch.equal(p.grad, grads[name]) for name, p in vlm.named_parameters() if name in grads)
+    assert grads
+    for name, p in vlm.named_parameters():
+        if name in grads:
+            assert torch.allclose(p.grad, grads[name], rtol=1e-4, atol=1e-7), name
     vlm.zero_grad()
     vlm.gradient_checkpointing()
     layer: Any = vlm.bare.get_submodule("model.language_model.layers.0")
