@@ -134,7 +134,7 @@ def test_queries_and_keys_are_kept_once(attn: str, packed: bool, monkeypatch: py
     assert grads
     for name, p in vlm.named_parameters():
         if name in grads:
-            assert torch.allclose(p.grad, grads[name], rtol=1e-4, atol=1e-7), name
+            assert (p.grad - grads[name]).norm() <= 1e-5 * grads[name].norm(), name
     vlm.zero_grad()
     vlm.gradient_checkpointing()
     layer: Any = vlm.bare.get_submodule("model.language_model.layers.0")
@@ -142,7 +142,7 @@ def test_queries_and_keys_are_kept_once(attn: str, packed: bool, monkeypatch: py
     kept_bytes(vlm, batch)
     for name, p in vlm.named_parameters():
         if name in grads:
-            assert torch.allclose(p.grad, grads[name], rtol=1e-4, atol=1e-7), name
+            assert (p.grad - grads[name]).norm() <= 1e-5 * grads[name].norm(), name
 
 
 def test_the_towers_blocks_hold_all_of_it_and_each_level_counts(vlm: VLM) -> None:
