@@ -33,7 +33,8 @@ from docvlm.reporting.sweeps.sweep import summarise_sweep
 def work(cfg: TrainConfig, job: Job) -> float:
     if cfg.seed == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(10)
+    time.sleep(20)
+    (job.folder / "ended").touch()
     return 0.0
 
 verb("train", TrainConfig, after_sweep=summarise_sweep)(work)()
@@ -64,9 +65,10 @@ def test_an_ablation_through_ray_has_the_table_it_has_without(tmp_path: Path, ro
     assert [row["settings"] for row in table(ray)] == ["lora.r=4", "lora.r=8"]
 
 
-def test_a_cell_that_is_killed_ends_the_command_with_its_table(tmp_path: Path, root: Path) -> None:
+def test_a_cell_that_is_killed_is_a_row_once_the_others_have_ended(tmp_path: Path, root: Path) -> None:
     place = tmp_path / "here"
     done = run(place, root, "-c", KILLED, "seed=3,4", "scale=tiny", *QUEUE, "-m")
     assert done.returncode == 1, done.stderr[-3000:]
     assert "error: RayLauncher: " in done.stderr and "Traceback" not in done.stderr
     assert [row["status"] for row in table(place)] == ["stopped", "stopped"], "neither left a result"
+    assert list(place.glob("multirun/*/1/ended"))
