@@ -170,10 +170,15 @@ def _to_the_end(
     outcome: Outcome,
 ) -> int:
     """Launch the jobs, come back to those that were put off, say the sweeps. Returns how many cells are unfinished."""
+    from docvlm.config import marks
+
     unfinished = 0
     try:
         with _Known(outcome):
             launch()
+        if outcome.launcher and outcome.failures:  # Ray's breaks off at a cell that was killed; the others go on
+            for folder in outcome.sweeps:
+                marks.wait(folder)
         for config, job in outcome.put_off:
             with _Known(outcome), _Reported(job, schema, outcome.failures, hooks.on_failure):
                 main(config, dataclasses.replace(job, wait=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,12 @@ def alive(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def wait(sweep: Path) -> None:
+    """Come back when no cell of a sweep lives."""
+    while any(alive(cell) for cell in sweep.iterdir() if cell.is_dir()):
+        time.sleep(1)
 
 
 def who(cell: Path) -> str:

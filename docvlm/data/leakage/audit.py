@@ -9,19 +9,20 @@ Train is compared with every evaluation split by
 
 The limits are measured (`bench/audit.py`, docs/results/benchmarks.md): `BITS_APART` leaves hardly a copy out, `SAME`
 lets hardly a pair of receipts of one shop through. Pure functions of the examples but for the cache of hashes. Cost:
-each page is opened once, pages of pairs whose hashes are close once more; nothing is opened where nothing has changed.
+each page is opened once, pages of pairs whose hashes are close about once more; nothing is opened where nothing has
+changed. Look-alikes are looked at pair by pair, so that time grows with the square of their number.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, cast
 
 import numpy as np
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from docvlm.data.example import Example, Page
 from docvlm.data.leakage import registration
@@ -36,8 +37,9 @@ BITS_APART = 24  # of 144: hashes this close are looked at
 SAME = 0.97  # agreement from which two pages are one
 LIKE = 0.85  # agreement from which questions decide
 Pair = tuple[Page, Page]
-PAIRS = 16  # pairs a process takes at a time
-HELD = 128  # sketches of pages in memory, half a megabyte each
+TOGETHER = 16  # pages that a process compares at a time with those like them
+SEVERAL = 64  # pages that one is compared with at once
+HELD = 64 << 20  # bytes of sketches of pages in memory, half a megabyte each at most
 
 
 @dataclass(frozen=True)
@@ -112,12 +114,14 @@ def audit(
     compared = 0
     for name in evaluated:
         overlaps += _same_ids(placed["train"], placed[name], name)
-        close = _close(placed["train"], placed[name], found)
-        compared += len(close)
-        shares = _agreements([pair for pair, bits in close.items() if bits is not None], found, cache, say)
-        for pair, bits in close.items():
-            share = shares[pair] if bits is not None else None
-            overlaps += _judged(placed["train"], placed[name], name, pair, bits, share)
+        for close in _close(placed["train"], placed[name], found):
+            compared += len(close)
+            shares = _agreements([pair for pair, bits in close.items() if bits is not None], found, cache, say)
+            for pair, bits in close.items():
+                share = shares[pair] if bits is not None else None
+                overlaps += _judged(placed["train"], placed[name], name, pair, bits, share)
+            if cache is not None:
+                cache.save()  # what has been looked at is kept, wherever this is stopped
     if cache is not None:
         cache.save()
     leaking = {(overlap.benchmark, overlap.train) for overlap in overlaps}
@@ -159,46 +163,98 @@ def _same_ids(train: _Placed, other: _Placed, split: str) -> list[Overlap]:
     ]
 
 
-def _close(train: _Placed, other: _Placed, found: Mapping[Page, PageHash]) -> dict[Pair, int | None]:
-    """Pairs of pages worth a second look, with the distance of their hashes; None where the pixels are the same."""
+def _close(train: _Placed, other: _Placed, found: Mapping[Page, PageHash]) -> Iterator[dict[Pair, int | None]]:
+    """Pairs of pages worth a second look, some pages of train at a time, with the distance of their hashes.
+
+    None where the pixels are the same. Look-alikes are many: their pairs are never all in memory.
+    """
     ours, theirs = ([page for page in split.on if not found[page].error] for split in (train, other))
-    pairs: dict[Pair, int | None] = {}
     if not ours or not theirs:
-        return pairs
+        return
     for start, block in distances([found[page] for page in ours], [found[page] for page in theirs]):
+        pairs: dict[Pair, int | None] = {}
         for row, column in np.argwhere(block <= BITS_APART):
             one, another = ours[start + row], theirs[column]
             equal = found[one].pixels == found[another].pixels
             pairs[one, another] = None if equal else int(block[row, column])
-    return pairs
+        yield pairs
 
 
 def _agreements(
-    pairs: Iterable[Pair], found: Mapping[Page, PageHash], cache: HashCache | None, say: Callable[[str], None]
+    pairs: Sequence[Pair], found: Mapping[Page, PageHash], cache: HashCache | None, say: Callable[[str], None]
 ) -> dict[Pair, float]:
     """How far the pages of each pair agree, from `cache` where it knows."""
-    ordered = sorted(pairs, key=lambda pair: (pair[0].name, pair[1].name))  # a page's pairs are neighbours
     shares: dict[Pair, float] = {}
     if cache is not None:
-        known = cache.agreements((found[one], found[other]) for one, other in ordered)
-        shares = {pair: known[of] for pair in ordered if (of := (found[pair[0]], found[pair[1]])) in known}
-    unknown = [pair for pair in ordered if pair not in shares]
-    looks = [(one, other, margins(found[one], found[other])) for one, other in unknown]
-    new = dict(zip(unknown, parallel_map(_agreement, looks, say, "pairs of pages to compare", PAIRS), strict=True))
-    _sketch.cache_clear()
+        known = cache.agreements((found[one], found[other]) for one, other in pairs)
+        shares = {pair: known[of] for pair in pairs if (of := (found[pair[0]], found[pair[1]])) in known}
+    looks: dict[Page, list[tuple[Page, tuple[Margins, Margins]]]] = {}
+    for one, other in _neighbours([pair for pair in pairs if pair not in shares]):
+        looks.setdefault(one, []).append((other, margins(found[one], found[other])))
+    compared = parallel_map(_compared, list(looks.items()), say, "pages to compare with those like them", TOGETHER)
+    _sketch.clear()
+    new = {
+        (one, other): share
+        for (one, others), agreed in zip(looks.items(), compared, strict=True)
+        for (other, _), share in zip(others, agreed, strict=True)
+    }
     if cache is not None:
         cache.add_agreements({(found[one], found[other]): share for (one, other), share in new.items()})
     return shares | new
 
 
-def _agreement(look: tuple[Page, Page, tuple[Margins, Margins]]) -> float:
-    one, other = (_sketch(cast("Hashable", page)) for page in look[:2])
-    return registration.agreement(one, other, look[2])
+def _neighbours(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs, those of pages that are linked by pairs beside each other: each page is then opened about once."""
+    number: dict[Page, int] = {}
+    for pair in pairs:
+        for page in pair:
+            number.setdefault(page, len(number))
+    if not number:
+        return []
+    ends = np.array([[number[one], number[other]] for one, other in pairs])
+    links = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(number), len(number)))
+    group = connected_components(links, directed=False)[1]
+    return sorted(pairs, key=lambda pair: (group[number[pair[0]]], number[pair[0]], number[pair[1]]))
 
 
-@lru_cache(HELD)
-def _sketch(page: Any) -> Image.Image:
-    return registration.sketch(page.open())
+def _compared(look: tuple[Page, Sequence[tuple[Page, tuple[Margins, Margins]]]]) -> list[float]:
+    """How far a page agrees with each of some others."""
+    one, others = look
+    sketch = _sketch(one)
+    return [
+        share
+        for start in range(0, len(others), SEVERAL)
+        for share in registration.agreements(
+            sketch, [(_sketch(other), cuts) for other, cuts in others[start : start + SEVERAL]]
+        )
+    ]
+
+
+class _Sketches:
+    """What is compared of pages, kept while `HELD` bytes hold it."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[Page, Image.Image] = OrderedDict()
+        self._bytes = 0
+
+    def __call__(self, page: Page) -> Image.Image:
+        if page in self._of:
+            self._of.move_to_end(page)
+            return self._of[page]
+        self._of[page] = sketch = registration.sketch(page.open())
+        self._bytes += sketch.width * sketch.height
+        while self._bytes > HELD and len(self._of) > 1:
+            _, oldest = self._of.popitem(last=False)
+            self._bytes -= oldest.width * oldest.height
+        return sketch
+
+    def clear(self) -> None:
+        """Keep none."""
+        self._of.clear()
+        self._bytes = 0
+
+
+_sketch = _Sketches()
 
 
 def _judged(

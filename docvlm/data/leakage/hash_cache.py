@@ -2,7 +2,7 @@
 
 Any number of processes may read and write it at once: what one adds is added in one transaction, and none is lost.
 Every entry is named after its content, so an older one is never a wrong answer. May be deleted at any time. About 400
-bytes a page; over `LIMIT` entries the oldest go.
+bytes a page and 100 a pair; over `LIMIT` pages or `PAIRS_LIMIT` pairs the oldest go.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from docvlm.data.leakage.parallel import parallel_map
 from docvlm.errors import DocvlmError
 from docvlm.writing import discard, unwritable, written
 
-LIMIT = 200_000
+LIMIT = 200_000  # pages
+PAIRS_LIMIT = 2_000_000  # pairs of pages that look alike: there are many to a page
 PAGES = 8  # pages a process takes at a time
 WAIT = 60.0  # seconds that another process may take to write
 _ASKED = 500  # keys in one query
@@ -96,8 +97,8 @@ class HashCache:
         rows = ((key, one.pixels, " ".join(one.hashes)) for key, one in self._hashes.items())
         base.executemany("INSERT OR IGNORE INTO hashes VALUES (?, ?, ?)", rows)
         base.executemany("INSERT OR IGNORE INTO pairs VALUES (?, ?)", self._pairs.items())
-        for table in ("hashes", "pairs"):
-            oldest = f"SELECT rowid FROM {table} ORDER BY rowid DESC LIMIT -1 OFFSET {LIMIT}"
+        for table, limit in (("hashes", LIMIT), ("pairs", PAIRS_LIMIT)):
+            oldest = f"SELECT rowid FROM {table} ORDER BY rowid DESC LIMIT -1 OFFSET {limit}"
             base.execute(f"DELETE FROM {table} WHERE rowid IN ({oldest})")
 
     def _opened(self) -> sqlite3.Connection:
