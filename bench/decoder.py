@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from bench import models, pages, peers, precision
 from bench.ours import Learner
 from bench.suite import Cell, Column, Row, Section, Suite, each
-from bench.training import CHAT, OFF, SHARED, STORED, TRAINER, TRL, Exact, add, rows
+from bench.training import ALSO, CHAT, OFF, SHARED, STORED, TRAINER, TRL, Exact, add, rows
 from docvlm.vlms import FAMILIES
 
 QUESTIONS = 4
@@ -87,10 +87,7 @@ SECTION = Section(
         Column("ratio_same", "× same", ".1f"),
         Column("ratio_all", "× all", ".2f"),
         Column("ratio_off", "× off", ".2f"),
-        Column("peak_mb", "peak MB", ".0f"),
-        Column("peak_ratio", "peer's peak / this", ".1f"),
-        Column("loss", "loss differs", ".1e"),
-        Column("gradient", "gradient differs", ".1e"),
+        *ALSO,
     ),
     cells=cells,
     computes=precision.NAME,

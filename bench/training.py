@@ -150,6 +150,13 @@ def _note() -> str:
     )
 
 
+ALSO = (
+    Column("peak_mb", "peak MB", ".0f"),
+    Column("peak_ratio", "peer's peak / this", ".1f"),
+    Column("loss", "loss differs", ".1e"),
+    Column("gradient", "gradient differs", ".1e"),
+)
+"""The last columns here and of a frozen decoder: memory, and the differences from packing=off."""
 SECTION = Section(
     name="training",
     title="Training",
@@ -161,10 +168,7 @@ SECTION = Section(
         Column("ratio", "× peer", ".1f"),
         Column("ratio_chat", "× chat", ".1f"),
         Column("ratio_off", "× off", ".2f"),
-        Column("peak_mb", "peak MB", ".0f"),
-        Column("peak_ratio", "peer's peak / this", ".1f"),
-        Column("loss", "loss differs", ".1e"),
-        Column("gradient", "gradient differs", ".1e"),
+        *ALSO,
     ),
     cells=cells,
     drawn=(SHARED, STORED),
