@@ -9,6 +9,7 @@ word, as vLLM does with `guided_choice` since 0.12; so every answer is looked at
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class JsonSchema(Structured):
 
     schema: dict[str, Any]
     field: str | None = None
+    _validator: Any = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if find_spec("jsonschema") is None:
@@ -111,8 +113,7 @@ class JsonSchema(Structured):
             found = json.loads(text)
         except ValueError as error:
             return f"is no JSON ({error})"
-        validator: Any = self._validator  # type: ignore[attr-defined]
-        wrong = best_match(validator.iter_errors(found))
+        wrong = best_match(self._validator.iter_errors(found))
         return None if wrong is None else f"json_schema does not allow ({wrong.json_path}: {wrong.message})"
 
     def begun(self, text: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -50,9 +51,9 @@ class WaitingLauncher(BaseSubmititLauncher):
 
     failures: ClassVar[list[BaseException]]
 
+    @abstractmethod
     def noted(self, folder: Path, first: int) -> Jobs:
         """What notes the jobs from now on; `first` is the number of their first cell in the sweep `folder`."""
-        raise NotImplementedError
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """What each cell came to. Raises `DocvlmError` after a line for each whose job did not end by itself."""
