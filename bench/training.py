@@ -4,8 +4,8 @@ LoRA r=16 on the language side, frozen tower, SDPA on all sides, in `precision.D
 is docvlm's plain path: a question a row, padded, on its faster tower modules; the peers run Transformers' own modules
 as they come. The differences are of step 0 in float32 from packing=off, all as means over the same answer tokens
 (`peers.Peer.exact`). The strongest peer is TRL with all questions of a page in one chat, whose turns see the answers
-before them: it has a time and no loss to compare. Cost of a cell: steps + 2 steps of each variant as timed, one in
-float32.
+before them: it has a time and no loss to compare. Beside its time stands what a variant would gain if all FLOPs took
+equal time. Cost of a cell: steps + 2 steps of each variant as timed, one in float32, one whose FLOPs are counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bench import clock, models, pages, peers, precision
+from bench import clock, models, operations, pages, peers, precision
 from bench.ours import Learner
 from bench.suite import Cell, Column, Row, Section, Suite, each
 from docvlm.vlms import FAMILIES
@@ -115,6 +115,7 @@ def rows(
         models.halve(net)
     taken = clock.in_turn(run, len(questions) + 1)
     peaks = {name: clock.peak_above(partial(way, 0)) for name, way in run.items()}
+    done = {name: operations.flops(partial(way, 1)) for name, way in run.items()}
     peer = next((name for name in (TRL, TRAINER) if name in run), None)
     result: list[Row] = []
     for name, times in taken.items():
@@ -133,6 +134,9 @@ def rows(
                 "loss": differs and differs[0],
                 "gradient": differs and differs[1],
                 **{key: clock.faster(taken[other], times) for key, other in (against or {}).items()},
+                "ratio_flops": None if peer is None else done[peer] / done[name],
+                "ratio_off_flops": done[OFF] / done[name],
+                **{f"{key}_flops": done[other] / done[name] for key, other in (against or {}).items()},
             }
         )
     return result
@@ -144,7 +148,8 @@ def _note() -> str:
         "Complete optimizer steps, data to update; LoRA r=16, SDPA everywhere, frozen weights in what is computed in;"
         f" the tower is frozen unless the cell says otherwise. × peer is {versus}'s time over this one's, × off is"
         " that of packing=off, step by step; × chat that of TRL with one chat a page, a turn a question, which is"
-        " another training: later questions see earlier answers. Peak memory is of the process above model and"
+        " another training: later questions see earlier answers. By FLOPs is what × peer and × chat would be if all"
+        " FLOPs of products and attention took equal time. Peak memory is of the process above model and"
         " optimizer. Loss and LoRA gradient: relative distance from packing=off in float32."
         f" Question densities: {pages.densities()[1]}."
     )
@@ -166,7 +171,9 @@ SECTION = Section(
         Column("variant", "trainer"),
         Column("ms", "ms a question", ".0f"),
         Column("ratio", "× peer", ".1f"),
+        Column("ratio_flops", "by FLOPs", ".1f"),
         Column("ratio_chat", "× chat", ".1f"),
+        Column("ratio_chat_flops", "by FLOPs", ".1f"),
         Column("ratio_off", "× off", ".2f"),
         *ALSO,
     ),

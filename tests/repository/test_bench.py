@@ -24,6 +24,7 @@ from bench import (
     full_size,
     metrics,
     models,
+    operations,
     pages,
     peer_sweep,
     peers,
@@ -59,6 +60,20 @@ def test_all_trainers_take_the_same_step(suite: Suite, family: str) -> None:
         assert (gradient > 0) == (name != training.OFF), "another path, and so another rounding"
     assert all(row["ms"] and row["ratio"] and row["ratio_off"] for row in rows)
     assert all(row["ratio_chat"] for row in rows) if find_spec("trl") else True
+    bound = {row["variant"]: number(row, "ratio_off_flops") or 0 for row in rows}
+    assert bound[training.STORED] > bound[training.SHARED] > bound[training.OFF] == 1
+    if find_spec("trl"):
+        flops = {row["variant"]: number(row, "ratio_chat_flops") or 0 for row in rows}
+        assert flops[training.STORED] > flops[training.CHAT] == 1 > flops[training.TRL]
+
+
+def test_the_operations_of_a_step_are_counted() -> None:
+    """A product forward, its two backward; attention's two, and their four."""
+    x, weight = torch.randn(1, 1, 5, 8, requires_grad=True), torch.randn(8, 8, requires_grad=True)
+    assert operations.flops(lambda: (x @ weight).sum().backward()) == 3 * 2 * 5 * 8 * 8
+
+    attend = torch.nn.functional.scaled_dot_product_attention
+    assert operations.flops(lambda: attend(x, x, x).sum().backward()) == 6 * 2 * 5 * 5 * 8
 
 
 @pytest.mark.skipif(not find_spec("trl"), reason="the `bench` extra is not installed")
