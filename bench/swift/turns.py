@@ -16,7 +16,7 @@ from swift.callbacks import callbacks_map
 from swift.callbacks.base import TrainerCallback
 from swift.template.templates.qwen import Qwen2VLTemplate
 
-# of the published vocabulary there, whatever a checkpoint's config says; a page whose token has another id is not seen
+# there that of the published vocabulary, whatever a checkpoint's config says: of a page one token would be seen
 Qwen2VLTemplate.image_token_id = int(os.environ["TURNS_IMAGE_TOKEN"])
 
 
