@@ -37,7 +37,11 @@ def page_tokens(pixels: int, codec: Any) -> int:
 
 
 class LlamaCpp(Outside):
-    """The memory of a context is taken at the start, so it starts again where a document needs a longer one."""
+    """The memory of a context is taken at the start, so it starts again where a document needs a longer one.
+
+    `confidence` is the mean of the tokens' probabilities, the end among them, but for tokens that end within a
+    character, whose probabilities llama.cpp does not tell; 0 of an answer that is nothing else.
+    """
 
     word, label = "llamacpp", "llama.cpp"
     forms, weights = forms.GGUF, ("*.gguf",)

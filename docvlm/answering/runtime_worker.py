@@ -126,7 +126,8 @@ def llamacpp(folder: Path, threads: int, context: int, page_tokens: int) -> tupl
         connection.close()
         if response.status != 200:
             return {"error": found["error"]["message"]}
-        chosen = [math.exp(token["logprob"]) for token in found["completion_probabilities"]]
+        told = found["completion_probabilities"] if "completion_probabilities" in found else []
+        chosen = [math.exp(token["logprob"]) for token in told]  # none of tokens that end within a character
         return {
             "text": found["content"],
             "confidence": sum(chosen) / max(len(chosen), 1),
