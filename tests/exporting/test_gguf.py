@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import AddedToken, Tokenizer, trainers
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers, trainers
 from torch.nn.functional import conv2d
 
 from docvlm.answering import outside
@@ -127,11 +127,15 @@ def test_a_tokenizer_without_merges_cuts_as_it_did(text: str, spec: dict[str, An
     assert found.types[tokenizer.token_to_id("<|im_end|>")] == 3 and found.types[319] == 5
 
 
-def learned(run: Source, added: Sequence[AddedToken] = ()) -> dict[str, Any]:
-    """A tokenizer with merges, learned from the texts, and with more tokens."""
-    spec = json.loads((run.best / "tokenizer.json").read_text(encoding="utf-8"))
+def learned(folder: Path, added: Sequence[AddedToken] = ()) -> dict[str, Any]:
+    """The folder's tokenizer with merges instead, learned from the texts, and with more tokens; at most 320."""
+    spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    special = [one["content"] for one in spec["added_tokens"] if one["special"]]
     tokenizer = Tokenizer.from_str(json.dumps(spec | {"added_tokens": []}))
-    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<|im_start|>"], show_progress=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=310, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(TEXTS * 5, trainer)
     tokenizer.add_tokens(list(added))
     found: dict[str, Any] = json.loads(tokenizer.to_str())
@@ -139,14 +143,14 @@ def learned(run: Source, added: Sequence[AddedToken] = ()) -> dict[str, Any]:
 
 
 def test_a_tokenizer_with_merges_keeps_them(run: Source) -> None:
-    spec = learned(run, [AddedToken("<tool>", special=False)])
+    spec = learned(run.best, [AddedToken("<tool>", special=False)])
     assert vocabulary.missing(spec) is None
     tokenizer = Tokenizer.from_str(json.dumps(spec))
     count = tokenizer.get_vocab_size()
     found = vocabulary.vocabulary(spec, count + 3)
     assert (found.model, found.rule) == ("gpt2", "qwen2")
     assert found.tokens == [*map(tokenizer.id_to_token, range(count)), *(f"[PAD{count + n}]" for n in range(3))]
-    kinds = {tokenizer.token_to_id("<|im_start|>"): 3, tokenizer.token_to_id("<tool>"): 4}
+    kinds = {**dict.fromkeys(range(8), 3), tokenizer.token_to_id("<tool>"): 4}
     assert [*found.types] == [kinds.get(number, 1) for number in range(count)] + [5] * 3
     assert found.merges and [one.split(" ") for one in found.merges] == spec["model"]["merges"]
 
@@ -163,7 +167,7 @@ def test_a_tokenizer_with_merges_keeps_them(run: Source) -> None:
     ],
 )
 def test_tokens_that_overlap_are_refused(words: Sequence[str], fine: bool, run: Source) -> None:
-    spec = learned(run, [AddedToken(word, special=False, normalized=False) for word in words])
+    spec = learned(run.best, [AddedToken(word, special=False, normalized=False) for word in words])
     assert (vocabulary.missing(spec) is None) is fine
 
 

@@ -15,9 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tokenizers import AddedToken
 
 from docvlm.exporting.gguf import PACKAGES
 from docvlm.vlms import loading
+from tests.exporting.test_gguf import learned
 from tests.support.environments import extra, kept, ran
 from tests.support.runs import train
 from tests.support.tiny import Paper
@@ -92,6 +94,19 @@ def test_it_is_measured_as_the_others_are(made: Path) -> None:
 
 def test_prompts_are_those_of_the_run_to_the_token(made: Path, exporter: Path) -> None:
     done = ran(exporter, "-c", ASK, str(made / EXPORT / "gguf"), where=made)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_tokenizer_with_merges_cuts_prompts_as_well(made: Path, exporter: Path, tmp_path: Path) -> None:
+    """The published ones have merges. What the model says with this one is nonsense."""
+    shutil.copytree(made / "outputs", tmp_path / "outputs")
+    best = tmp_path / "outputs/run/checkpoints/best"
+    spec = learned(best, [AddedToken("<price>", special=False)])
+    (best / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    words = (*WORDS, "limit=3", "tolerance.gguf={texts: 0, logits: null, score: 1}", "output=other")
+    done = ran(exporter, "-m", "docvlm.export", *words, "formats=[gguf]", where=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    done = ran(exporter, "-c", ASK, "other/gguf", where=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
