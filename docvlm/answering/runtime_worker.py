@@ -101,7 +101,8 @@ def llamacpp(folder: Path, threads: int, context: int, page_tokens: int) -> tupl
     settings.model.path, settings.mmproj.path = str(folder / "model-q8_0.gguf"), str(folder / "mmproj-f32.gguf")
     settings.n_ctx, settings.n_parallel = context, 1
     settings.image_min_tokens, settings.image_max_tokens = 1, page_tokens  # pages come as they are to be read
-    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
+    for cpu in (settings.cpuparams, settings.cpuparams_batch):
+        cpu.n_threads, cpu.poll = threads, 0  # threads that spin wait for seconds where others want the cores
     settings.n_gpu_layers, settings.mmproj_use_gpu, settings.fit_params = 0, False, False
     settings.api_keys, settings.cors_origins, settings.ui, settings.endpoint_slots = [key], "", False, False
     settings.offline, settings.warmup, settings.cache_prompt, settings.verbosity = True, False, False, 1
