@@ -26,11 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## both ablations on the embedded checkpoints, evaluation, report; CPU is enough, nothing is downloaded
-	$(BIN)/python -m docvlm.train model=qwen2vl lora.r=16,32,64 seeds=3 scale=tiny -m
-	$(BIN)/python -m docvlm.train model=florence2 freeze=0,33,66,100 scale=tiny -m
-	$(BIN)/python -m docvlm.evaluate best=true baseline=true benchmarks=[$(BENCHMARKS)] scale=tiny
-	$(BIN)/python -m docvlm.benchmark best=true pages=20 max_batch=8 scale=tiny
-	$(BIN)/python -m docvlm.report
+	$(BIN)/python -m docvlm.demo
 
 eval: $(STAMP) ## zero-shot baseline and the best run of each family on the three benchmarks
 	$(BIN)/python -m docvlm.evaluate best=true baseline=true benchmarks=[$(BENCHMARKS)]

@@ -75,15 +75,17 @@ SECTION = Section(
         f"{QUESTIONS} questions a page, complete optimizer steps, LoRA r=16 on the blocks above, tower frozen, SDPA"
         f" everywhere. × peer is the time of {TRL if find_spec('trl') else TRAINER} with LoRA on all blocks and a row a"
         " question over this one's, × chat that of its one chat a page, × same that of its rows with LoRA on the same"
-        " blocks, × all that of docvlm's stored features with LoRA on all blocks, × off that of packing=off. Peaks and"
-        " differences as above. What is stored was stored before: an epoch later it is as here."
+        " blocks, × all that of docvlm's stored features with LoRA on all blocks, × off that of packing=off. By FLOPs,"
+        " peaks and differences as above. What is stored was stored before: an epoch later it is as here."
     ),
     columns=(
         Column("cell", "page tokens, decoder"),
         Column("variant", "trainer"),
         Column("ms", "ms a question", ".0f"),
         Column("ratio", "× peer", ".1f"),
+        Column("ratio_flops", "by FLOPs", ".1f"),
         Column("ratio_chat", "× chat", ".1f"),
+        Column("ratio_chat_flops", "by FLOPs", ".1f"),
         Column("ratio_same", "× same", ".1f"),
         Column("ratio_all", "× all", ".2f"),
         Column("ratio_off", "× off", ".2f"),

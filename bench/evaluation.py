@@ -28,9 +28,9 @@ SHARED, STORED = "shared prefill", "shared prefill, stored features"
 
 
 def cells(suite: Suite) -> list[Cell]:
-    """Small and middle pages, and large ones in the full suite."""
-    sizes = suite.tokens if suite.full else suite.tokens[:2]
-    return each(at_tokens, suite, [(tokens, family) for family in pages.SIDES for tokens in sizes])
+    """Small and middle pages of Qwen2-VL; in the full suite large ones and Qwen3-VL too."""
+    sizes, families = (suite.tokens, list(pages.SIDES)) if suite.full else (suite.tokens[:2], ["qwen2vl"])
+    return each(at_tokens, suite, [(tokens, family) for family in families for tokens in sizes])
 
 
 def at_tokens(suite: Suite, tokens: int, family: str) -> list[Row]:

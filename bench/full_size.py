@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from docvlm.config.compose import cpu_precision
+from docvlm.config.precision import cpu_precision
 
 Made = tuple[Any, Any, dict[str, Any]]
 """Config of the published size, processor, and what stands in `generation_config.json`."""
@@ -101,7 +101,7 @@ def main() -> None:
         build_command = ["-m", "bench.full_size", "--build", options.model, str(options.checkpoint)]
         subprocess.run([sys.executable, *build_command], check=True)
     run = options.checkpoint / "run"
-    precision = cpu_precision()
+    precision = cpu_precision("its own")
     command = [
         *(sys.executable, "-m", "docvlm.train"),
         *(f"model={MODELS[options.model][0]}", "scale=full", f"model.checkpoint={options.checkpoint}"),

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from bench import clock, pages, precision
 from bench.suite import Cell, Column, Row, Section, Suite, each
-from docvlm.config.compose import cpu_precision
 
 RANKS, EPOCHS, QUESTIONS, NEW_TOKENS = (16, 32, 64), 3, 4, 12
 TRL, PLAIN, DEFAULT = "TRL SFTTrainer, one by one", "packing=off features=off", "default"
@@ -102,7 +101,11 @@ def command(suite: Suite, folder: Path, tokens: int, name: str) -> None:
         *(f"model.checkpoint={suite.checkpoint('qwen2vl')}", f"data.source={folder / 'pages'}"),
         *(f"budget.min_pixels={budget.min_pixels}", f"budget.max_pixels={budget.max_pixels}"),
         *(f"data.max_new_tokens={NEW_TOKENS}", "data.batch_size=4", "data.eval_batch_size=4", "offline=true"),
-        *("trainer.accelerator=cpu", f"trainer.precision={cpu_precision()}", "callbacks=none"),
+        *(
+            "trainer.accelerator=cpu",
+            f"trainer.precision={'bf16-mixed' if precision.HALF else '32-true'}",
+            "callbacks=none",
+        ),
         *(f"hydra.sweep.dir={where}", f"features_folder={where / 'features'}"),
         "rerun=true",  # both are the same runs by their fingerprints: the second would reuse the first one's results
         *(name.split() if name == PLAIN else ()),

@@ -29,6 +29,7 @@ from docvlm.config.base import CONF_DIR, VerbConfig
 from docvlm.config.data_groups import with_groups
 from docvlm.config.job import Job
 from docvlm.config.literal import as_typed, quoted
+from docvlm.config.precision import precision
 from docvlm.errors import DocvlmError
 
 C = TypeVar("C", bound=VerbConfig)
@@ -41,16 +42,6 @@ def detect_scale() -> str:
     import torch
 
     return "full" if torch.cuda.is_available() else "tiny"
-
-
-def cpu_precision() -> str:
-    """`bf16-mixed` where the processor multiplies bf16 matrices in hardware (AMX), else `32-true`.
-
-    A training step of an embedded checkpoint takes up to a third less CPU time with it; elsewhere bf16 is emulated and
-    slower.
-    """
-    info = Path("/proc/cpuinfo")
-    return "bf16-mixed" if info.exists() and " amx_bf16" in info.read_text() else "32-true"
 
 
 def jobs(checkpoint: str) -> int:
@@ -83,7 +74,7 @@ def prepare_hydra() -> None:
     """Make `${docvlm.…:}` known to OmegaConf and yaml of extensions to Hydra. Harmless when repeated."""
     Plugins.instance().register(YamlOfExtensions)
     OmegaConf.register_new_resolver("docvlm.scale", detect_scale, replace=True)
-    OmegaConf.register_new_resolver("docvlm.cpu_precision", cpu_precision, replace=True)
+    OmegaConf.register_new_resolver("docvlm.precision", precision, replace=True)
     OmegaConf.register_new_resolver("docvlm.jobs", jobs, replace=True)
     OmegaConf.register_new_resolver("docvlm.home", os.path.expanduser, replace=True)
     OmegaConf.register_new_resolver("docvlm.by_rank", _by_rank, replace=True)

@@ -37,10 +37,13 @@ def _run(program: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_is_not_used_waits_until_they_are_asked_for() -> None:
-    """And the process ends without a word: nanobind would call what is frozen at the end a leak."""
+    """And nanobind calls nothing a leak at the end, as it would what is still frozen then.
+
+    bitsandbytes may say a line of its own: where a processor has avx512_bf16, that the package `kernels` is missing.
+    """
     done = _run(PROGRAM)
     assert done.stdout == "HEAVY []\n"
-    assert done.stderr == ""
+    assert "leak" not in done.stderr
 
 
 def test_reports_and_cards_are_written_without_torch() -> None:

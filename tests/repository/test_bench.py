@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from argparse import Namespace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from bench import (
     full_size,
     metrics,
     models,
+    operations,
     pages,
     peer_sweep,
     peers,
@@ -35,11 +38,19 @@ from bench import (
 from bench.__main__ import SECTIONS, main
 from bench.ours import Learner
 from bench.suite import Row, Suite, number
+from bench.swift import environment
+from bench.swift import peer as swift
 
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     return Suite(tmp_path_factory.mktemp("bench"), size="tiny", steps=1)
+
+
+@pytest.fixture(autouse=True)
+def no_swift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has made the environment of ms-swift does not run it in tests."""
+    monkeypatch.setattr(environment, "python", lambda: None)
 
 
 def differences(rows: list[Row]) -> dict[str, tuple[float | None, float | None]]:
@@ -59,6 +70,60 @@ def test_all_trainers_take_the_same_step(suite: Suite, family: str) -> None:
         assert (gradient > 0) == (name != training.OFF), "another path, and so another rounding"
     assert all(row["ms"] and row["ratio"] and row["ratio_off"] for row in rows)
     assert all(row["ratio_chat"] for row in rows) if find_spec("trl") else True
+    bound = {row["variant"]: number(row, "ratio_off_flops") or 0 for row in rows}
+    assert bound[training.STORED] > bound[training.SHARED] > bound[training.OFF] == 1
+    if find_spec("trl"):
+        flops = {row["variant"]: number(row, "ratio_chat_flops") or 0 for row in rows}
+        assert flops[training.STORED] > flops[training.CHAT] == 1 > flops[training.TRL]
+
+
+STAND_IN = """#!{python}
+import json, os, sys
+asked, taken = (os.fdopen(int(os.environ[f"TURNS_{{name}}"]), mode) for name, mode in (("ASKED", "r"), ("TAKEN", "w")))
+words = dict(zip(sys.argv, sys.argv[1:]))
+rows = [json.loads(line) for line in open(words["--dataset"])]
+size = int(words["--per_device_train_batch_size"])
+for number in range(2):
+    if not asked.readline():
+        break
+    batch = rows[number * size : (number + 1) * size]
+    print(json.dumps({{"seconds": 0.5 + number, "tokens": len(batch[0]["messages"])}}), file=taken, flush=True)
+print("no more", os.path.exists(words["--model"] + "/model.safetensors"), os.environ["TURNS_IMAGE_TOKEN"])
+"""
+
+
+def test_ms_swift_takes_a_step_when_it_is_asked(suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a program in its place: a row a page with its questions as turns, its steps in turn, the end of its log."""
+    steps = pages.cut(pages.of_tokens(tmp_path / "pages", 12, [2, 3, 2, 2], "tiny"), 2)
+    processor = models.prepared("qwen2vl", suite.checkpoint("qwen2vl"), pages.budget(12)).codec.processor
+    made = partial(swift.Swift, suite.checkpoint("qwen2vl"), processor, 16, steps)
+    with pytest.raises(environment.CannotCompare, match=r"python -m bench\.swift"):
+        made(tmp_path / "none").__enter__()
+
+    program = tmp_path / "python"
+    program.write_text(STAND_IN.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setattr(environment, "python", lambda: program)
+    with made(tmp_path / "swift") as peer:
+        assert [peer.step(0), peer.step(1)] == [0.5, 1.5]
+        assert peer.tokens == [4, 4], "two questions and two answers on the first page of each step"
+        with pytest.raises(RuntimeError, match="ended:\nno more True 6"):
+            peer.step(2)
+    row = json.loads((tmp_path / "swift" / "chats.jsonl").read_text().splitlines()[1])
+    first = steps[0][2]  # of the second page
+    assert row["images"] == [first.pages[0].name]
+    assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"] * 3
+    assert row["messages"][0]["content"] == f"<image>{first.question}{first.instruction}"
+    assert [turn["content"] for turn in row["messages"][1::2]] == [one.target for one in steps[0][2:]]
+
+
+def test_the_operations_of_a_step_are_counted() -> None:
+    """A product forward, its two backward; attention's two, and their four."""
+    x, weight = torch.randn(1, 1, 5, 8, requires_grad=True), torch.randn(8, 8, requires_grad=True)
+    assert operations.flops(lambda: (x @ weight).sum().backward()) == 3 * 2 * 5 * 8 * 8
+
+    attend = torch.nn.functional.scaled_dot_product_attention
+    assert operations.flops(lambda: attend(x, x, x).sum().backward()) == 6 * 2 * 5 * 5 * 8
 
 
 @pytest.mark.skipif(not find_spec("trl"), reason="the `bench` extra is not installed")
