@@ -9,8 +9,9 @@ from docvlm.config.base import SPLITS, ReadOnly, need
 from docvlm.config.data import DataConf, check_data
 from docvlm.config.model import ModelVerbConfig, check_revision
 from docvlm.errors import DocvlmError
+from docvlm.vlms.forms import OUTSIDE
 
-FORMATS = ("adapter", "merged", "int8", "int4", "openvino", "openvino_int4")
+FORMATS = ("adapter", "merged", "int8", "int4", "openvino", "openvino_int4", "gguf")
 """What a run can be exported as; each has a record in `docvlm.exporting.formats`."""
 TOLERANCES = (*FORMATS, "merged_16bit")
 """What `conf/export.yaml` declares a tolerance for."""
@@ -80,8 +81,9 @@ class ExportConfig(ModelVerbConfig):
         for word, tolerance in self.tolerance.items():
             need(word in TOLERANCES, f"tolerance.{word}", "…", f"there are {', '.join(TOLERANCES)}")
             _tolerance(tolerance, f"tolerance.{word}")
-            silent = word.startswith("openvino") and tolerance.logits is not None
-            need(not silent, f"tolerance.{word}.logits", tolerance.logits, "OpenVINO GenAI shows no logits: give null")
+            silent = word in OUTSIDE and tolerance.logits is not None
+            advice = f"{OUTSIDE.get(word)} shows no logits: give null"
+            need(not silent, f"tolerance.{word}.logits", tolerance.logits, advice)
 
 
 def _push(cfg: ExportConfig) -> None:

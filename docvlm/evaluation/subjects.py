@@ -25,13 +25,14 @@ from docvlm.vlms.families import called
 if TYPE_CHECKING:
     from docvlm.answering.elsewhere import Elsewhere
     from docvlm.answering.endpoint import Endpoint
-    from docvlm.answering.openvino import OpenVino
+    from docvlm.answering.outside import Outside
     from docvlm.config import BenchmarkConfig, BudgetConf, EvaluateConfig, Job
     from docvlm.vlms.base import VLM
     from docvlm.vlms.codec import Budget, Codec
 
 ZERO_SHOT = Path("outputs") / "zero-shot"
 _CHUNK = 1 << 24  # bytes
+_WEIGHTS = ("*.safetensors", "openvino_*", "*.gguf")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Subject:
 
     title: str
     family: str
-    load: Callable[[], VLM | OpenVino]
+    load: Callable[[], VLM | Outside]
     place: Callable[[Any], Path]
     described: dict[str, Any]
     weights: Path | None = None
@@ -65,13 +66,13 @@ class Subject:
 
     def vlm(self) -> VLM:
         """The weights, on the device where answers are generated. Raises `DocvlmError` where torch runs none."""
-        from docvlm.answering.openvino import OpenVino
+        from docvlm.answering.outside import Outside
 
         model = self.load()
-        if isinstance(model, OpenVino):
+        if isinstance(model, Outside):
             model.close()
             raise DocvlmError(
-                f"{model.checkpoint}: OpenVINO GenAI runs it, which is measured at its export (export.json there); here"
+                f"{model.checkpoint}: {model.label} runs it, which is measured at its export (export.json there); here"
                 " give a run, or what Transformers reads"
             )
         return model.to(device())
@@ -108,17 +109,17 @@ def of_saved(
 
     `budget` takes the place of the one it was saved with. Raises `DocvlmError` if it holds no complete record.
     """
-    from docvlm.answering.openvino import OpenVino
-    from docvlm.vlms import loading, saved
+    from docvlm.answering.runtimes import RUNTIMES
+    from docvlm.vlms import forms, loading, saved
 
     record, named = saved.read(folder), named or folder
     word = loading.form(record)
     described = {"run": str(named), "trained_on": record["trained_on"] if word else None, "status": word or "saved"}
-    whole = word in loading.ALONE
+    whole = word in forms.ALONE
 
-    def load() -> VLM | OpenVino:
-        if word in loading.OPENVINO:
-            return OpenVino(folder, budget=budget, named=named)
+    def load() -> VLM | Outside:
+        if word in RUNTIMES:
+            return RUNTIMES[word](folder, budget=budget, named=named)
         vlm = loading.load(folder, attn=attn, offline=offline)
         if budget is not None:
             vlm.set_budget(budget)
@@ -264,7 +265,7 @@ def identity(subject: Subject, model: VLM | Elsewhere, data: dict[str, Any]) -> 
 
 def contents(folder: Path) -> Iterator[bytes]:
     """All bytes of the weights in `folder`, in the order of their files' names."""
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("openvino_*")]):
+    for file in sorted(one for pattern in _WEIGHTS for one in folder.glob(pattern)):
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from docvlm.answering.openvino import OpenVino
+from docvlm.answering.outside import Outside
 
 if TYPE_CHECKING:
     from docvlm.data.example import Example
@@ -56,9 +56,9 @@ def chosen(examples: Sequence[Example], most: int) -> list[Example]:
     return [firsts[index * len(firsts) // count] for index in range(count)]
 
 
-def ask(model: VLM | OpenVino, examples: Sequence[Example], max_new_tokens: int) -> list[Reply]:
+def ask(model: VLM | Outside, examples: Sequence[Example], max_new_tokens: int) -> list[Reply]:
     """Each question alone on its pages."""
-    if isinstance(model, OpenVino):
+    if isinstance(model, Outside):
         return [Reply(model.ask(example, max_new_tokens).text, None) for example in examples]
     vlm, replies = model, []
     for example in examples:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docvlm.exporting import formats, openvino
+from docvlm.exporting import formats, gguf, openvino
 from docvlm.files import shown
 from docvlm.metrics import metric_name
 from docvlm.reporting.card import card
@@ -15,7 +15,7 @@ from docvlm.reporting.inputs.scored import examine
 from docvlm.reporting.naming import name
 from docvlm.scoring.intervals import Difference
 from docvlm.tables import Column, Table
-from docvlm.vlms import loading
+from docvlm.vlms import forms
 
 if TYPE_CHECKING:
     from docvlm.evaluation.outcome import Outcome
@@ -52,7 +52,11 @@ def write(folder: Path, source: Source, outcomes: Sequence[Outcome], row: Mappin
         f" {seen['equal']} of the run's answers to the character. {timed['p50_ms']:.0f} ms a page (median of"
         f" {timed['n']}, one question each, from opening the file to the text) on {row['device']}."
     )
-    code = {"code": openvino.example(source), "library": "openvino"} if word in loading.OPENVINO else {}
+    code = {}
+    if word in forms.OPENVINO:
+        code = {"code": openvino.example(source), "library": "openvino"}
+    elif word in forms.GGUF:
+        code = {"code": gguf.example(source), "library": "gguf"}
     about = card.Format(word, word == "adapter", formats.RECORDS[word].needs, facts, _table(row), **code)
     return card.write(folder, run, [examine(one) for one in answers], about)
 

@@ -8,6 +8,7 @@ all that can differ from the run. Costs the size of the checkpoint on disk and o
 written so that plain `from_pretrained` reads it back.
 `openvino`, `openvino_int4`: the merged model as graphs with packed weights, which OpenVINO GenAI runs on a processor
 without torch.
+`gguf`: the merged model as the two files of llama.cpp, its language side in 8 bits.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from docvlm.answering import answer
 from docvlm.config.export import FORMATS
 from docvlm.errors import DocvlmError
-from docvlm.exporting import openvino, readers
+from docvlm.exporting import gguf, openvino, readers
 from docvlm.exporting.source import Source
 from docvlm.vlms import load_family, loading
 from docvlm.vlms.checkpoint import no_progress_bar
@@ -145,6 +146,10 @@ def _no_openvino(source: Source) -> str | None:
     return openvino.missing(source) or readers.refused(source)
 
 
+def _no_gguf(source: Source) -> str | None:
+    return gguf.missing(source) or readers.refused(source)
+
+
 RECORDS: dict[str, Format] = {
     "adapter": Format(_adapter, _no_adapter),
     "merged": Format(Source.write_whole, readers.refused),
@@ -152,5 +157,6 @@ RECORDS: dict[str, Format] = {
     "int4": Format(_int4, _no_int4, "bitsandbytes"),
     "openvino": Format(partial(openvino.write, bits=8), _no_openvino, "openvino-genai", openvino.DISTRIBUTIONS),
     "openvino_int4": Format(partial(openvino.write, bits=4), _no_openvino, "openvino-genai", openvino.DISTRIBUTIONS),
+    "gguf": Format(gguf.write, _no_gguf, "xllamacpp", gguf.DISTRIBUTIONS),
 }
 """Every format by the word that chooses it (`docvlm.config.export.FORMATS`)."""

@@ -17,7 +17,7 @@ import torch
 from peft import PeftModel
 
 from docvlm.answering import answer
-from docvlm.answering.openvino import OpenVino
+from docvlm.answering.outside import Outside
 from docvlm.evaluation import outcome
 from docvlm.evaluation.questions import prepare
 from docvlm.exporting import canary
@@ -26,7 +26,7 @@ from docvlm.timing.latency import Timing
 from docvlm.vlms import loading
 
 if TYPE_CHECKING:
-    from docvlm.answering.openvino import Said
+    from docvlm.answering.outside import Said
     from docvlm.config import ExportConfig
     from docvlm.data.benchmark import Role
     from docvlm.data.example import Example
@@ -79,7 +79,7 @@ def questions(cfg: ExportConfig, names: Sequence[str], folder: Path, subject: Su
 def measure(cfg: ExportConfig, subject: Subject, asked: Questions, *, rerun: bool) -> Found:
     """Load `subject`, ask, score, time, and let its weights go. `rerun` answers the benchmarks again."""
     model = subject.load()
-    if not isinstance(model, OpenVino):
+    if not isinstance(model, Outside):
         model = model.to(answer.device()).eval()
     replies = canary.ask(model, asked.canary, asked.max_new_tokens)
     outcomes = []
@@ -87,7 +87,7 @@ def measure(cfg: ExportConfig, subject: Subject, asked: Questions, *, rerun: boo
         outcomes.append(outcome.evaluate(subject, model, data, cast("Role", cfg.split), rerun=rerun))
         data.codec = None
     timed, base = _timed(cfg, model, asked), None
-    if isinstance(model, OpenVino):
+    if isinstance(model, Outside):
         model.close()
     elif isinstance(model.net, PeftModel):
         base = loading.base_size(model.checkpoint, model.revision)
@@ -99,9 +99,9 @@ def measure(cfg: ExportConfig, subject: Subject, asked: Questions, *, rerun: boo
     return found
 
 
-def _timed(cfg: ExportConfig, model: VLM | OpenVino, asked: Questions) -> Latency:
+def _timed(cfg: ExportConfig, model: VLM | Outside, asked: Questions) -> Latency:
     """As `docvlm.timing.latency`, also where the model answers in a process of its own, whose memory it then is."""
-    if not isinstance(model, OpenVino):
+    if not isinstance(model, Outside):
         return latency.measure(model, asked.timed, 1, warmup=cfg.warmup, max_new_tokens=asked.max_new_tokens)
     for number in range(cfg.warmup):
         model.ask(asked.timed[number % len(asked.timed)], asked.max_new_tokens)

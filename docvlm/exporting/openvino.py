@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.errors import DocvlmError
+from docvlm.exporting.example import parts
 from docvlm.vlms.checkpoint import no_progress_bar
 from docvlm.vlms.families import FAMILIES, imported
 from docvlm.vlms.loading import complete
@@ -151,11 +151,7 @@ from openvino_genai import VLMPipeline
 from PIL import Image
 
 question = {question!r}
-page = Image.open("page.png").convert("RGB")
-sides = [max(1, round(side / {unit})) * {unit} for side in page.size]
-if sides[0] * sides[1] > {most}:  # the runtime would shrink without smoothing
-    shrink = (page.width * page.height / {most}) ** 0.5
-    sides = [max(1, int(side / shrink / {unit})) * {unit} for side in page.size]
+{resized}
 pipeline = VLMPipeline(".", "CPU")  # where these files are
 settings = pipeline.get_generation_config()
 settings.max_new_tokens, settings.do_sample = {longest}, False
@@ -164,18 +160,8 @@ print(pipeline.generate(question, images=[image], generation_config=settings).te
 
 
 def example(source: Source) -> str:
-    """Python that asks a question of the folder it lies in, with `openvino-genai` and Pillow only.
-
-    Pages are resized as docvlm does it for this run, but for `jpeg_quality`; those below `min_pixels`, which only grow,
-    by the runtime.
-    """
-    phrase, vision = BENCHMARKS[source.benchmark], source.config.vision_config
-    return _EXAMPLE.format(
-        question="What is the total?" + phrase.instruction,
-        unit=vision.patch_size * vision.spatial_merge_size,
-        most=source.record["budget"]["max_pixels"],
-        longest=phrase.max_new_tokens,
-    )
+    """Python that asks a question of the folder it lies in, with `openvino-genai` and Pillow only."""
+    return _EXAMPLE.format(**parts(source, "the runtime would shrink without smoothing"))
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docvlm.answering.llamacpp import TEXT, VISION
 from docvlm.errors import DocvlmError
 from docvlm.exporting.records import FILE
 from docvlm.version import __version__
-from docvlm.vlms import loading, saved
+from docvlm.vlms import forms, loading, saved
 from docvlm.vlms.checkpoint import HTTP_ERROR
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def parcel(folder: Path) -> Parcel:
     _require_card(folder)
     form = loading.form(record)
     base = Path(record["checkpoint"])
-    if form not in loading.ALONE and (base.is_absolute() or base.exists()):
+    if form not in forms.ALONE and (base.is_absolute() or base.exists()):
         raise DocvlmError(
             f"{folder}: an adapter for {base}, a folder that nobody else has; push the whole model: formats=[merged]"
         )
@@ -149,8 +150,12 @@ def _require_weights(folder: Path) -> None:
     """Every file of weights is there and whole, as its own header tells; of graphs, each with its weights."""
     from safetensors import SafetensorError, safe_open
 
-    if loading.form(saved.read(folder)) in loading.OPENVINO:
+    form = loading.form(saved.read(folder))
+    if form in forms.OPENVINO:
         _require_graphs(folder)
+        return
+    if form in forms.GGUF:
+        _require_gguf(folder)
         return
     indices = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.safetensors.index.json")]
     named = {name for index in indices for name in index["weight_map"].values()}
@@ -168,6 +173,13 @@ def _require_graphs(folder: Path) -> None:
     empty = [file for graph in graphs if not (file := graph.with_suffix(".bin")).is_file() or not file.stat().st_size]
     if not graphs or empty:
         raise DocvlmError(f"{empty[0] if empty else folder}: no weights of a graph; rerun=true exports it again")
+
+
+def _require_gguf(folder: Path) -> None:
+    """Both files are there and begin as such; that they are whole, their runtime tells who loads them."""
+    for file in (folder / TEXT, folder / VISION):
+        if not file.is_file() or file.open("rb").read(4) != b"GGUF":
+            raise DocvlmError(f"{file}: no GGUF file; rerun=true exports it again")
 
 
 def _require_card(folder: Path) -> None:

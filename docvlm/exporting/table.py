@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CAPTION = (
     "score: mean over questions, 95 % interval over documents; Δ paired with the run on the same questions;"
     " MB: files; + base: what an adapter needs; ms: median of a page, alone; peak: of the process, while it answered;"
-    " canary: equal answers [largest difference of a logit; OpenVINO GenAI shows none]"
+    " canary: equal answers [largest difference of a logit; other runtimes show none]"
 )
 _COLUMNS = (
     Column("format", "format", kind="text"),

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 
 from docvlm.answering.answer import device as default_device
-from docvlm.answering.openvino import OpenVino
+from docvlm.answering.outside import Outside
+from docvlm.answering.runtimes import RUNTIMES
 from docvlm.data.benchmarks import BENCHMARKS, DEFAULT
 from docvlm.data.example import Example, Page
 from docvlm.data.loading.packing import by_pages
@@ -30,12 +31,12 @@ from docvlm.runs import finished
 from docvlm.selection import Choose, chooser
 from docvlm.serving.answers import Answer
 from docvlm.serving.pages import PageLike, as_pages
-from docvlm.vlms import FAMILIES, embedded, load_family, loading, saved
+from docvlm.vlms import FAMILIES, embedded, forms, load_family, loading, saved
 from docvlm.vlms.codec import Budget
 from docvlm.writing import encodable
 
 if TYPE_CHECKING:
-    from docvlm.answering.openvino import Said
+    from docvlm.answering.outside import Said
     from docvlm.data.benchmark import Benchmark
     from docvlm.vlms.base import VLM, Generated
     from docvlm.vlms.codec import Codec
@@ -51,7 +52,7 @@ class Reader:
     selector that goes with it.
     """
 
-    vlm: VLM | OpenVino
+    vlm: VLM | Outside
     benchmark: Benchmark
     reads: Reading | None = None
     choose: Choose | None = None
@@ -134,7 +135,7 @@ class Reader:
 
     def _read(self, examples: Sequence[Example], longest: int) -> list[Answer]:
         """Answers to questions about the same pages, from one reading of them."""
-        if isinstance(self.vlm, OpenVino):
+        if isinstance(self.vlm, Outside):
             replies = [(example, self.vlm.ask(example, longest)) for example in examples]
             return [_answer(example, said, said.total) for example, said in replies]
         codec = self.vlm.codec
@@ -182,7 +183,7 @@ def load(
     """The model in `source`, ready to be asked.
 
     `source`: the folder of a run, a folder of saved or exported weights (`checkpoints/best`, `export/merged`,
-    `export/openvino`, which answers in a process of OpenVINO GenAI's own on the processor), or, with
+    `export/openvino` and `export/gguf`, which answer in a process of their runtime's own on the processor), or, with
     `family`, a checkpoint: a folder, a hub id, or the word `embedded`. `benchmark`: whose wording questions get,
     default that of the run (`benchmarks.DEFAULT`'s for a mixture, for saved weights without their run and for
     checkpoints). `base`: the checkpoint an adapter was trained on, where it has moved since. `device`: default the
@@ -197,9 +198,9 @@ def load(
     else:
         folder, attn, phrase = _saved(source)
         record = saved.read(folder)
-        if OpenVino.is_one(record):
+        if loading.form(record) in RUNTIMES:
             return _outside(folder, device, base, benchmark or phrase)
-        if base is None and record["lora"]["r"] and loading.form(record) not in loading.ALONE:
+        if base is None and record["lora"]["r"] and loading.form(record) not in forms.ALONE:
             _check_base(folder, record)
         vlm = loading.load(folder, checkpoint=base, attn=attn, offline=offline)
     return _reader(vlm, place, benchmark or phrase, offline)
@@ -214,7 +215,7 @@ def load_codec(
         return load_family(family).codec_of(checkpoint, Budget(), offline=offline)
     folder, _, _ = _saved(source)
     record = saved.read(folder)
-    if base is None and record["lora"]["r"] and loading.form(record) not in loading.ALONE:
+    if base is None and record["lora"]["r"] and loading.form(record) not in forms.ALONE:
         _check_base(folder, record)
     return loading.codec(folder, checkpoint=base, offline=offline)
 
@@ -257,7 +258,7 @@ def _outside(folder: Path, device: str | None, base: str | Path | None, benchmar
         raise DocvlmError(f"{folder}: a whole model, so {base} is of no use; leave base out")
     if device not in (None, "cpu"):
         raise DocvlmError(f"device={device}: {folder} is for a processor; leave device out, or export merged")
-    vlm = OpenVino(folder)
+    vlm = RUNTIMES[loading.form(saved.read(folder))](folder)
     return Reader(vlm, BENCHMARKS[benchmark], choose=chooser(vlm.codec.reading.selection, offline=True))
 
 

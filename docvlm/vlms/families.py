@@ -117,6 +117,8 @@ class Family:
     """Its embedded checkpoint; None: it has none."""
     openvino: Mapping[str, str] = field(default_factory=dict)
     """Path of what cuts a model into the graphs that OpenVINO GenAI runs, by `model_type`; empty: nothing does."""
+    gguf: Mapping[str, str] = field(default_factory=dict)
+    """Path of what llama.cpp calls the halves of a model (`docvlm.vlms.ggml`), by `model_type`; empty: nothing does."""
     published: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Fields of `config.json` in the published checkpoints of a `model_type`, by today's names: all that every reader
     of them knows. A reader takes a constant for any other (`docvlm.exporting.readers`); empty: nothing is checked."""
@@ -161,6 +163,7 @@ FAMILIES: Registry[Family] = Registry(
             branches=True,
             served=Served("docvlm.vlms.qwen2vl.codec:served"),
             openvino={"qwen2_vl": "docvlm.vlms.qwen2vl.graphs:graphs"},
+            gguf={"qwen2_vl": "docvlm.vlms.qwen2vl.ggml:HALVES"},
             published={"qwen2_vl": QWEN2_VL_FIELDS},
             embedded=Miniature(
                 _EMBEDDED / "qwen2vl",

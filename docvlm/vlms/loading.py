@@ -2,8 +2,8 @@
 
 `docvlm.json` says how: without the key `format`, and for an `adapter`, it is what a run saves (`docvlm.vlms.saved`).
 `merged`, `int8` and `int4` are whole models, which Transformers' own `from_pretrained` reads: what was quantised stands
-in `config.json`. Nothing but safetensors is read, and no code of a folder runs. Those of OpenVINO another runtime reads
-(`docvlm.answering.openvino`).
+in `config.json`. Nothing but safetensors is read, and no code of a folder runs. Other runtimes read the
+formats of OpenVINO and of llama.cpp (`docvlm.answering.outside`).
 """
 
 from __future__ import annotations
@@ -20,18 +20,13 @@ from docvlm.errors import DocvlmError
 from docvlm.files import follow_umask
 from docvlm.vlms import load_family, saved
 from docvlm.vlms.codec import Budget
+from docvlm.vlms.forms import ALONE, OUTSIDE, WHOLE
 from docvlm.vlms.trainable import Parts
 
 if TYPE_CHECKING:
     from docvlm.vlms.base import VLM
     from docvlm.vlms.codec import Codec
 
-WHOLE = ("merged", "int8", "int4")
-"""Formats that Transformers reads and that need no checkpoint beside them."""
-OPENVINO = ("openvino", "openvino_int4")
-"""Formats that OpenVINO GenAI reads."""
-ALONE = (*WHOLE, *OPENVINO)
-"""Formats that need no checkpoint beside them."""
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "adapter_config.json", "README.md")
 
 
@@ -42,10 +37,10 @@ def load(folder: Path, *, checkpoint: str | Path | None = None, attn: str = "sdp
     its base has changed, or the library that quantised it is missing.
     """
     record = saved.read(folder)
-    if form(record) in OPENVINO:
+    if form(record) in OUTSIDE:
         raise DocvlmError(
-            f"{folder}: OpenVINO GenAI reads it and Transformers does not; docvlm-predict --run and docvlm.evaluate"
-            " checkpoint= ask it, for all else export merged"
+            f"{folder}: {OUTSIDE[form(record)]} reads it and Transformers does not; docvlm-predict --run and"
+            " docvlm.evaluate checkpoint= ask it, for all else export merged"
         )
     if form(record) not in WHOLE:
         dtype = saved.dtype_of(record)

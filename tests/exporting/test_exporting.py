@@ -21,7 +21,7 @@ from docvlm import load as load_reader
 from docvlm.answering import answer as predict
 from docvlm.config import ToleranceConf
 from docvlm.errors import DocvlmError
-from docvlm.exporting import canary, formats, openvino
+from docvlm.exporting import canary, formats, gguf, openvino
 from docvlm.exporting.canary import Comparison, Reply
 from docvlm.exporting.source import Source
 from docvlm.exporting.verdict import beyond, declared
@@ -148,6 +148,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     run = source(tmp_path / "run", "qwen2vl")
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
     monkeypatch.setattr(openvino, "find_spec", lambda name: None)
+    monkeypatch.setattr(gguf, "find_spec", lambda name: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert formats.chosen(None, run) == (
         ["adapter", "merged"],
@@ -157,6 +158,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
             **dict.fromkeys(
                 ("openvino", "openvino_int4"), f"it needs {', '.join(openvino.PACKAGES)}: {openvino.INSTALL}"
             ),
+            "gguf": "it needs gguf, xllamacpp: pip install 'docvlm[gguf]'",
         },
     )
     with pytest.raises(DocvlmError, match=r"formats=int8: .* it needs torchao"):

@@ -7,14 +7,10 @@ reached, the tests are skipped and say so.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
-from importlib.metadata import requires
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +18,7 @@ import pytest
 
 from docvlm.exporting.openvino import PACKAGES
 from docvlm.vlms import loading
+from tests.support.environments import environment, extra, ran
 from tests.support.runs import train
 from tests.support.tiny import Paper
 
@@ -41,33 +38,13 @@ main(sys.argv[1:])
 """
 
 
-def environment(folder: Path, wanted: Sequence[str], sees: str | None = None) -> Path:
-    """The interpreter of a new environment with these packages, and those of the folder that it `sees`."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    if sees is not None:
-        (site,) = folder.glob("lib/python*/site-packages")
-        (site / "seen.pth").write_text(f"{sees}\n")
-    python = folder / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
-    tried = subprocess.run([*install, "--dry-run"], capture_output=True, text=True)
-    if tried.returncode:
-        pytest.skip(f"pip cannot get {' '.join(wanted)}: {tried.stderr.strip().splitlines()[-1]}")
-    subprocess.run(install, check=True)
-    return python
-
-
 @pytest.fixture(scope="module")
 def exporter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter that has docvlm's packages and those of `docvlm[openvino]`."""
     if all(find_spec(name) for name in PACKAGES):
         return Path(sys.executable)
-    extra = [line.partition(";")[0] for line in requires("docvlm") or [] if re.search(r"extra == .openvino.", line)]
-    root = Path(__file__).parents[2] / "pyproject.toml"
-    if not extra:  # installed before the extra was there
-        (line,) = [line for line in root.read_text().splitlines() if line.startswith("openvino = [")]
-        extra = re.findall(r'"([^"]+)"', line.partition("#")[0])
     folder = tmp_path_factory.mktemp("exporter")
-    return environment(folder, [one.strip() for one in extra], sees=sysconfig.get_path("purelib"))
+    return environment(folder, extra("openvino"), sees=sysconfig.get_path("purelib"))
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +56,6 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert ran(python, "-c", look, where=python.parent, path=False).stdout.strip() == "[]"
     return python
-
-
-def ran(python: Path, *words: str, where: Path, path: bool = True) -> subprocess.CompletedProcess[str]:
-    """A command in a folder; `path`: with this checkout in its path."""
-    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
-    if path:
-        clean["PYTHONPATH"] = str(Path(__file__).parents[2])
-    return subprocess.run([str(python), *words], capture_output=True, text=True, cwd=where, env=clean)
 
 
 @pytest.fixture(scope="module")
