@@ -7,7 +7,7 @@ Random weights of Qwen2-VL-2B's widths (617 M parameters: 9 blocks of its langua
 vocabulary), so every answer has `--new` tokens; a prompt is a page of `--tokens` and some 40 more. A run of one step is
 trained in float32 and one in bf16, and exported with `docvlm.export`, whose figures these are: the median of pages
 that are asked alone, from opening the file to the text, and the peak of the process meanwhile (which for torch has
-loaded other formats before). Runtimes take turns as whole rounds. 12 GB of disk for a while, 20 minutes for one round.
+loaded other formats before). It needs `docvlm[export,openvino,gguf]`. 12 GB of disk for a while.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from bench import dimensions, models, pages
 from bench.sweep import own_pages
 
 DTYPES = {"float32": "32-true", "bfloat16": "bf16-mixed"}
-FORMATS = {"float32": "merged,int8,openvino,openvino_int4", "bfloat16": "merged"}
+FORMATS = {"float32": "merged,int8,openvino,openvino_int4,gguf", "bfloat16": "merged"}
 NAMES = {
     ("float32", "merged"): "transformers, float32",
     ("bfloat16", "merged"): "transformers, bf16",
     ("float32", "int8"): "torchao, int8",
     ("float32", "openvino"): "OpenVINO, int8",
     ("float32", "openvino_int4"): "OpenVINO, int4",
+    ("float32", "gguf"): "llama.cpp, q8_0",
 }
 BLOCKS, TOWER = 9, 7
 ANY = "{texts: 0.0, logits: null, score: 1.0}"  # answers of random weights: what is packed may say something else
@@ -61,9 +62,8 @@ def main() -> None:
                 for row in exported(folder, dtype, number, options):
                     if (shown := NAMES.get((dtype, row["format"]))) is not None:
                         rows.setdefault(shown, []).append(row)
-    print(
-        f"{count / 1e6:.0f} M parameters, {options.tokens} page tokens, {options.new} new, {torch.get_num_threads()} threads\n"
-    )
+    shape = f"{options.tokens} page tokens, {options.new} new, {torch.get_num_threads()} threads"
+    print(f"{count / 1e6:.0f} M parameters, {shape}\n")
     print(table(rows))
 
 
