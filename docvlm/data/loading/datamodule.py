@@ -30,11 +30,15 @@ from docvlm.data.generated.languages.known import ENGLISH
 from docvlm.data.loading.batching import cost, page_groups
 from docvlm.data.loading.codec import Codec
 from docvlm.data.loading.samplers import Batches, EvalBatches, PageLoader, ResumableLoader, TrainBatches
+from docvlm.data.loading.windows import Homes, homes_of
 from docvlm.data.page_ids import content_of
 from docvlm.data.reading import ALL_PAGES, BEST, NONE, Reading, Selection, page_counts, recalled
 from docvlm.data.rows import BadRow
 from docvlm.data.sources.quarantine import Quarantine
 from docvlm.data.sources.reader import Reader
+from docvlm.data.streaming.index import Look
+from docvlm.data.streaming.packs import GB
+from docvlm.data.streaming.settings import Streaming
 from docvlm.errors import DocvlmError
 from docvlm.metrics import METRICS
 
@@ -63,7 +67,9 @@ class DocumentDataModule(LightningDataModule):
     was trained. `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects,
     where the source has no validation split of its own; `test_fraction` the share that reports, where own pages come
     without splits. `languages` are those of generated pages. Bad rows go to `quarantine_report` (JSONL). `name` is the
-    word of the command line. Raises `DocvlmError` for a source that cannot be read; see `sources.recognise`.
+    word of the command line. With `streaming` pages stay where they are: row groups come into `cache_folder`, which
+    holds `cache_gb`, and are read in windows of `window_gb` (`loading.windows`). Raises `DocvlmError` for a source that
+    cannot be read; see `sources.recognise`.
     """
 
     max_new_tokens_key: ClassVar[str] = "data.max_new_tokens"
@@ -94,6 +100,10 @@ class DocumentDataModule(LightningDataModule):
         name: str = "",
         pages: str | None = None,
         page_numbers: bool | None = None,
+        streaming: bool = False,
+        cache_folder: str = ".pages",
+        cache_gb: float = 10.0,
+        window_gb: float = 1.0,
     ) -> None:
         super().__init__()
         if not 0 <= test_fraction <= 1 or not 0 <= val_fraction <= 1:
@@ -108,6 +118,10 @@ class DocumentDataModule(LightningDataModule):
                 f"data.languages=[{','.join(languages)}]: pages of data.source={source} are in the languages they are"
                 " in; leave it out, or give data.source=generated"
             )
+        if streaming and source == "generated":
+            raise DocvlmError("data.streaming=true: generated pages are drawn where they are needed; leave it out")
+        self.streaming = Streaming.of(cache_folder, cache_gb, window_gb) if streaming else None
+        self.window_gb = window_gb
         self.name = name
         self.source = source
         self.languages = languages
@@ -182,11 +196,14 @@ class DocumentDataModule(LightningDataModule):
             self._trained.selection if self.selection is None else self.selection,
         )
 
-    def gate(self, codec: Codec | None) -> None:
+    def gate(self, codec: Codec | None, look: Look | None = None) -> None:
         """Say which model will be asked, before a split is read: a row that it cannot take is quarantined then.
 
-        Without one (answers come from a server, or nothing is asked) rows are judged by what every model needs.
+        Without one (answers come from a server, or nothing is asked) rows are judged by what every model needs. `look`
+        is shown pages that are streamed when they are read for the first time.
         """
+        if self.streaming is not None:
+            self.streaming.look = look
         if self._splits:
             raise RuntimeError("a split has been read already; call gate first")
         self.codec = codec
@@ -330,6 +347,7 @@ class DocumentDataModule(LightningDataModule):
             batch_tokens=self.batch_tokens,
             lengths=None if self.batch_tokens is None else self._codec().lengths(examples),
             epochs=1 if self.trainer is None else int(self.trainer.max_epochs or 1),
+            homes=self._homes(examples),
             **self._ranks(),
         )
 
@@ -340,7 +358,7 @@ class DocumentDataModule(LightningDataModule):
         return self.answer_dataloader(self.filled("test"))
 
     def answer_dataloader(self, examples: Sequence[Example]) -> DataLoader[Any]:
-        """`codec.eval_batch` of these examples as the model is shown them, longest first.
+        """`codec.eval_batch` of these examples as the model is shown them, longest first (streamed: in each window).
 
         An interrupted evaluation asks for what is left.
         """
@@ -348,7 +366,8 @@ class DocumentDataModule(LightningDataModule):
         dataset = Batches(examples, partial(self._codec().eval_batch, packed=self.packing))
         groups = page_groups(examples)
         lengths = [cost(example, group) for example, group in zip(examples, groups, strict=True)]
-        sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, **self._ranks())
+        homes = self._homes(examples)
+        sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, homes=homes, **self._ranks())
         return PageLoader(dataset, sampler=sampler, **self._loading())
 
     def one_asked(self, examples: Sequence[Example]) -> EvalBatch:
@@ -365,6 +384,9 @@ class DocumentDataModule(LightningDataModule):
             for tensors in (batch.prompts, batch.labelled)
         )
         return replace(batch, prompts=prompts, labelled=labelled)
+
+    def _homes(self, examples: Sequence[Example]) -> Homes | None:
+        return homes_of(examples, int(self.window_gb * GB))
 
     def _codec(self) -> Codec:
         if self.codec is None:
@@ -419,7 +441,15 @@ class BenchmarkDataModule(DocumentDataModule):
         super().__init__(source, name=own.name, **shared)
         self.metric = metric or own.metric
         self.max_new_tokens = max_new_tokens or own.max_new_tokens
-        self.reader = Reader(own, source, self.offline, self.quarantine, revision=self.revision, join_pages=join_pages)
+        self.reader = Reader(
+            own,
+            source,
+            self.offline,
+            self.quarantine,
+            revision=self.revision,
+            join_pages=join_pages,
+            streaming=self.streaming,
+        )
 
     @property
     def metrics(self) -> dict[str, str]:

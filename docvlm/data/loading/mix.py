@@ -14,6 +14,7 @@ from docvlm.data.example import Example
 from docvlm.data.loading.codec import Codec
 from docvlm.data.loading.datamodule import BenchmarkDataModule, DocumentDataModule
 from docvlm.data.sources.ownership import OtherRows
+from docvlm.data.streaming.index import Look
 from docvlm.errors import DocvlmError
 
 
@@ -55,11 +56,13 @@ class Mix(DocumentDataModule):
     def published(self) -> bool:
         return all(part.published for part in self.parts.values())
 
-    def gate(self, codec: Codec | None) -> None:
+    def gate(self, codec: Codec | None, look: Look | None = None) -> None:
         """The same for every part; an answer may be as long as that of the part with the longest."""
-        super().gate(codec)
+        super().gate(codec, look)
         for part in self.parts.values():
             part.codec = codec
+            if part.streaming is not None:
+                part.streaming.look = look
 
     def unread(self) -> list[str]:
         """Those of every part."""

@@ -250,6 +250,16 @@ def located(rows: Iterable[Row], folder: Path) -> Iterator[Row]:
             yield replace(row, fault=str(reason), kind=reason.kind)
 
 
+def without_files(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows of a table at an address, where a column of file names means nothing: they are bad rows there."""
+    for row in rows:
+        if row.pages or row.fault:
+            yield row
+        else:
+            reason = "image is the name of a file, and files beside a table at an address are not fetched"
+            yield replace(row, fault=f"{reason}; mount it, or keep the images in the table", kind="image is elsewhere")
+
+
 def image_kind(reason: str) -> str:
     """What is wrong with an image, without which image it is."""
     for words in KINDS:

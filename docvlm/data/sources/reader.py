@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
+from pathlib import PurePosixPath
 
 from docvlm.data.benchmark import BENCHMARKS, OWN, Benchmark, Public
 from docvlm.data.example import Example
@@ -18,6 +19,7 @@ from docvlm.data.rows import Row
 from docvlm.data.sources import own_folder, recognise
 from docvlm.data.sources.quarantine import Quarantine
 from docvlm.data.sources.whole_documents import joined, of_single_pages
+from docvlm.data.streaming.settings import Streaming
 from docvlm.errors import DocvlmError
 
 log = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 class Reader:
     """Reads one benchmark from one source. Nothing is touched before the first question.
 
-    `join_pages`: rows of one `doc_id` of own pages ask about all pages of it.
+    `join_pages`: rows of one `doc_id` of own pages ask about all pages of it. `streaming`: pages stay where they are.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Reader:
         *,
         revision: str | None = None,
         join_pages: bool = False,
+        streaming: Streaming | None = None,
     ) -> None:
         self.benchmark = benchmark
         self.given = source
@@ -45,6 +48,7 @@ class Reader:
         self.quarantine = quarantine
         self.revision = revision
         self.join_pages = join_pages
+        self.streaming = streaming
         self.of_pages = ""  # which pages of joined documents are not there, or that rows could be joined, in a line
         self._read: dict[Public | None, list[Example]] = {}
 
@@ -58,12 +62,28 @@ class Reader:
         if source.download is not None and not self.benchmark.published:
             names = " or ".join(one.name for one in BENCHMARKS.values() if one.download == source.download)
             raise DocvlmError(f"data.source={source}: a {source.kind}; use data={names}")
+        self._can_stream(source)
         if self.revision is not None and source.layout is not recognise.Layout.HUB:
             raise DocvlmError(
                 f"data.revision={self.revision}: only data sets of the hub have revisions, and data.source={source} "
                 "lies here; leave it out, or give data.source=hub"
             )
         return source
+
+    def _can_stream(self, source: recognise.Source) -> None:
+        """Raise `DocvlmError` where pages cannot stay where they are, or only can, and the settings say otherwise."""
+        if self.streaming is None:
+            return
+        if source.layout in (recognise.Layout.SAVED, recognise.Layout.DOWNLOAD, recognise.Layout.FOLDER):
+            raise DocvlmError(
+                f"data.streaming=true: data.source={source} is a {source.kind}, whose pages are opened where they lie"
+                " anyway; leave data.streaming out"
+            )
+        if self.offline and source.layout is not recognise.Layout.PARQUET:
+            raise DocvlmError(
+                f"data.streaming=true: pages of data.source={self.given} are fetched while a run goes on, and"
+                " offline=true forbids it; leave one of them out, or give the folder of a copy"
+            )
 
     @property
     def published(self) -> bool:
@@ -79,6 +99,8 @@ class Reader:
             return self.benchmark.name
         if self.benchmark.published:
             return f"{self.benchmark.name}{OWN}"
+        if self.source.layout is recognise.Layout.ADDRESS:
+            return f"{self.benchmark.name}-{PurePosixPath(self.source.repo).stem}"
         path = self.source.path.resolve()
         return f"{self.benchmark.name}-{path.name if path.is_dir() else f'{path.parent.name}-{path.stem}'}"
 
@@ -144,11 +166,13 @@ class Reader:
     def _published(self, split: Public | None) -> Iterable[Row] | None:
         if split is None:
             raise ValueError(f"a {self.source.kind} is read split by split")
-        rows = recognise.rows(self.source, self.benchmark, split, self.offline, self.revision)
+        rows = recognise.rows(self.source, self.benchmark, split, self.offline, self.revision, self.streaming)
         if rows is not None and (apart := self.benchmark.questions) is not None:
             rows = (question for row in rows for question in ([row] if row.fault else apart(row)))
         if rows is None or self.benchmark.published:
             return rows
+        if self.source.layout is recognise.Layout.ADDRESS:
+            return own_folder.without_files(rows)
         path = self.source.path
         return own_folder.located(rows, path if path.is_dir() else path.parent)
 
