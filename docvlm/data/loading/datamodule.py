@@ -36,6 +36,7 @@ from docvlm.data.reading import ALL_PAGES, BEST, NONE, Reading, Selection, page_
 from docvlm.data.rows import BadRow
 from docvlm.data.sources.quarantine import Quarantine
 from docvlm.data.sources.reader import Reader
+from docvlm.data.sources.remembered import Remembered
 from docvlm.data.streaming.index import Look
 from docvlm.data.streaming.packs import GB
 from docvlm.data.streaming.settings import Streaming
@@ -67,9 +68,9 @@ class DocumentDataModule(LightningDataModule):
     was trained. `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects,
     where the source has no validation split of its own; `test_fraction` the share that reports, where own pages come
     without splits. `languages` are those of generated pages. Bad rows go to `quarantine_report` (JSONL). `name` is the
-    word of the command line. With `streaming` pages stay where they are: row groups come into `cache_folder`, which
-    holds `cache_gb`, and are read in windows of `window_gb` (`loading.windows`). Raises `DocvlmError` for a source that
-    cannot be read; see `sources.recognise`.
+    word of the command line. With `streaming` pages stay where they are: row groups of parquet come into
+    `cache_folder`, which holds `cache_gb`, and are read in windows of `window_gb` (`loading.windows`); what is found of
+    pages in files is kept there. Raises `DocvlmError` for a source that cannot be read; see `sources.recognise`.
     """
 
     max_new_tokens_key: ClassVar[str] = "data.max_new_tokens"
@@ -136,7 +137,8 @@ class DocumentDataModule(LightningDataModule):
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.preset = preset
-        self.quarantine = Quarantine(Path(quarantine_report) if quarantine_report else None)
+        remembered = None if self.streaming is None else Remembered(self.streaming.folder)
+        self.quarantine = Quarantine(Path(quarantine_report) if quarantine_report else None, remembered=remembered)
         self.codec = codec
         self.split_seed = split_seed
         self.packing = packing == "on"

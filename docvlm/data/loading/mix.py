@@ -42,6 +42,7 @@ class Mix(DocumentDataModule):
         self.weights = {name: weights[name] if name in weights else 1.0 for name in parts}
         self.max_new_tokens = max_new_tokens or max(part.max_new_tokens for part in parts.values())
         for part in self.parts.values():
+            self.quarantine.remembered = self.quarantine.remembered or part.quarantine.remembered
             part.quarantine = part.reader.quarantine = self.quarantine
 
     @property

@@ -74,12 +74,12 @@ class Reader:
         """Raise `DocvlmError` where pages cannot stay where they are, or only can, and the settings say otherwise."""
         if self.streaming is None:
             return
-        if source.layout in (recognise.Layout.SAVED, recognise.Layout.DOWNLOAD, recognise.Layout.FOLDER):
+        if source.layout is recognise.Layout.SAVED:
             raise DocvlmError(
-                f"data.streaming=true: data.source={source} is a {source.kind}, whose pages are opened where they lie"
-                " anyway; leave data.streaming out"
+                f"data.streaming=true: data.source={source} is a {source.kind}, which is read where it lies anyway;"
+                " leave data.streaming out"
             )
-        if self.offline and source.layout is not recognise.Layout.PARQUET:
+        if self.offline and source.layout in (recognise.Layout.HUB, recognise.Layout.ADDRESS):
             raise DocvlmError(
                 f"data.streaming=true: pages of data.source={self.given} are fetched while a run goes on, and"
                 " offline=true forbids it; leave one of them out, or give the folder of a copy"
@@ -130,7 +130,9 @@ class Reader:
     @cached_property
     def _whole(self) -> own_folder.OwnRows:
         """The file that holds all splits of own pages. Its rows that name no split are rejected, once."""
-        found = own_folder.read(self.own.files[own_folder.WHOLE], self.source.path)
+        found = own_folder.read(
+            self.own.files[own_folder.WHOLE], self.source.path, remembered=self.quarantine.remembered
+        )
         if not found.marked:
             return found
         lost = [row for row in found.rows if not row.split]
@@ -158,6 +160,8 @@ class Reader:
         where = f"{self.source} ({split})" if split else str(self.source)
         once = not self.published
         examples, twins = grouped(self.quarantine.examples(rows, read, where, once=once))
+        if (remembered := self.quarantine.remembered) is not None:
+            remembered.save()
         if twins:
             one, other = next(iter(twins.items()))
             log.warning("%s: %d documents share a page and go together: %s = %s", where, len(twins), one, other)
@@ -174,14 +178,14 @@ class Reader:
         if self.source.layout is recognise.Layout.ADDRESS:
             return own_folder.without_files(rows)
         path = self.source.path
-        return own_folder.located(rows, path if path.is_dir() else path.parent)
+        return own_folder.located(rows, path if path.is_dir() else path.parent, self.quarantine.remembered)
 
     def _own_rows(self, split: Public | None) -> Iterable[Row] | None:
         """Rows of one split, or of all; None where there are none."""
         files = self.own.files
         if own_folder.WHOLE not in files:
             wanted = [name for name in files if split in (None, name)]
-            found = [own_folder.read(files[name], self.source.path, name).rows for name in wanted]
+            found = [own_folder.read(files[n], self.source.path, n, self.quarantine.remembered).rows for n in wanted]
             return [row for rows in found for row in rows] or None
         if split is None:
             return self._whole.rows

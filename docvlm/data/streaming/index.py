@@ -6,29 +6,22 @@ one is looked at, and the next start goes on there. One process reads at a time;
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
 import os
-import sqlite3
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
 from docvlm.data.pages import BytesPage, check
+from docvlm.data.streaming.kept import Kept
 from docvlm.data.streaming.packs import GB, Pack
 from docvlm.data.streaming.shards import Shard
 from docvlm.errors import DocvlmError
-from docvlm.writing import discard, unwritable
 
-WAIT = 60.0  # seconds that another process may take to write
 _SCHEMA = "CREATE TABLE IF NOT EXISTS cells (shard TEXT, part INTEGER, found TEXT, UNIQUE (shard, part))"
-_REVISION = 1  # of what is found of a page
 Say = Callable[[str], None]
 Look = Callable[[Sequence[BytesPage], Executor], None]
 """What else is done with pages while their bytes are here."""
@@ -47,49 +40,24 @@ Cells = dict[str, list[Cell | None]]
 
 
 class Index:
-    """Cells of row groups in one SQLite file of `folder`, which any number of processes read and write."""
+    """Cells of row groups, kept in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        said = repr((_REVISION, importlib.metadata.version("pillow")))  # another Pillow may take other files
-        self.file = folder / f"index-{hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}.sqlite"
+        self._kept = Kept(folder, "index", _SCHEMA)
 
     def parts(self, shard: Shard) -> set[int]:
         """The row groups of a shard that are known."""
-        return {part for (part,) in self._rows("SELECT part FROM cells WHERE shard = ?", (shard.key,))}
+        return {part for (part,) in self._kept.rows("SELECT part FROM cells WHERE shard = ?", (shard.key,))}
 
     def cells(self, shard: Shard) -> dict[int, Cells]:
         """What is known of each row group of a shard."""
-        rows = self._rows("SELECT part, found FROM cells WHERE shard = ?", (shard.key,))
+        rows = self._kept.rows("SELECT part, found FROM cells WHERE shard = ?", (shard.key,))
         return {part: _read(json.loads(found)) for part, found in rows}
 
     def add(self, shard: Shard, part: int, found: Cells) -> None:
         """Keep what was found of a row group. Raises `DocvlmError` if it cannot be written."""
         text = json.dumps(_written(found), separators=(",", ":"))
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.file, timeout=WAIT)) as base, base:
-                base.execute(_SCHEMA)
-                base.execute("INSERT OR REPLACE INTO cells VALUES (?, ?, ?)", (shard.key, part, text))
-        except (OSError, sqlite3.Error) as error:
-            raise unwritable(f"data.cache_folder: {self.file}", error) from error
-
-    def _rows(self, query: str, values: Sequence[str]) -> list[Any]:
-        """The rows of a query; none where there is no file yet, or a damaged one, which is begun anew."""
-        if not self.file.exists() or not self.file.stat().st_size:
-            return []
-        try:
-            with closing(sqlite3.connect(self.file, timeout=WAIT)) as base:
-                return base.execute(query, values).fetchall()
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):  # another process is about to make it
-                return []
-            raise DocvlmError(
-                f"data.cache_folder: {self.file} cannot be read ({error}); mend it or name another folder"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            warnings.warn(f"{self.file}: damaged ({error!r}); every page is read again", stacklevel=3)
-            discard(self.file)
-            return []
+        self._kept.write("INSERT OR REPLACE INTO cells VALUES (?, ?, ?)", [(shard.key, part, text)])
 
 
 def _written(found: Cells) -> dict[str, Any]:
