@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -26,6 +27,8 @@ from docvlm.data.streaming import index, remote
 from docvlm.data.streaming.page import StreamedPage
 from docvlm.errors import DocvlmError
 from tests.data.test_loaders import Killed, NumberCodec, Recorder, trainer
+from tests.support import downloads
+from tests.support.downloads import Place
 from tests.support.ranges import Given, serving, sharded
 
 PAGE = 7100  # bytes of a page, about
@@ -314,3 +317,68 @@ def test_a_server_without_ranges_is_refused(given: Given, tmp_path: Path) -> Non
     given.ranges = False
     with pytest.raises(DocvlmError, match="range"):
         streamed(given.url, tmp_path).test.count(None)
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Place]:
+    """A stand-in for the hub, with lmms-lab/DocVQA at two commits."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # of docvlm and of huggingface_hub
+    monkeypatch.chdir(tmp_path)
+    with downloads.served(monkeypatch, tmp_path / "cache") as here:
+        for word in ("first", "second"):
+            for split in ("train", "validation"):
+                sharded(tmp_path / word / "DocVQA", split, 8, side=160, other=word)
+            files = {f"DocVQA/{file.name}": file.read_bytes() for file in (tmp_path / word / "DocVQA").iterdir()}
+            here.publish("datasets/lmms-lab/DocVQA", files | {"README.md": CARD.encode()})
+        yield here
+
+
+CARD = """---
+configs:
+- config_name: DocVQA
+  data_files:
+  - {split: validation, path: DocVQA/validation-*}
+  - {split: train, path: DocVQA/train-*}
+---
+"""
+
+
+def test_pages_of_the_hub_stay_there(place: Place, tmp_path: Path) -> None:
+    first, second = place.commits["datasets/lmms-lab/DocVQA"]
+    data = streamed("hub", tmp_path / "kept", cache_gb=0.01, revision=first)
+    copied = DocVQA("hub", revision=first, val_fraction=0.2)
+    assert data.published and data.label == "docvqa"
+    assert {e.pages[0].shard.url for e in data.test} == {
+        f"hf://datasets/lmms-lab/DocVQA@{first}/DocVQA/validation-0000{n}-of-00002.parquet" for n in (0, 1)
+    }
+    assert data.fingerprint() == copied.fingerprint()
+    place.given.clear()
+    again = streamed("hub", tmp_path / "kept", cache_gb=0.01, revision=first)
+    again.setup()
+    assert not [name for name, _ in place.given if name.endswith(".parquet")]
+    for pack in (tmp_path / "kept").glob("*.pack"):
+        pack.unlink()
+    shards = [name for name in place.commits["datasets/lmms-lab/DocVQA"][first] if "validation" in name]
+    place.breaks = dict.fromkeys(shards, 1)  # each breaks off once
+    assert [e.pages[0].open().size for e in again.test] == [(160, 160)] * 16
+    parts = [count for name, count in place.given if name in shards]
+    assert len(parts) == 4 and parts[0] == parts[1]  # one row group a shard, each asked for twice
+    newest = streamed("hub", tmp_path / "kept", cache_gb=0.01, revision="main")
+    assert second in newest.test[0].pages[0].shard.url
+    assert newest.test[0].pages[0].content != data.test[0].pages[0].content
+
+
+def test_a_commit_that_leaves_a_file_as_it_is_costs_nothing(place: Place, tmp_path: Path) -> None:
+    before = streamed("hub", tmp_path / "kept", cache_gb=0.01, revision="main").test[0].pages[0]
+    third = place.publish("datasets/lmms-lab/DocVQA", [*place.commits["datasets/lmms-lab/DocVQA"].values()][1])
+    place.given.clear()
+    page = streamed("hub", tmp_path / "kept", cache_gb=0.01, revision="main").test[0].pages[0]
+    assert third in page.shard.url and (page.content, page.shard.key) == (before.content, before.shard.key)
+    assert page.open().size == (160, 160) and not [n for n, _ in place.given if n.endswith(".parquet")]
+
+
+def test_a_set_that_is_no_parquet_on_the_hub_is_refused(place: Place, tmp_path: Path) -> None:
+    files = {f"DocVQA/{split}-0.jsonl": b"{}" for split in ("train", "validation")}
+    place.publish("datasets/lmms-lab/DocVQA", files | {"README.md": CARD.encode()})
+    with pytest.raises(DocvlmError, match=r"lmms-lab/DocVQA .* is no parquet on the hub .*leave data.streaming out"):
+        streamed("hub", tmp_path / "kept", revision="main").test.count(None)

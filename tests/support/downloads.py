@@ -31,6 +31,7 @@ class Place:
     """Commits by `models/owner/name`, oldest first, each with its files; `main` is the newest.
 
     `breaks` says how often a file of that name ends in its middle, `fails` how often a request for it is answered 503.
+    `given` has the name of each file that was asked for and the bytes that were.
     """
 
     url: str = ""
@@ -38,6 +39,7 @@ class Place:
     breaks: dict[str, int] = field(default_factory=dict)
     fails: dict[str, int] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    given: list[tuple[str, int]] = field(default_factory=list)
 
     def publish(self, repo: str, files: Mapping[str, bytes]) -> str:
         """A new commit. Returns its hash."""
@@ -129,11 +131,15 @@ def served(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Place]:
                 return
             sha, content = here[0], here[1][name]
             headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
-            start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").partition("-")[0])
-            if start:
-                headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            first_byte, _, last = (self.headers["Range"] or "bytes=0-").removeprefix("bytes=").partition("-")
+            start, stop = int(first_byte), int(last) + 1 if last else len(content)
+            part = start > 0 or stop < len(content)
+            if part:
+                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
             half = self.command == "GET" and place.once(place.breaks, path)
-            self.answer(206 if start else 200, content[start:], headers, half=half)
+            if self.command == "GET":
+                place.given.append((name, stop - start))
+            self.answer(206 if part else 200, content[start:stop], headers, half=half)
 
         def answer(
             self, status: int, content: bytes, headers: Mapping[str, str] | None = None, *, half: bool = False

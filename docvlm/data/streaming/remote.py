@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -33,6 +34,7 @@ _BROKEN = frozenset(
 """Classes of aiohttp, httpx and requests, which need not be installed."""
 _STATE = ("ETag", "etag", "Last-Modified", "LastModified", "Content-MD5", "md5Hash", "blob_id", "xet_hash", "mtime")
 """What file systems say by which one state of a file is told from the next."""
+_COMMIT = re.compile(r"^(hf://(?:datasets/)?[^/@]+/[^/@]+)@[^/]+")
 LINE = 160  # characters of another library's message
 
 
@@ -76,6 +78,11 @@ def state(url: str) -> tuple[int, str]:
     if not isinstance(about.get("size"), int):
         raise DocvlmError(f"{url}: its server does not say how large it is; download it and give the folder")
     return about["size"], repr([(name, str(about[name])) for name in _STATE if about.get(name) is not None])
+
+
+def lasting(url: str) -> str:
+    """The address of a file without the commit: a file of the hub says itself whether it is another one (`state`)."""
+    return _COMMIT.sub(r"\1", url)
 
 
 class Ranges(io.RawIOBase):

@@ -111,7 +111,7 @@ def opened(urls: Sequence[str], wanted: Wanted, store: PackStore) -> list[Opened
 
 def _opened(url: str, wanted: Wanted, store: PackStore) -> Opened:
     length, state = remote.state(url)
-    key = hashlib.blake2b(repr((url, length, state, wanted)).encode(), digest_size=12).hexdigest()
+    key = hashlib.blake2b(repr((remote.lasting(url), length, state, wanted)).encode(), digest_size=12).hexdigest()
     kept, file = _kept(store, key), remote.Ranges(url, length)
     footer = _hold_footer(file, kept)
     with _parquet(file) as parquet:
