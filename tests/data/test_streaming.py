@@ -19,11 +19,12 @@ import pytest
 
 from docvlm.data.benchmarks.docvqa import DocVQA
 from docvlm.data.benchmarks.infovqa import InfoVQA
+from docvlm.data.loading.ahead import Ahead
 from docvlm.data.loading.datamodule import BenchmarkDataModule
 from docvlm.data.loading.samplers import epoch_order
 from docvlm.data.loading.windows import homes_of
 from docvlm.data.pages import BytesPage
-from docvlm.data.streaming import index, remote
+from docvlm.data.streaming import index, packs, remote
 from docvlm.data.streaming.page import StreamedPage
 from docvlm.errors import DocvlmError
 from tests.data.test_loaders import Killed, NumberCodec, Recorder, trainer
@@ -126,6 +127,34 @@ def test_an_evaluation_fetches_each_row_group_once(given: Given, tmp_path: Path)
     assert set(row_groups(given).values()) == {1} and len(row_groups(given)) == 4
 
 
+def test_pages_of_sparse_row_groups_are_kept_by_themselves(given: Given, tmp_path: Path) -> None:
+    data = streamed(given.url, tmp_path, val_fraction=0.1, cache_gb=16 * GROUP / 1e9)
+    assert len(data.val) == 8 and all(e.pages[0].single for e in data.val)
+    assert not any(e.pages[0].single for e in data.test)
+    first = [e.question_id for batch in data.val_dataloader() for e in batch.examples]
+    assert len(list(tmp_path.glob("*.page"))) == 4
+    clear(tmp_path)
+    given.clear()
+    assert [e.question_id for batch in data.val_dataloader() for e in batch.examples] == first and not given.asked
+    harmed = next(iter(tmp_path.glob("*.page")))
+    harmed.write_bytes(harmed.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="damaged page"):
+        assert [e.pages[0].open().size for e in data.val] == [(48, 48)] * 8
+    assert (
+        len(row_groups(given)) == 1
+        and data.fingerprint() == streamed(given.url, tmp_path, val_fraction=0.1).fingerprint()
+    )
+
+
+def test_pages_by_themselves_take_a_share_of_the_cache(folder: Path, tmp_path: Path) -> None:
+    store = streamed(folder, tmp_path).streaming.store
+    for number in range(40):
+        content = bytes([number]) * PAGE
+        store.single(packs.digest_of(content), lambda content=content: content)
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.page")) <= packs.SINGLE * store.limit + PAGE
+    assert store.held() <= store.limit
+
+
 @pytest.mark.parametrize("tokens", [None, 60])
 def test_windows_are_a_function_of_seed_and_epoch(folder: Path, tmp_path: Path, tokens: int | None) -> None:
     data = streamed(folder, tmp_path, **({} if tokens is None else {"batch_tokens": tokens, "batch_size": None}))
@@ -169,6 +198,54 @@ def test_what_is_not_streamed_is_spread_over_the_windows(folder: Path, tmp_path:
     assert sorted(np.concatenate(windows).tolist()) == list(range(len(examples)))
     assert all(sum(i >= len(train) for i in window) for window in windows)
     assert homes_of(examples[len(train) :], 1) is None
+
+
+def test_row_groups_are_fetched_ahead_and_not_too_far(given: Given, tmp_path: Path) -> None:
+    data = streamed(given.url, tmp_path, val_fraction=0.0)
+    sampler = data.train_dataloader().sampler
+    needs, limit = sampler.needs()
+    assert len(needs) == len({(page.shard.key, page.group) for _, page in needs}) == 10 and needs[0][0] == 0
+    clear(tmp_path)
+    given.clear()
+    with Ahead(needs, limit) as ahead:
+        settled(ahead, 1 + 3)  # that of the first step, and a window beyond it
+        assert len(row_groups(given)) == 4
+        ahead.reach(needs[-1][0])
+        ahead.join(10)
+    assert len(row_groups(given)) < 10 and not ahead.is_alive()  # those of steps that are over are not fetched
+    sampler.resume(0, needs[-1][0])
+    assert [page for _, page in sampler.needs()[0]][-1] == needs[-1][1] and len(sampler.needs()[0]) <= 4
+
+
+def settled(ahead: Ahead, count: int) -> None:
+    """Wait until so many row groups are dealt with, then a little longer for one too many."""
+    end = time.monotonic() + 30
+    while ahead._done < count and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert ahead._done == count
+
+
+def test_what_cannot_be_fetched_ahead_is_left_to_its_step(
+    given: Given, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = streamed(given.url, tmp_path)
+    needs, limit = data.train_dataloader().sampler.needs()
+    clear(tmp_path)
+    given.fail = 100
+    with caplog.at_level(logging.WARNING), Ahead(needs, limit) as ahead:
+        ahead.join(10)
+    assert "while reading ahead" in caplog.text
+    with pytest.raises(DocvlmError, match="reading broke off"):
+        list(data.train_dataloader())
+    given.fail = 0
+    assert len(list(data.train_dataloader())) == 16
+
+
+def clear(cache: Path) -> None:
+    """No row group is here any more."""
+    for pack in cache.glob("*.pack"):
+        pack.unlink()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -219,8 +296,7 @@ def test_a_server_that_fails_is_asked_again(
     given: Given, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     page = streamed(given.url, tmp_path).train[-1].pages[0]
-    for pack in tmp_path.glob("*.pack"):
-        pack.unlink()
+    clear(tmp_path)
     given.fail, given.status = 2, status
     with caplog.at_level(logging.WARNING):
         assert page.open().size == (48, 48)
@@ -230,8 +306,7 @@ def test_a_server_that_fails_is_asked_again(
 def test_a_server_that_goes_on_failing_is_one_line(given: Given, tmp_path: Path) -> None:
     data = streamed(given.url, tmp_path)
     data.test.count(None)
-    for pack in tmp_path.glob("*.pack"):
-        pack.unlink()
+    clear(tmp_path)
     given.fail = 100
     with pytest.raises(DocvlmError, match=r"validation-0000\d-of-00002.parquet: reading broke off 3 times.*500"):
         list(data.test_dataloader())
@@ -275,8 +350,7 @@ def test_a_file_that_takes_the_place_of_another_is_noticed(tmp_path: Path) -> No
     data = streamed(tmp_path / "set", tmp_path / "cache", cache_gb=1e-2)
     page, before = data.test[0].pages[0], data.fingerprint(["test"])
     assert isinstance(page, StreamedPage)
-    for pack in (tmp_path / "cache").glob("*.pack"):
-        pack.unlink()
+    clear(tmp_path / "cache")
     sharded(tmp_path / "set", "validation", 8, side=160, other="s")
     with pytest.raises(DocvlmError, match="holds other pages than when it was read first"):
         page.open()
@@ -356,8 +430,7 @@ def test_pages_of_the_hub_stay_there(place: Place, tmp_path: Path) -> None:
     again = streamed("hub", tmp_path / "kept", cache_gb=0.01, revision=first)
     again.setup()
     assert not [name for name, _ in place.given if name.endswith(".parquet")]
-    for pack in (tmp_path / "kept").glob("*.pack"):
-        pack.unlink()
+    clear(tmp_path / "kept")
     shards = [name for name in place.commits["datasets/lmms-lab/DocVQA"][first] if "validation" in name]
     place.breaks = dict.fromkeys(shards, 1)  # each breaks off once
     assert [e.pages[0].open().size for e in again.test] == [(160, 160)] * 16

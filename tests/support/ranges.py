@@ -60,24 +60,31 @@ def serving(folder: Path) -> Iterator[Given]:
                 return self._send(200, "".join(f'<a href="{name}">{name}</a>' for name in names).encode(), "text/html")
             if not path.is_file():
                 return self._send(404, b"")
-            whole, asked = path.read_bytes(), self.headers.get("Range")
-            if self.command == "HEAD" or asked is None or not given.ranges:
-                return self._send(200, whole)
-            found = re.fullmatch(r"bytes=(\d+)-(\d+)", asked)
-            assert found is not None
-            start, stop = int(found[1]), int(found[2]) + 1
+            size, asked = path.stat().st_size, self.headers.get("Range")
+            start, stop, status = 0, size, 200
+            if asked is not None and given.ranges and self.command == "GET":
+                found = re.fullmatch(r"bytes=(\d+)-(\d+)", asked)
+                assert found is not None
+                start, stop, status = int(found[1]), min(int(found[2]) + 1, size), 206
+            if self.command == "HEAD":
+                return self._send(200, b"", size=size)
+            cut = False
             if given.fail:
                 given.fail -= 1
                 if given.status:
                     return self._send(given.status, b"")
-                self.close_connection = True
-                return self._send(206, whole[start:stop], cut=True)
-            given.asked.append((path.name, start, stop - start))
-            return self._send(206, whole[start:stop])
+                self.close_connection = cut = True
+            else:
+                given.asked.append((path.name, start, stop - start))
+            with path.open("rb") as file:
+                file.seek(start)
+                return self._send(status, file.read(stop - start), cut=cut)
 
-        def _send(self, status: int, content: bytes, kind: str = "application/octet-stream", cut: bool = False) -> None:
+        def _send(
+            self, status: int, content: bytes, kind: str = "application/octet-stream", cut: bool = False, size: int = -1
+        ) -> None:
             self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", str(len(content) if size < 0 else size))
             self.send_header("Content-Type", kind)
             self.end_headers()
             if self.command != "HEAD":

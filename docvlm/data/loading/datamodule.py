@@ -38,7 +38,8 @@ from docvlm.data.sources.quarantine import Quarantine
 from docvlm.data.sources.reader import Reader
 from docvlm.data.sources.remembered import Remembered
 from docvlm.data.streaming.index import Look
-from docvlm.data.streaming.packs import GB
+from docvlm.data.streaming.packs import GB, SINGLE
+from docvlm.data.streaming.page import StreamedPage, singled
 from docvlm.data.streaming.settings import Streaming
 from docvlm.errors import DocvlmError
 from docvlm.metrics import METRICS
@@ -479,7 +480,8 @@ class BenchmarkDataModule(DocumentDataModule):
             if self.source == "generated":
                 self._splits[role] = self._generated(role)
             else:
-                self._splits[role] = splits.limit(self._unlimited(role), self.limits[role], self.split_seed)
+                limited = splits.limit(self._unlimited(role), self.limits[role], self.split_seed)
+                self._splits[role] = limited if self.streaming is None else _sparse(limited, self.streaming)
         return self._splits[role]
 
     def _generated(self, role: Role) -> list[Example]:
@@ -512,3 +514,15 @@ class BenchmarkDataModule(DocumentDataModule):
 
     def _parts(self) -> Sequence[tuple[int, float]]:
         return ((len(self.learned()), 1.0),)
+
+
+def _sparse(examples: Sequence[Example], streaming: Streaming) -> list[Example]:
+    """A split of which pages that stand alone in their row groups are kept by themselves; a share of the cache each."""
+    pages = (page for example in examples for page in example.pages if isinstance(page, StreamedPage))
+    single = singled(pages, int(SINGLE * streaming.cache / len(ROLES[None])))
+    if not single:
+        return list(examples)
+    return [
+        replace(e, pages=tuple(single[p] if isinstance(p, StreamedPage) and p in single else p for p in e.pages))
+        for e in examples
+    ]

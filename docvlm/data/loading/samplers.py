@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, get_worker_info
 
+from docvlm import process
+from docvlm.data.loading.ahead import Ahead, Need
 from docvlm.data.loading.batching import Lengths, by_tokens, cut_to
 from docvlm.data.loading.windows import Homes
 from docvlm.errors import DocvlmError
@@ -113,6 +115,21 @@ class TrainBatches(DistributedSampler):
         assert self.batch_size is not None
         drawn = sum(math.floor(passes) * size + round((passes % 1) * size) for size, passes in self.parts)
         return math.ceil(drawn / (self.batch_size * self.num_replicas))
+
+    def needs(self) -> tuple[list[Need], int]:
+        """The row groups of what is left of the epoch, with the step of each, and the bytes of a window of them.
+
+        A page that is kept by itself needs none.
+        """
+        if self.homes is None:
+            return [], 0
+        found: dict[int, int] = {}
+        steps = self._by_count() if self.batch_tokens is None else self._by_tokens()
+        for step, batches in itertools.islice(enumerate(steps), self.start, None):
+            for home in self.homes.of[np.concatenate(batches)]:
+                found.setdefault(int(home), step)
+        places = {home: self.homes.places[home] for home in found if home >= 0}
+        return [(found[home], page) for home, page in places.items() if not page.single], self.homes.limit
 
     def _windows(self, epoch: int) -> list[np.ndarray]:
         """The order of an epoch: in one piece, or as windows of row groups where pages are streamed."""
@@ -222,8 +239,19 @@ class ResumableLoader(PageLoader):
 
     def __iter__(self) -> Any:
         self._given = self.sampler.start
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        needs, limit = self.sampler.needs()
+        if not needs or process.local_rank():  # processes of one machine share what one of them fetches
+            yield from self._counted(batches, None)
+        else:
+            with Ahead(needs, limit) as ahead:
+                yield from self._counted(batches, ahead)
+
+    def _counted(self, batches: Iterator[Any], ahead: Ahead | None) -> Iterator[Any]:
+        for batch in batches:
             self._given += 1
+            if ahead is not None:
+                ahead.reach(self._given)
             yield batch
 
     def state_dict(self) -> dict[str, int]:

@@ -123,7 +123,7 @@ class _ShardPlace(Place):
         if cell is None:
             fault = f"no image in column {column!r} (row {self.row} of row group {self.group} of {self.shard.url})"
             return StreamedPage(*where, "", None, fault)
-        return StreamedPage(*where, cell.content, cell.size, cell.fault)
+        return StreamedPage(*where, cell.content, cell.size, cell.fault, length=cell.length)
 
 
 def _places(shard: Shard, known: dict[int, dict[str, list[Cell | None]]]) -> Iterator[_ShardPlace]:

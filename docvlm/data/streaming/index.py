@@ -28,9 +28,10 @@ Look = Callable[[Sequence[BytesPage], Executor], None]
 
 
 class Cell(NamedTuple):
-    """What is known of a picture: the hash of its bytes, and its upright (width, height) or what is wrong with it."""
+    """What is known of a picture: hash and number of its bytes, and its upright (width, height) or what is wrong."""
 
     content: str
+    length: int
     size: tuple[int, int] | None
     fault: str = ""
 
@@ -67,10 +68,12 @@ def _written(found: Cells) -> dict[str, Any]:
 
 
 def _read(said: dict[str, Any]) -> Cells:
-    known = [
-        None if c is None else Cell(c[0], None if c[1] is None else (c[1][0], c[1][1]), c[2]) for c in said["known"]
-    ]
+    known = [None if one is None else _cell_of(*one) for one in said["known"]]
     return {name: [known[number] for number in rows] for name, rows in said["rows"].items()}
+
+
+def _cell_of(content: str, length: int, size: list[int] | None, fault: str) -> Cell:
+    return Cell(content, length, None if size is None else (size[0], size[1]), fault)
 
 
 def looked_through(shards: Sequence[Shard], folder: Path, say: Say, look: Look | None = None) -> list[dict[int, Cells]]:
@@ -151,6 +154,6 @@ def _cell(one: tuple[str, bytes | memoryview]) -> Cell:
     content, data = one
     page = BytesPage("", bytes(data))
     try:
-        return Cell(content, check(page))
+        return Cell(content, len(data), check(page))
     except DocvlmError as error:
-        return Cell(content, None, str(error).removeprefix(f"page {page.name}: "))
+        return Cell(content, len(data), None, str(error).removeprefix(f"page {page.name}: "))

@@ -32,6 +32,8 @@ _MAGIC = b"DVPACK1\n"
 _LENGTH = 8  # bytes
 _LOCKS = 64  # files that packs share for their locks: none has to be cleared away
 _DIGEST = 16  # bytes
+_KINDS = ("*.pack", "*.page")
+SINGLE = 0.25  # of the limit, for pages that are kept by themselves
 GB = 10**9
 
 
@@ -126,9 +128,25 @@ class PackStore:
             else:
                 self._write(name, fetch())
 
+    def single(self, digest: str, fetch: Callable[[], bytes]) -> bytes:
+        """A page that is kept by itself, since little else of its row group is read; from `fetch` at first.
+
+        Pages that are kept so outlast packs, up to `SINGLE` of the limit. Raises as `cell` does.
+        """
+        path = Path(self.folder) / f"{digest}.page"
+        with suppress(FileNotFoundError):
+            content = path.read_bytes()
+            if digest_of(content) == digest:
+                os.utime(path)
+                return content
+            warnings.warn(f"{path}: a damaged page; fetched again", stacklevel=2)
+        content = fetch()
+        self._put(path, [content])
+        return content
+
     def held(self) -> int:
-        """Bytes of all packs."""
-        return sum(size for _, size, _ in self._files())
+        """Bytes of all packs and pages."""
+        return sum(size for pattern in _KINDS for _, size, _ in self._files(pattern))
 
     @contextmanager
     def _fetching(self, name: str) -> Iterator[bool]:
@@ -168,16 +186,19 @@ class PackStore:
         return Pack(rows)
 
     def _write(self, name: str, pack: Pack) -> None:
-        """Write a pack. One process at a time writes any, so that all of them together stay within the limit."""
-        whole = self._file(name)
-        part = whole.with_suffix(".part")
-        head = pack.head()
+        self._put(self._file(name), [pack.head(), *pack.contents.values()])
+
+    def _put(self, whole: Path, contents: Sequence[bytes | memoryview]) -> None:
+        """Write a file once there is room for it, whole or not at all; one process at a time does.
+
+        Raises `DocvlmError` if it cannot be written.
+        """
+        part = whole.with_name(f"{whole.name}.part")
         try:
             with FileLock(Path(self.folder, "locks", "room.lock")):
-                self._make_room(len(head) + sum(map(len, pack.contents.values())))
+                self._make_room(sum(map(len, contents)))
                 with part.open("wb") as file:
-                    file.write(head)
-                    for content in pack.contents.values():
+                    for content in contents:
                         file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -190,18 +211,25 @@ class PackStore:
         """Remove what was not used for longest until `needed` more bytes fit, and what killed processes left."""
         for part in Path(self.folder).glob("*.part"):
             discard(part)
-        files = sorted(self._files())
-        total = needed + sum(size for _, size, _ in files)
-        for _, size, path in files:
+        packs, pages = (sorted(self._files(pattern)) for pattern in _KINDS)
+        single = sum(size for _, size, _ in pages)
+        total = needed + single + sum(size for _, size, _ in packs)
+        beyond = single - int(SINGLE * self.limit)
+        for _, size, path in pages:
+            if beyond <= 0:
+                break
+            path.unlink(missing_ok=True)
+            beyond, total = beyond - size, total - size
+        for _, size, path in packs:
             if total <= self.limit:
                 break
             path.unlink(missing_ok=True)
             total -= size
 
-    def _files(self) -> list[tuple[int, int, Path]]:
-        """When each pack was used last, its bytes, and where it is."""
+    def _files(self, pattern: str) -> list[tuple[int, int, Path]]:
+        """When each file was used last, its bytes, and where it is."""
         found = []
-        for path in Path(self.folder).glob("*.pack"):
+        for path in Path(self.folder).glob(pattern):
             with suppress(FileNotFoundError):
                 about = path.stat()
                 found.append((about.st_mtime_ns, about.st_size, path))
