@@ -1,15 +1,18 @@
-"""What streaming reads and holds, beside the way of `datasets`: bytes, requests, disk and seconds, over HTTP on loopback.
+"""What streaming reads and holds, beside the way of `datasets`: bytes, requests, disk, seconds; over HTTP on loopback.
 
     python -m bench.streaming --pages 400 --cache 0.2      a set of drawn pages in parquet, a cache of a fifth of it
+    python -m bench.streaming --files 4000                 a folder of small pages, as on a mount: starts with and without
 
-Every line is one step of a run, in this order. Bytes and requests are counted by the server; `of the set` is bytes over
-those of all files. Seconds are of this machine and of loopback, where a network would be slower: bytes are what counts.
+Every line is one step of a run, in this order. Bytes and requests are counted by the server, for files by the kernel
+(`rchar` of /proc/self/io: also what the page cache has); `of the set` is bytes over those of all files. Seconds are of this machine and of loopback, where a network would be slower: bytes are what counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from PIL import Image
 
 from docvlm.data.benchmarks.docvqa import DocVQA
+from docvlm.data.benchmarks.folder import Folder
 from docvlm.data.example import EvalBatch, Example
 from docvlm.data.generated import documents
 from docvlm.data.loading.datamodule import BenchmarkDataModule
@@ -28,7 +33,7 @@ from tests.support.ranges import Given, serving
 
 ROWS = 32  # of a row group
 SHARDS = 4
-HEAD = "| step | s | requests | MB read | of the set | MB on disk |\n|---|---:|---:|---:|---:|---:|"
+HEAD = "| step | s | requests | MB asked for | of the set | MB on disk |\n|---|---:|---:|---:|---:|---:|"
 MB = 1e6
 
 
@@ -114,9 +119,13 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=400, help="pages of train; an eighth as many to report on")
     parser.add_argument("--cache", type=float, default=0.2, help="cache as a share of the set")
     parser.add_argument("--preset", choices=("tiny", "full"), default="full")
+    parser.add_argument("--files", type=int, help="instead: a folder of so many small pages")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        _measure(Path(name), flags.pages, flags.cache, flags.preset)
+        if flags.files:
+            _files(Path(name), flags.files)
+        else:
+            _measure(Path(name), flags.pages, flags.cache, flags.preset)
 
 
 def _measure(folder: Path, pages: int, share: float, preset: str) -> None:
@@ -137,6 +146,31 @@ def _measure(folder: Path, pages: int, share: float, preset: str) -> None:
         copy = folder / "datasets"
         steps.step("`datasets`: copy", lambda: _copied(files, copy), copy)
         _steps(steps, given.url, folder / "kept", cache)
+
+
+def _files(folder: Path, count: int) -> None:
+    """Starts of a folder of own pages, as they are and as they are remembered."""
+    source, draw = folder / "set", random.Random(0)
+    source.mkdir()
+    for number in range(count):
+        pixels = Image.frombytes("L", (96, 96), draw.randbytes(96 * 96))
+        pixels.save(source / f"{number}.png")
+    rows = ({"image": f"{n}.png", "question": "What?", "answers": [str(n)]} for n in range(count))
+    (source / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = size_of(source, "*.png")
+    print(f"{count} pages, {whole / MB:.1f} MB\n\n| start | s | MB read | of the set |\n|---|---:|---:|---:|")
+    for number in range(4):
+        streaming = number > 1
+        name = f"{('first', 'second')[number % 2]}, streaming {'on' if streaming else 'off'}"
+        data = Folder(str(source), streaming=streaming, cache_folder=str(folder / "kept"))
+        before, began = _read_by_now(), time.perf_counter()
+        data.setup()
+        seconds, read = time.perf_counter() - began, _read_by_now() - before
+        print(f"| {name} | {seconds:.1f} | {read / MB:.1f} | {read / whole:.2f} |", flush=True)
+
+
+def _read_by_now() -> int:
+    return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
 
 
 def _copied(files: dict[str, list[str]], copy: Path) -> None:

@@ -222,7 +222,21 @@ class DocumentDataModule(LightningDataModule):
     def account(self) -> list[str]:
         """Lines on what was read: rows, what became of those that are not asked, answers beyond the limit."""
         lines = [] if self.source == "generated" else [str(self.quarantine), *self.unread()]
-        return [*lines, *self._overlong(), *self._documents()]
+        return [*lines, *self._streamed(), *self._overlong(), *self._documents()]
+
+    def _streamed(self) -> list[str]:
+        """What of the pages that stay where they are is read, and where that is kept; none where all are here."""
+        pages = {p for split in self._splits.values() for e in split for p in e.pages if isinstance(p, StreamedPage)}
+        if not pages:
+            return []
+        groups = {(page.shard.key, page.group): page.shard.sizes[page.group] for page in pages}
+        single = sum(page.single for page in pages)
+        alone = f"; {single} pages of row groups that are sparsely read are kept by themselves" if single else ""
+        store = next(iter(pages)).shard.store
+        return [
+            f"streaming: {sum(groups.values()) / GB:.3g} GB of pages in {len(groups)} row groups stay where they are;"
+            f" {store.folder} holds {store.limit / GB:g} GB of them, mixed in windows of {self.window_gb:g} GB{alone}"
+        ]
 
     def _overlong(self) -> list[str]:
         """How many questions have no accepted answer that fits `max_new_tokens`, and what would fit."""

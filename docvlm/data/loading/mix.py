@@ -72,7 +72,13 @@ class Mix(DocumentDataModule):
     def account(self) -> list[str]:
         """All parts share one quarantine; drawn parts have no rows."""
         drawn = all(part.source == "generated" for part in self.parts.values())
-        return [*([] if drawn else [str(self.quarantine)]), *self.unread(), *self._overlong(), *self._documents()]
+        return [
+            *([] if drawn else [str(self.quarantine)]),
+            *self.unread(),
+            *self._streamed(),
+            *self._overlong(),
+            *self._documents(),
+        ]
 
     def leave_out_pages(self, reasons: Mapping[str, str]) -> None:
         """Out of every split of every part."""
