@@ -194,10 +194,8 @@ def _steps(steps: Steps, url: str, kept: Path, cache: int) -> None:
         steps.step(f"streaming: epoch {epoch}", lambda: list(loader), kept)
         steps.step("streaming: validation", lambda: list(again.val_dataloader()), kept)
     steps.step("streaming: test", lambda: list(again.test_dataloader()), kept)
-    packs = size_of(kept, "*.pack")
-    print(
-        f"\nkept: {packs / MB:.1f} MB of pages, {(size_of(kept) - packs) / MB:.2f} MB of questions, footers and index"
-    )
+    pages = size_of(kept, "*.pack") + size_of(kept, "*.page")
+    print(f"\nkept: {pages / MB:.1f} MB of pages, {(size_of(kept) - pages) / MB:.2f} MB of questions, footers, index")
 
 
 if __name__ == "__main__":

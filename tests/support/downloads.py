@@ -92,6 +92,12 @@ def _entry(path: str, content: bytes) -> dict[str, Any]:
     return {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
 
 
+def _range(asked: str | None, length: int) -> tuple[int, int]:
+    """First byte and the one after the last of what `Range` asks for."""
+    first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
+    return int(first), int(last) + 1 if last else length
+
+
 @contextmanager
 def served(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Place]:
     """The stand-in on a free port, and the libraries of this process set to it, with an empty cache."""
@@ -131,14 +137,12 @@ def served(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Place]:
                 return
             sha, content = here[0], here[1][name]
             headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
-            first_byte, _, last = (self.headers["Range"] or "bytes=0-").removeprefix("bytes=").partition("-")
-            start, stop = int(first_byte), int(last) + 1 if last else len(content)
-            part = start > 0 or stop < len(content)
+            start, stop = _range(self.headers["Range"], len(content))
+            part = stop - start < len(content)
             if part:
                 headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
             half = self.command == "GET" and place.once(place.breaks, path)
-            if self.command == "GET":
-                place.given.append((name, stop - start))
+            place.given += [(name, stop - start)] * (self.command == "GET")
             self.answer(206 if part else 200, content[start:stop], headers, half=half)
 
         def answer(

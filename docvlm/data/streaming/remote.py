@@ -6,6 +6,7 @@ lines. A file system object is never kept: a process that is forked off must not
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import logging
@@ -171,7 +172,7 @@ def _tried(request: Callable[[], T], url: str) -> T:
             return request()
         except DocvlmError:
             raise
-        except Exception as error:  # every file system has classes of its own; none is swallowed
+        except _errors(url) as error:
             broken = _broken_off(error)
             if broken is None:
                 raise DocvlmError(f"{url}: cannot be read ({_said(error)}); check that it is there") from error
@@ -183,6 +184,19 @@ def _tried(request: Callable[[], T], url: str) -> T:
             log.warning("%s: reading broke off (%s); again in %g s", url, broken, wait)
             time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _errors(url: str) -> tuple[type[Exception], ...]:
+    """What reading a file may raise; asked for only once something was raised, since importing clients takes time."""
+    local = (OSError, ValueError, EOFError, RuntimeError, asyncio.TimeoutError)
+    if not is_address(url):
+        return local
+    import aiohttp
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # httpx of huggingface_hub 1 and httpx2 of 2 name their errors alike, but they are other classes
+    transport = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+    return (*local, aiohttp.ClientError, transport)
 
 
 def _broken_off(error: BaseException) -> str | None:
