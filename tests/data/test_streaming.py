@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from docvlm.data.benchmarks.docvqa import DocVQA
+from docvlm.data.benchmarks.folder import Folder
 from docvlm.data.benchmarks.infovqa import InfoVQA
 from docvlm.data.loading import datamodule
 from docvlm.data.loading.ahead import Ahead
@@ -32,7 +33,8 @@ from docvlm.errors import DocvlmError
 from tests.data.test_loaders import Killed, NumberCodec, Recorder, trainer
 from tests.support import downloads
 from tests.support.downloads import Place
-from tests.support.ranges import Given, serving, sharded
+from tests.support.hub_schemas import parquet
+from tests.support.ranges import Given, noisy, serving, sharded
 
 PAGE = 7100  # bytes of a page, about
 GROUP = 4 * PAGE
@@ -463,3 +465,41 @@ def test_a_set_that_is_no_parquet_on_the_hub_is_refused(place: Place, tmp_path: 
     place.publish("datasets/lmms-lab/DocVQA", files | {"README.md": CARD.encode()})
     with pytest.raises(DocvlmError, match=r"lmms-lab/DocVQA .* is no parquet on the hub .*leave data.streaming out"):
         streamed("hub", tmp_path / "kept", revision="main").test.count(None)
+
+
+def test_files_that_a_card_does_not_declare_are_streamed_too(place: Place, tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        sharded(tmp_path / "made" / "InfographicVQA", split, 8, schema="infovqa")
+    card = CARD.replace("DocVQA", "InfographicVQA").replace("  - {split: train, path: InfographicVQA/train-*}\n", "")
+    files = {f"InfographicVQA/{f.name}": f.read_bytes() for f in (tmp_path / "made" / "InfographicVQA").iterdir()}
+    place.publish("datasets/lmms-lab/DocVQA", files | {"README.md": card.encode()})
+    data = streamed("hub", tmp_path / "kept", InfoVQA)
+    assert (len(data.train) + len(data.val), len(data.test)) == (16, 16)
+    assert data.fingerprint() == InfoVQA("hub", val_fraction=0.2).fingerprint()
+
+
+@pytest.mark.parametrize("at", ["folder", "address"])
+def test_own_pages_in_tables_are_streamed(tmp_path: Path, at: str) -> None:
+    rows = [{"image": {"bytes": noisy(n), "path": None}, "question": f"{n}?", "answers": [str(n)]} for n in range(8)]
+    kinds = datasets.Features(
+        {"image": datasets.Image(), "question": datasets.Value("string"), "answers": [datasets.Value("string")]}
+    )
+    for split in ("train", "val", "test"):
+        parquet(tmp_path / "my_set", f"{split}.parquet", kinds, iter(rows))
+    with serving(tmp_path) as given:
+        source = f"{given.url}/my_set" if at == "address" else str(tmp_path / "my_set")
+        data = streamed(source, tmp_path / "kept", Folder, cache_gb=0.001, window_gb=0.0001)
+        assert [len(data.train), len(data.val), len(data.test)] == [8, 8, 8] and data.label == "folder-my_set"
+        assert data.train[3].document == data.train[3].pages[0].digest[:12] and not data.published
+        assert data.train[3].pages[0].open().size == (48, 48)
+
+
+def test_a_table_with_names_of_files_needs_the_files(tmp_path: Path) -> None:
+    (tmp_path / "my_set").mkdir()
+    (tmp_path / "my_set" / "1.png").write_bytes(noisy(1))
+    kinds = datasets.Features(dict.fromkeys(("image", "question", "answers"), datasets.Value("string")))
+    row = {"image": "1.png", "question": "?", "answers": "1"}
+    parquet(tmp_path / "my_set", "test.parquet", kinds, iter([row]))
+    assert streamed(tmp_path / "my_set", tmp_path / "kept", Folder).test[0].pages[0].open().size == (48, 48)
+    with serving(tmp_path) as given, pytest.raises(DocvlmError, match="files beside a table at an address"):
+        streamed(f"{given.url}/my_set", tmp_path / "kept", Folder).test.count(None)
