@@ -13,11 +13,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
 from docvlm.data.pages import BytesPage, check
 from docvlm.data.streaming.kept import Kept
-from docvlm.data.streaming.packs import GB, Pack
+from docvlm.data.streaming.packs import GB, Pack, lock
 from docvlm.data.streaming.shards import Shard
 from docvlm.errors import DocvlmError
 
@@ -110,9 +108,11 @@ class _turn:  # read as a word: `with _turn(folder, say):`
 
     def __init__(self, folder: Path, say: Say) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock, self._say = FileLock(folder / "index.lock"), say
+        self._lock, self._say = lock(folder / "index.lock"), say
 
     def __enter__(self) -> None:
+        from filelock import Timeout
+
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
