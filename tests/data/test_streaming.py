@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -299,6 +300,41 @@ def test_a_first_pass_that_is_killed_goes_on(folder: Path, tmp_path: Path, capsy
     data.gate(None, lambda pages, pool: shown.append(len(pages)))
     assert len(data.train) == 64 and shown == [4] * 7  # row groups of four pages
     assert "(7 of 10 row groups)" in capsys.readouterr().out
+
+
+def test_who_comes_second_waits_for_what_the_first_finds(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = streamed(folder, tmp_path), streamed(folder, tmp_path)
+    entered, go = threading.Event(), threading.Event()
+
+    def hold(pages: Sequence[BytesPage], pool: Executor) -> None:
+        entered.set()
+        assert go.wait(30)
+
+    first.gate(None, hold)
+    second.gate(None, lambda pages, pool: pytest.fail("a page was read twice"))
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(lambda: first.test)
+        assert entered.wait(30)
+        other = pool.submit(lambda: second.test)
+        said, end = "", time.monotonic() + 30
+        while "another process reads the pages" not in said and time.monotonic() < end:
+            time.sleep(0.01)
+            said += capsys.readouterr().out
+        go.set()
+        assert "another process reads the pages" in said
+        assert [e.question_id for e in one.result()] == [e.question_id for e in other.result()]
+
+
+def test_a_damaged_index_is_begun_anew(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = streamed(folder, tmp_path).fingerprint()
+    (file,) = tmp_path.glob("index-*.sqlite")
+    file.write_bytes(b"no database, but long enough to be read as one" * 10)
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match="every page is read again"):
+        assert streamed(folder, tmp_path).fingerprint() == before
+    assert "10 of 10 row groups" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("status", [500, 0])
