@@ -29,15 +29,15 @@ def main(cfg: AuditConfig, job: Job) -> None:
         from docvlm import build
         from docvlm.data.leakage import page
         from docvlm.data.leakage.audit import audit
-        from docvlm.data.leakage.hash_cache import HashCache
+        from docvlm.data.leakage.hash_cache import HashCache, hashing
         from docvlm.tables import show
 
     data = build.datamodule(cfg.data)
     data.quarantine.report = job.folder / "quarantine.jsonl"
-    data.gate(_codec(cfg))
+    cache = HashCache(Path(cfg.features_folder).expanduser() / "hashes")
+    data.gate(_codec(cfg), hashing(cache))
     data.setup()
     print(*data.account(), sep="\n", flush=True)
-    cache = HashCache(Path(cfg.features_folder).expanduser() / "hashes")
     found = audit(data.train, {"val": data.val, "test": data.test}, cache)
     show(_table(found))
     for bad in found.unreadable:

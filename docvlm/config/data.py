@@ -11,6 +11,8 @@ from docvlm.config.base import ReadOnly, need
 from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.data.generated.page import ENGLISH, names, spoken
 from docvlm.data.reading import PAGES
+from docvlm.data.streaming.remote import is_address
+from docvlm.data.streaming.settings import WINDOWS
 
 
 @dataclass
@@ -41,6 +43,10 @@ class DataConf(ReadOnly):
     page_numbers: bool | None = None
     join_pages: bool | None = None
     languages: list[str] | None = None
+    streaming: bool | None = None
+    cache_folder: str = ".pages"
+    cache_gb: float = 10.0
+    window_gb: float = 1.0
     parts: dict[str, Any] | None = None
     weights: dict[str, float] | None = None
 
@@ -53,7 +59,10 @@ def check_data(data: DataConf, key: str) -> None:
         advice = "give your own folder, which holds qa.jsonl or qa.csv and the images"
     need(bool(data.source), f"{key}.source", data.source, advice)
     repository = not own and re.fullmatch(r"[\w.-]+/[\w.-]+", str(data.source))
-    if data.source not in ("hub", "generated") and not repository:  # the benchmark knows its repositories
+    address = is_address(str(data.source))
+    if address:
+        need(bool(data.streaming), f"{key}.source", data.source, f"an address is read with {key}.streaming=true only")
+    elif data.source not in ("hub", "generated") and not repository:  # the benchmark knows its repositories
         advice = "there is no such file or folder; give hub, generated, or a path that exists"
         need(Path(str(data.source)).expanduser().exists(), f"{key}.source", data.source, advice)
     if data.revision is not None:
@@ -61,6 +70,8 @@ def check_data(data: DataConf, key: str) -> None:
         remote = data.source == "hub" or (repository and not Path(str(data.source)).exists())
         advice = f"only data sets of the hub have revisions, and {key}.source={data.source} is none; leave it out"
         need(bool(remote), f"{key}.revision", data.revision, advice)
+    if data.streaming:
+        _check_streaming(data, key)
     if data.languages is not None and list(data.languages) != [ENGLISH]:
         _check_languages(data, key)
     need(data.preset in ("tiny", "full"), f"{key}.preset", data.preset, "choose tiny or full")
@@ -79,6 +90,16 @@ def check_data(data: DataConf, key: str) -> None:
         known = name in (data.parts or {}) or left_out
         need(known, f"{key}.weights.{name}", weight, f"the parts are {', '.join(data.parts or {})}")
         need(weight > 0, f"{key}.weights.{name}", weight, f"above 0; ~{key}.parts.{name} leaves a part out")
+
+
+def _check_streaming(data: DataConf, key: str) -> None:
+    """Raise `DocvlmError` where there is nothing to stream, or no room for it."""
+    drawn = f"pages of {key}.source=generated are drawn where they are needed; leave it out"
+    need(data.source != "generated", f"{key}.streaming", "true", drawn)
+    need(bool(data.cache_folder.strip()), f"{key}.cache_folder", "''", "name a folder")
+    need(data.window_gb > 0, f"{key}.window_gb", data.window_gb, "above 0")
+    advice = f"at least {WINDOWS} times {key}.window_gb={data.window_gb:g}, or row groups are fetched again and again"
+    need(data.cache_gb >= WINDOWS * data.window_gb, f"{key}.cache_gb", data.cache_gb, advice)
 
 
 def _check_languages(data: DataConf, key: str) -> None:

@@ -16,16 +16,19 @@ from docvlm.data.example import Example, Page
 from docvlm.data.pages import ArrowPage, BytesPage, FilePage, Hash, StoredPage, content_hash, digest
 from docvlm.data.pdf import PdfPage
 from docvlm.data.rows import BadRow
+from docvlm.data.streaming.page import StreamedPage
 from docvlm.errors import DocvlmError
 
 SHORT_DIGEST = 12
-STORED = (FilePage, ArrowPage, BytesPage, PdfPage)
+IN_TABLES = (ArrowPage, StreamedPage)
+"""Pages in rows of tables, whose names say only where they are."""
+STORED = (FilePage, *IN_TABLES, BytesPage, PdfPage)
 """Pages whose encoded bytes exist somewhere; drawn pages are none."""
 
 
 def renamed(pages: Sequence[StoredPage], name: str) -> tuple[StoredPage, ...]:
     """Pages of a table under the name their columns give; pages in files keep their path."""
-    return tuple(replace(page, name=name) if name and isinstance(page, ArrowPage) else page for page in pages)
+    return tuple(replace(page, name=name) if name and isinstance(page, IN_TABLES) else page for page in pages)
 
 
 def identified(pages: Sequence[StoredPage]) -> tuple[str, tuple[StoredPage, ...]]:
@@ -40,7 +43,7 @@ def identified(pages: Sequence[StoredPage]) -> tuple[str, tuple[StoredPage, ...]
         raise BadRow(str(error)) from error
     document = known[0].digest[:SHORT_DIGEST] if known else ""
     return document, tuple(
-        replace(page, name=page.digest[:SHORT_DIGEST]) if isinstance(page, ArrowPage | BytesPage) else page
+        replace(page, name=page.digest[:SHORT_DIGEST]) if isinstance(page, (*IN_TABLES, BytesPage)) else page
         for page in known
     )
 
@@ -56,6 +59,8 @@ class Digests:
         return page if page.digest else replace(page, digest=self._of(page))  # type: ignore[type-var]  # a dataclass
 
     def _of(self, page: StoredPage) -> str:
+        if isinstance(page, StreamedPage) and page.content:
+            return page.content
         if not page.number:
             return digest(page)
         file = replace(page, number=0, size=None)  # type: ignore[type-var]  # a dataclass

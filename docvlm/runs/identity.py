@@ -3,9 +3,10 @@
 Left out of the config: paths and languages (data and checkpoint are hashed instead), names, loggers, worker counts,
 what changes speed and nothing else (packing, features), whether the network may be used, and `audit`, since what it
 takes out of train is missing from the data's fingerprint. Left in: precision, devices, batch sizes, early stopping, the
-seed. Of devices that share the weights only how many batches make a step counts: such a run goes on with another number
-of them. The code stands beside the fingerprint and not in it, so that a command can say that there is a run with these
-settings, made by another version (`code_version.py`).
+seed, and where pages are streamed the size of a window, which decides their order. Of devices that share the weights
+only how many batches make a step counts: such a run goes on with another number of them. The code stands beside the
+fingerprint and not in it, so that a command can say that there is a run with these settings, made by another version
+(`code_version.py`).
 
 Rows of val and test count for the run, since they decide its scores, and not for its training: mending one of them
 after hours of training costs the final exam.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 ROLES: tuple[Role, ...] = ("train", "val", "test")
 _ELSEWHERE = {
     "source", "packing", "offline", "num_workers", "checkpoint", "revision", "checkpoints", "by_scale", "languages",
+    "streaming", "cache_folder", "cache_gb", "window_gb",
 }  # fmt: skip
 _NO_EFFECT = {
     "name",
@@ -125,8 +127,11 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     kept["data"] = as_first_spelled(kept["data"])
     trainer = {key: value for key, value in kept["trainer"].items() if not key.endswith("_every_n_steps")}
     kept["trainer"] = _of_any_devices(trainer) if shares_weights(trainer.get("strategy")) else trainer
+    window = _window(kept["data"])
     for part in ("data", "model"):
         kept[part] = _without_places(kept[part])
+    if window is not None:  # streamed pages are learned from in another order
+        kept["data"]["window_gb"] = window
     # keys at the values that were the only ones before there were the keys, so that runs of then are found
     if kept.get("select") == "score":
         del kept["select"]
@@ -137,6 +142,12 @@ def _deciding(values: dict[str, Any]) -> dict[str, Any]:
     for part, later in _LATER.items():
         kept[part] = {key: value for key, value in kept[part].items() if key not in later or value is not None}
     return kept
+
+
+def _window(data: dict[str, Any]) -> float | None:
+    """The size of a window of the order, where any pages are streamed."""
+    parts = (data.get("parts") or {}).values()
+    return data["window_gb"] if any(part.get("streaming") for part in (data, *parts)) else None
 
 
 def _of_any_devices(trainer: dict[str, Any]) -> dict[str, Any]:

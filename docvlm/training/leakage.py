@@ -55,10 +55,15 @@ def guard(cfg: TrainConfig, job: Job, data: DocumentDataModule) -> None:
         data.filled(role)  # a run without one of them would fail hours later
 
 
+def hash_cache(cfg: TrainConfig) -> HashCache:
+    """Where hashes of pages are kept between runs."""
+    return HashCache(Path(cfg.features_folder).expanduser() / "hashes")
+
+
 def _outcome(cfg: TrainConfig, mode: str, job: Job, data: DocumentDataModule) -> dict[str, Any]:
     """What process 0 tells the others: why to stop, what to record, and the file that names what to leave out."""
     try:
-        cache = HashCache(Path(cfg.features_folder).expanduser() / "hashes")
+        cache = hash_cache(cfg)
         if mode == "off":
             everything = [*data.train, *data.val, *data.test]
             return _told({"mode": "off"}, unreadable(everything, cache, _say))

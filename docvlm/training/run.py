@@ -18,6 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 from docvlm import build, machine
 from docvlm.config import Job, TrainConfig
 from docvlm.config.train import refuse_half_on_cpu
+from docvlm.data.leakage.hash_cache import hashing
 from docvlm.data.loading.datamodule import DocumentDataModule
 from docvlm.files import shown
 from docvlm.metrics.registry import goodness
@@ -29,7 +30,7 @@ from docvlm.runs.result import ResultFile
 from docvlm.runs.result import read as read_result
 from docvlm.selection import chooser
 from docvlm.training import ranks
-from docvlm.training.leakage import guard
+from docvlm.training.leakage import guard, hash_cache
 from docvlm.vlms import embedded, load_family, quant
 from docvlm.vlms.base import VLM
 from docvlm.vlms.checkpoint import fingerprint
@@ -84,7 +85,7 @@ def read(cfg: TrainConfig, job: Job) -> DocumentDataModule:
     budget, revision = Budget(**vars(cfg.budget)), cfg.model.revision
     codec = family.codec_of(base_checkpoint(cfg), budget, offline=cfg.offline, revision=revision)
     data.selection = cfg.selection
-    data.gate(codec)
+    data.gate(codec, hashing(hash_cache(cfg)))
     data.choose = chooser(data.reading.selection, offline=cfg.offline)
     data.setup()
     for role in ("train", "val", "test"):

@@ -31,6 +31,7 @@ class Place:
     """Commits by `models/owner/name`, oldest first, each with its files; `main` is the newest.
 
     `breaks` says how often a file of that name ends in its middle, `fails` how often a request for it is answered 503.
+    `given` has the name of each file that was asked for and the bytes that were.
     """
 
     url: str = ""
@@ -38,6 +39,7 @@ class Place:
     breaks: dict[str, int] = field(default_factory=dict)
     fails: dict[str, int] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    given: list[tuple[str, int]] = field(default_factory=list)
 
     def publish(self, repo: str, files: Mapping[str, bytes]) -> str:
         """A new commit. Returns its hash."""
@@ -90,6 +92,12 @@ def _entry(path: str, content: bytes) -> dict[str, Any]:
     return {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
 
 
+def _range(asked: str | None, length: int) -> tuple[int, int]:
+    """First byte and the one after the last of what `Range` asks for."""
+    first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
+    return int(first), int(last) + 1 if last else length
+
+
 @contextmanager
 def served(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Place]:
     """The stand-in on a free port, and the libraries of this process set to it, with an empty cache."""
@@ -129,11 +137,13 @@ def served(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Place]:
                 return
             sha, content = here[0], here[1][name]
             headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
-            start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").partition("-")[0])
-            if start:
-                headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            start, stop = _range(self.headers["Range"], len(content))
+            part = stop - start < len(content)
+            if part:
+                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
             half = self.command == "GET" and place.once(place.breaks, path)
-            self.answer(206 if start else 200, content[start:], headers, half=half)
+            place.given += [(name, stop - start)] * (self.command == "GET")
+            self.answer(206 if part else 200, content[start:stop], headers, half=half)
 
         def answer(
             self, status: int, content: bytes, headers: Mapping[str, str] | None = None, *, half: bool = False

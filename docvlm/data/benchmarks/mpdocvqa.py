@@ -15,8 +15,8 @@ from docvlm.data.benchmark import SINGLE_WORD_OR_PHRASE, Benchmark, Download, Hu
 from docvlm.data.benchmarks.lazy import data_module
 from docvlm.data.example import Example
 from docvlm.data.lines import listed, shown
-from docvlm.data.page_ids import identified
-from docvlm.data.pages import ArrowPage, StoredPage
+from docvlm.data.page_ids import identified, renamed
+from docvlm.data.pages import StoredPage
 from docvlm.data.rows import BadRow, Row, answers, identifier, missing, present, require, strings, text
 from docvlm.data.sources import originals
 from docvlm.data.sources.listing import walk
@@ -64,10 +64,7 @@ def _named(pages: Sequence[StoredPage], names: Sequence[str]) -> tuple[StoredPag
         raise BadRow(f"page_ids names {len(names)} pages, and the row has {len(pages)}", "page_ids and pages differ")
     if not names:
         return identified(pages)[1]
-    return tuple(
-        replace(page, name=name) if isinstance(page, ArrowPage) else page
-        for page, name in zip(pages, names, strict=True)
-    )
+    return tuple(renamed((page,), name)[0] for page, name in zip(pages, names, strict=True))
 
 
 def _answer_pages(row: Row) -> tuple[int, ...]:

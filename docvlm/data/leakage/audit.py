@@ -9,7 +9,8 @@ Train is compared with every evaluation split by
 
 The limits are measured (`bench/audit.py`, docs/results/benchmarks.md): `BITS_APART` leaves hardly a copy out, `SAME`
 lets hardly a pair of receipts of one shop through. Pure functions of the examples but for the cache of hashes. Cost:
-each page is opened once, pages of pairs whose hashes are close about once more; nothing is opened where nothing has
+each page is opened once, pages of pairs whose hashes are close about once more (streamed ones in the order in which they
+lie); nothing is opened where nothing has
 changed. Look-alikes are looked at pair by pair, so that time grows with the square of their number.
 """
 
@@ -30,6 +31,7 @@ from docvlm.data.leakage.hash_cache import HashCache, page_hashes
 from docvlm.data.leakage.hashes import PageHash, distances, margins
 from docvlm.data.leakage.parallel import parallel_map
 from docvlm.data.leakage.prefilter import Margins
+from docvlm.data.leakage.stand_ins import StandIns
 from docvlm.metrics.text import squad_normalise
 
 KINDS = ("document", "pixels", "near", "question")
@@ -112,16 +114,18 @@ def audit(
     found = dict(zip(pages, page_hashes(pages, cache, say), strict=True))
     overlaps: list[Overlap] = []
     compared = 0
-    for name in evaluated:
-        overlaps += _same_ids(placed["train"], placed[name], name)
-        for close in _close(placed["train"], placed[name], found):
-            compared += len(close)
-            shares = _agreements([pair for pair, bits in close.items() if bits is not None], found, cache, say)
-            for pair, bits in close.items():
-                share = shares[pair] if bits is not None else None
-                overlaps += _judged(placed["train"], placed[name], name, pair, bits, share)
-            if cache is not None:
-                cache.save()  # what has been looked at is kept, wherever this is stopped
+    with StandIns(say) as stand_ins:
+        for name in evaluated:
+            overlaps += _same_ids(placed["train"], placed[name], name)
+            for close in _close(placed["train"], placed[name], found):
+                compared += len(close)
+                alike = [pair for pair, bits in close.items() if bits is not None]
+                shares = _agreements(alike, found, cache, say, stand_ins)
+                for pair, bits in close.items():
+                    share = shares[pair] if bits is not None else None
+                    overlaps += _judged(placed["train"], placed[name], name, pair, bits, share)
+                if cache is not None:
+                    cache.save()  # what has been looked at is kept, wherever this is stopped
     if cache is not None:
         cache.save()
     leaking = {(overlap.benchmark, overlap.train) for overlap in overlaps}
@@ -181,17 +185,23 @@ def _close(train: _Placed, other: _Placed, found: Mapping[Page, PageHash]) -> It
 
 
 def _agreements(
-    pairs: Sequence[Pair], found: Mapping[Page, PageHash], cache: HashCache | None, say: Callable[[str], None]
+    pairs: Sequence[Pair],
+    found: Mapping[Page, PageHash],
+    cache: HashCache | None,
+    say: Callable[[str], None],
+    stand_ins: StandIns,
 ) -> dict[Pair, float]:
     """How far the pages of each pair agree, from `cache` where it knows."""
     shares: dict[Pair, float] = {}
     if cache is not None:
         known = cache.agreements((found[one], found[other]) for one, other in pairs)
-        shares = {pair: known[of] for pair in pairs if (of := (found[pair[0]], found[pair[1]])) in known}
+        shares = {pair: known[both] for pair in pairs if (both := (found[pair[0]], found[pair[1]])) in known}
     looks: dict[Page, list[tuple[Page, tuple[Margins, Margins]]]] = {}
     for one, other in _neighbours([pair for pair in pairs if pair not in shares]):
         looks.setdefault(one, []).append((other, margins(found[one], found[other])))
-    compared = parallel_map(_compared, list(looks.items()), say, "pages to compare with those like them", TOGETHER)
+    of = stand_ins.of(page for one, others in looks.items() for page in (one, *(other for other, _ in others)))
+    asked = [(of[one], [(of[other], cuts) for other, cuts in others]) for one, others in looks.items()]
+    compared = parallel_map(_compared, asked, say, "pages to compare with those like them", TOGETHER)
     _sketch.clear()
     new = {
         (one, other): share

@@ -12,6 +12,7 @@ import importlib.metadata
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -160,6 +161,23 @@ def page_hashes(
     if cache is not None:
         cache.add_hashes({k: p for k, p in zip(keys, found, strict=True) if k is not None and not p.error})
     return found
+
+
+def hashing(cache: HashCache) -> Callable[[Sequence[Page], Executor], None]:
+    """What hashes pages while their bytes are here, in the threads of an executor, and keeps that in `cache`.
+
+    Pages that are streamed are then not fetched again to be compared.
+    """
+
+    def look(pages: Sequence[Page], pool: Executor) -> None:
+        keys = {named: page for page in pages if (named := key(page)) is not None}
+        known = cache.hashes(keys)
+        new = [named for named in keys if named not in known]
+        found = zip(new, pool.map(read_hash, [keys[named] for named in new]), strict=True)
+        cache.add_hashes({named: one for named, one in found if not one.error})
+        cache.save()
+
+    return look
 
 
 def unreadable(

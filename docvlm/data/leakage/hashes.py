@@ -32,6 +32,7 @@ from docvlm.data.generated.languages.known import ENGLISH
 from docvlm.data.leakage.prefilter import WHOLE, Margins, resized
 from docvlm.data.page_ids import digest_of
 from docvlm.data.pages import ArrowPage, FilePage
+from docvlm.data.streaming.page import StreamedPage
 from docvlm.errors import DocvlmError
 
 SIDE = 12  # a hash has SIDE x SIDE bits
@@ -127,7 +128,7 @@ def key(page: Page) -> str | None:
     """What a page's content is known by without decoding it; None where nothing is known."""
     if isinstance(page, DrawnPage):
         return f"drawn:{_drawing_code(page.language)}:{page.name}"
-    if content := digest_of(page):
+    if content := page.content if isinstance(page, StreamedPage) else digest_of(page):
         return f"bytes:{content}"
     if isinstance(page, FilePage | ArrowPage):
         path = Path(page.path if isinstance(page, FilePage) else page.file)

@@ -30,11 +30,17 @@ from docvlm.data.generated.languages.known import ENGLISH
 from docvlm.data.loading.batching import cost, page_groups
 from docvlm.data.loading.codec import Codec
 from docvlm.data.loading.samplers import Batches, EvalBatches, PageLoader, ResumableLoader, TrainBatches
+from docvlm.data.loading.windows import Homes, homes_of
 from docvlm.data.page_ids import content_of
 from docvlm.data.reading import ALL_PAGES, BEST, NONE, Reading, Selection, page_counts, recalled
 from docvlm.data.rows import BadRow
 from docvlm.data.sources.quarantine import Quarantine
 from docvlm.data.sources.reader import Reader
+from docvlm.data.sources.remembered import Remembered
+from docvlm.data.streaming.index import Look
+from docvlm.data.streaming.packs import GB, SINGLE
+from docvlm.data.streaming.page import StreamedPage, singled
+from docvlm.data.streaming.settings import Streaming
 from docvlm.errors import DocvlmError
 from docvlm.metrics import METRICS
 
@@ -63,7 +69,9 @@ class DocumentDataModule(LightningDataModule):
     was trained. `limit_*` count questions and take whole documents. `val_fraction` is the share of train that selects,
     where the source has no validation split of its own; `test_fraction` the share that reports, where own pages come
     without splits. `languages` are those of generated pages. Bad rows go to `quarantine_report` (JSONL). `name` is the
-    word of the command line. Raises `DocvlmError` for a source that cannot be read; see `sources.recognise`.
+    word of the command line. With `streaming` pages stay where they are: row groups of parquet come into
+    `cache_folder`, which holds `cache_gb`, and are read in windows of `window_gb` (`loading.windows`); what is found of
+    pages in files is kept there. Raises `DocvlmError` for a source that cannot be read; see `sources.recognise`.
     """
 
     max_new_tokens_key: ClassVar[str] = "data.max_new_tokens"
@@ -94,6 +102,10 @@ class DocumentDataModule(LightningDataModule):
         name: str = "",
         pages: str | None = None,
         page_numbers: bool | None = None,
+        streaming: bool = False,
+        cache_folder: str = ".pages",
+        cache_gb: float = 10.0,
+        window_gb: float = 1.0,
     ) -> None:
         super().__init__()
         if not 0 <= test_fraction <= 1 or not 0 <= val_fraction <= 1:
@@ -108,6 +120,10 @@ class DocumentDataModule(LightningDataModule):
                 f"data.languages=[{','.join(languages)}]: pages of data.source={source} are in the languages they are"
                 " in; leave it out, or give data.source=generated"
             )
+        if streaming and source == "generated":
+            raise DocvlmError("data.streaming=true: generated pages are drawn where they are needed; leave it out")
+        self.streaming = Streaming.of(cache_folder, cache_gb, window_gb) if streaming else None
+        self.window_gb = window_gb
         self.name = name
         self.source = source
         self.languages = languages
@@ -122,7 +138,8 @@ class DocumentDataModule(LightningDataModule):
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.preset = preset
-        self.quarantine = Quarantine(Path(quarantine_report) if quarantine_report else None)
+        remembered = None if self.streaming is None else Remembered(self.streaming.folder)
+        self.quarantine = Quarantine(Path(quarantine_report) if quarantine_report else None, remembered=remembered)
         self.codec = codec
         self.split_seed = split_seed
         self.packing = packing == "on"
@@ -182,11 +199,14 @@ class DocumentDataModule(LightningDataModule):
             self._trained.selection if self.selection is None else self.selection,
         )
 
-    def gate(self, codec: Codec | None) -> None:
+    def gate(self, codec: Codec | None, look: Look | None = None) -> None:
         """Say which model will be asked, before a split is read: a row that it cannot take is quarantined then.
 
-        Without one (answers come from a server, or nothing is asked) rows are judged by what every model needs.
+        Without one (answers come from a server, or nothing is asked) rows are judged by what every model needs. `look`
+        is shown pages that are streamed when they are read for the first time.
         """
+        if self.streaming is not None:
+            self.streaming.look = look
         if self._splits:
             raise RuntimeError("a split has been read already; call gate first")
         self.codec = codec
@@ -202,7 +222,21 @@ class DocumentDataModule(LightningDataModule):
     def account(self) -> list[str]:
         """Lines on what was read: rows, what became of those that are not asked, answers beyond the limit."""
         lines = [] if self.source == "generated" else [str(self.quarantine), *self.unread()]
-        return [*lines, *self._overlong(), *self._documents()]
+        return [*lines, *self._streamed(), *self._overlong(), *self._documents()]
+
+    def _streamed(self) -> list[str]:
+        """What of the pages that stay where they are is read, and where that is kept; none where all are here."""
+        pages = {p for split in self._splits.values() for e in split for p in e.pages if isinstance(p, StreamedPage)}
+        if not pages:
+            return []
+        groups = {(page.shard.key, page.group): page.shard.sizes[page.group] for page in pages}
+        single = sum(page.single for page in pages)
+        alone = f"; {single} pages of row groups that are sparsely read are kept by themselves" if single else ""
+        store = next(iter(pages)).shard.store
+        return [
+            f"streaming: {sum(groups.values()) / GB:.3g} GB of pages in {len(groups)} row groups stay where they are;"
+            f" {store.folder} holds {store.limit / GB:g} GB of them, mixed in windows of {self.window_gb:g} GB{alone}"
+        ]
 
     def _overlong(self) -> list[str]:
         """How many questions have no accepted answer that fits `max_new_tokens`, and what would fit."""
@@ -330,6 +364,7 @@ class DocumentDataModule(LightningDataModule):
             batch_tokens=self.batch_tokens,
             lengths=None if self.batch_tokens is None else self._codec().lengths(examples),
             epochs=1 if self.trainer is None else int(self.trainer.max_epochs or 1),
+            homes=self._homes(examples),
             **self._ranks(),
         )
 
@@ -340,7 +375,7 @@ class DocumentDataModule(LightningDataModule):
         return self.answer_dataloader(self.filled("test"))
 
     def answer_dataloader(self, examples: Sequence[Example]) -> DataLoader[Any]:
-        """`codec.eval_batch` of these examples as the model is shown them, longest first.
+        """`codec.eval_batch` of these examples as the model is shown them, longest first (streamed: in each window).
 
         An interrupted evaluation asks for what is left.
         """
@@ -348,7 +383,8 @@ class DocumentDataModule(LightningDataModule):
         dataset = Batches(examples, partial(self._codec().eval_batch, packed=self.packing))
         groups = page_groups(examples)
         lengths = [cost(example, group) for example, group in zip(examples, groups, strict=True)]
-        sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, **self._ranks())
+        homes = self._homes(examples)
+        sampler = EvalBatches(dataset, self.eval_batch_size, lengths=lengths, homes=homes, **self._ranks())
         return PageLoader(dataset, sampler=sampler, **self._loading())
 
     def one_asked(self, examples: Sequence[Example]) -> EvalBatch:
@@ -365,6 +401,9 @@ class DocumentDataModule(LightningDataModule):
             for tensors in (batch.prompts, batch.labelled)
         )
         return replace(batch, prompts=prompts, labelled=labelled)
+
+    def _homes(self, examples: Sequence[Example]) -> Homes | None:
+        return homes_of(examples, int(self.window_gb * GB))
 
     def _codec(self) -> Codec:
         if self.codec is None:
@@ -419,7 +458,15 @@ class BenchmarkDataModule(DocumentDataModule):
         super().__init__(source, name=own.name, **shared)
         self.metric = metric or own.metric
         self.max_new_tokens = max_new_tokens or own.max_new_tokens
-        self.reader = Reader(own, source, self.offline, self.quarantine, revision=self.revision, join_pages=join_pages)
+        self.reader = Reader(
+            own,
+            source,
+            self.offline,
+            self.quarantine,
+            revision=self.revision,
+            join_pages=join_pages,
+            streaming=self.streaming,
+        )
 
     @property
     def metrics(self) -> dict[str, str]:
@@ -447,7 +494,8 @@ class BenchmarkDataModule(DocumentDataModule):
             if self.source == "generated":
                 self._splits[role] = self._generated(role)
             else:
-                self._splits[role] = splits.limit(self._unlimited(role), self.limits[role], self.split_seed)
+                limited = splits.limit(self._unlimited(role), self.limits[role], self.split_seed)
+                self._splits[role] = limited if self.streaming is None else _sparse(limited, self.streaming)
         return self._splits[role]
 
     def _generated(self, role: Role) -> list[Example]:
@@ -480,3 +528,15 @@ class BenchmarkDataModule(DocumentDataModule):
 
     def _parts(self) -> Sequence[tuple[int, float]]:
         return ((len(self.learned()), 1.0),)
+
+
+def _sparse(examples: Sequence[Example], streaming: Streaming) -> list[Example]:
+    """A split of which pages that stand alone in their row groups are kept by themselves; a share of the cache each."""
+    pages = (page for example in examples for page in example.pages if isinstance(page, StreamedPage))
+    single = singled(pages, int(SINGLE * streaming.cache / len(ROLES[None])))
+    if not single:
+        return list(examples)
+    return [
+        replace(e, pages=tuple(single[p] if isinstance(p, StreamedPage) and p in single else p for p in e.pages))
+        for e in examples
+    ]

@@ -14,6 +14,7 @@ from docvlm.data.example import Example
 from docvlm.data.loading.codec import Codec
 from docvlm.data.loading.datamodule import BenchmarkDataModule, DocumentDataModule
 from docvlm.data.sources.ownership import OtherRows
+from docvlm.data.streaming.index import Look
 from docvlm.errors import DocvlmError
 
 
@@ -41,6 +42,7 @@ class Mix(DocumentDataModule):
         self.weights = {name: weights[name] if name in weights else 1.0 for name in parts}
         self.max_new_tokens = max_new_tokens or max(part.max_new_tokens for part in parts.values())
         for part in self.parts.values():
+            self.quarantine.remembered = self.quarantine.remembered or part.quarantine.remembered
             part.quarantine = part.reader.quarantine = self.quarantine
 
     @property
@@ -55,11 +57,13 @@ class Mix(DocumentDataModule):
     def published(self) -> bool:
         return all(part.published for part in self.parts.values())
 
-    def gate(self, codec: Codec | None) -> None:
+    def gate(self, codec: Codec | None, look: Look | None = None) -> None:
         """The same for every part; an answer may be as long as that of the part with the longest."""
-        super().gate(codec)
+        super().gate(codec, look)
         for part in self.parts.values():
             part.codec = codec
+            if part.streaming is not None:
+                part.streaming.look = look
 
     def unread(self) -> list[str]:
         """Those of every part."""
@@ -68,7 +72,13 @@ class Mix(DocumentDataModule):
     def account(self) -> list[str]:
         """All parts share one quarantine; drawn parts have no rows."""
         drawn = all(part.source == "generated" for part in self.parts.values())
-        return [*([] if drawn else [str(self.quarantine)]), *self.unread(), *self._overlong(), *self._documents()]
+        return [
+            *([] if drawn else [str(self.quarantine)]),
+            *self.unread(),
+            *self._streamed(),
+            *self._overlong(),
+            *self._documents(),
+        ]
 
     def leave_out_pages(self, reasons: Mapping[str, str]) -> None:
         """Out of every split of every part."""

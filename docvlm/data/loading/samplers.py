@@ -8,6 +8,8 @@ Lightning knows ranks are taken care of and does not put its own in front, which
                 1 process x 4 and 2 processes x 2 see the same examples in the same step.
                 By tokens: filled up to a budget (`batching`), dealt out to ranks; equally many each epoch
     evaluation  longest first, cut into batches, batches dealt out to ranks; every example exactly once
+
+Where pages are streamed both go through windows of row groups (`windows`), in training in another order each epoch.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, get_worker_info
 
+from docvlm import process
+from docvlm.data.loading.ahead import Ahead, Need
 from docvlm.data.loading.batching import Lengths, by_tokens, cut_to
+from docvlm.data.loading.windows import Homes
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
@@ -64,7 +69,8 @@ class TrainBatches(DistributedSampler):
     """Batches of indices of one rank, for the epoch last set; `resume` makes that epoch start later.
 
     `batch_size` counts examples; with `batch_tokens` batches are filled by `lengths` instead. `epochs`: how many there
-    will be, since every one of them must have as many batches as the one that needs most.
+    will be, since every one of them must have as many batches as the one that needs most. `homes`: of examples whose
+    pages are streamed.
     """
 
     def __init__(
@@ -80,10 +86,11 @@ class TrainBatches(DistributedSampler):
         epochs: int = 1,
         num_replicas: int = 1,
         rank: int = 0,
+        homes: Homes | None = None,
     ) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed)
         self.batch_size = batch_size
-        self.parts, self.groups = tuple(parts), groups
+        self.parts, self.groups, self.homes = tuple(parts), groups, homes
         self.batch_tokens, self.lengths = batch_tokens, lengths
         self.start = 0
         if batch_tokens is not None:
@@ -109,12 +116,32 @@ class TrainBatches(DistributedSampler):
         drawn = sum(math.floor(passes) * size + round((passes % 1) * size) for size, passes in self.parts)
         return math.ceil(drawn / (self.batch_size * self.num_replicas))
 
-    def _order(self, epoch: int) -> np.ndarray:
-        return epoch_order(self.parts, self.seed, epoch, self.groups)
+    def needs(self) -> tuple[list[Need], int]:
+        """The row groups of what is left of the epoch, with the step of each, and the bytes of a window of them.
+
+        A page that is kept by itself needs none.
+        """
+        if self.homes is None:
+            return [], 0
+        found: dict[int, int] = {}
+        steps = self._by_count() if self.batch_tokens is None else self._by_tokens()
+        for step, batches in itertools.islice(enumerate(steps), self.start, None):
+            for home in self.homes.of[np.concatenate(batches)]:
+                found.setdefault(int(home), step)
+        places = {home: self.homes.places[home] for home in found if home >= 0}
+        return [(found[home], page) for home, page in places.items() if not page.single], self.homes.limit
+
+    def _windows(self, epoch: int) -> list[np.ndarray]:
+        """The order of an epoch: in one piece, or as windows of row groups where pages are streamed."""
+        order = epoch_order(self.parts, self.seed, epoch, self.groups)
+        return [order] if self.homes is None else self.homes.ordered(order, self._grouping(), self.seed, epoch)
+
+    def _grouping(self) -> np.ndarray:
+        return np.arange(sum(size for size, _ in self.parts)) if self.groups is None else np.asarray(self.groups)
 
     def _by_count(self) -> Iterator[list[np.ndarray]]:
         assert self.batch_size is not None
-        order, everyone = self._order(self.epoch), self.batch_size * self.num_replicas
+        order, everyone = np.concatenate(self._windows(self.epoch)), self.batch_size * self.num_replicas
         for step in range(len(self)):
             batch = order[step * everyone : (step + 1) * everyone]
             # The last batch may be short: each rank still needs a share, or its collectives would hang.
@@ -123,10 +150,12 @@ class TrainBatches(DistributedSampler):
 
     def _filled(self, epoch: int) -> list[np.ndarray]:
         assert self.batch_tokens is not None and self.lengths is not None
-        order = self._order(epoch)
-        groups = np.arange(len(self.lengths.own)) if self.groups is None else np.asarray(self.groups)
         random = np.random.Generator(np.random.PCG64([self.seed, epoch, self.batch_tokens]))
-        return by_tokens(order, groups, self.lengths, self.batch_tokens, random)
+        filled = (
+            by_tokens(order, self._grouping(), self.lengths, self.batch_tokens, random)
+            for order in self._windows(epoch)  # no batch is of two windows: their pages are not here together
+        )
+        return [batch for window in filled for batch in window]
 
     def _by_tokens(self) -> Iterator[list[np.ndarray]]:
         everyone = self._steps * self.num_replicas
@@ -139,7 +168,8 @@ class TrainBatches(DistributedSampler):
 class EvalBatches(DistributedSampler):
     """Batches of indices of one rank, longest examples first; over all ranks every index comes exactly once.
 
-    Ranks have equally many batches, but for one where there are fewer examples than that takes.
+    Ranks have equally many batches, but for one where there are fewer examples than that takes. With `homes` examples
+    come window after window of row groups, the longest first within each.
     """
 
     def __init__(
@@ -150,9 +180,13 @@ class EvalBatches(DistributedSampler):
         lengths: Sequence[tuple[int, ...]],
         num_replicas: int = 1,
         rank: int = 0,
+        homes: Homes | None = None,
     ) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
         order = sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
+        if homes is not None:
+            window = homes.windows(range(len(homes.sizes)))
+            order.sort(key=lambda index: int(window[homes.of[index]]) if homes.of[index] >= 0 else -1)
         pieces = min(math.ceil(len(order) / (batch_size * num_replicas)) * num_replicas, len(order))
         batches = np.array_split(np.array(order, dtype=np.int64), pieces) if order else []
         self.batches = [batch.tolist() for batch in batches][rank::num_replicas]
@@ -205,8 +239,19 @@ class ResumableLoader(PageLoader):
 
     def __iter__(self) -> Any:
         self._given = self.sampler.start
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        needs, limit = self.sampler.needs()
+        if not needs or process.local_rank():  # processes of one machine share what one of them fetches
+            yield from self._counted(batches, None)
+        else:
+            with Ahead(needs, limit) as ahead:
+                yield from self._counted(batches, ahead)
+
+    def _counted(self, batches: Iterator[Any], ahead: Ahead | None) -> Iterator[Any]:
+        for batch in batches:
             self._given += 1
+            if ahead is not None:
+                ahead.reach(self._given)
             yield batch
 
     def state_dict(self) -> dict[str, int]:

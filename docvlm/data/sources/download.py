@@ -10,8 +10,9 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from docvlm.data.benchmark import BENCHMARKS, HubSplit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import datasets
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 WAITS_S = (1.0, 4.0, 10.0)
 """Seconds before each further attempt. `huggingface_hub` has tried single requests again before."""
@@ -33,6 +35,24 @@ def fetched(place: HubSplit, split: str, offline: bool) -> datasets.Dataset:
 
     Raises `DocvlmError` naming the repository and the remedy if it cannot be had, or is cached at another commit.
     """
+    return _tried(place, split, offline, _table)
+
+
+def shards(place: HubSplit, split: str) -> list[str]:
+    """The addresses (`hf://…`) of a split's parquet files, at a commit. Only their list is fetched.
+
+    Raises as `fetched` does, and `DocvlmError` for a data set that is kept in another form.
+    """
+    found = _tried(place, split, False, _shards)
+    if other := next((file for file in found if not file.endswith(".parquet")), None):
+        raise DocvlmError(
+            f"data.streaming=true: {place.repo} ({split}) is no parquet on the hub ({other}); leave data.streaming out"
+        )
+    return found
+
+
+def _tried(place: HubSplit, split: str, offline: bool, load: Callable[[HubSplit], T]) -> T:
+    """What `load` gives, tried again where the network breaks off."""
     if Path(place.repo).exists():  # `datasets` would read that instead
         raise DocvlmError(
             f"data.source=hub: a folder {place.repo} lies here; give data.source=./{place.repo} to read it, or run"
@@ -52,7 +72,7 @@ def fetched(place: HubSplit, split: str, offline: bool) -> datasets.Dataset:
     transport: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     for wait in (*WAITS_S, None):
         try:
-            return _of_revision(datasets.load_dataset(**arguments(place)), place)
+            return load(place)
         except (OSError, ValueError, transport, datasets.exceptions.DatasetsError) as error:
             broken = None if offline or huggingface_hub.constants.HF_HUB_OFFLINE else _broken(error)
             if broken is None:
@@ -62,6 +82,24 @@ def fetched(place: HubSplit, split: str, offline: bool) -> datasets.Dataset:
             log.warning("%s (%s): the download broke off (%s); again in %g s", place.repo, split, broken, wait)
             time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _table(place: HubSplit) -> datasets.Dataset:
+    import datasets
+
+    return _of_revision(datasets.load_dataset(**arguments(place)), place)
+
+
+def _shards(place: HubSplit) -> list[str]:
+    """What `load_dataset` would read: the card, or the names of the files, say which files are the split."""
+    import datasets
+
+    wanted = arguments(place)
+    split = wanted.pop("split")
+    files = datasets.load_dataset_builder(**wanted).config.data_files or {}
+    if split not in files:
+        raise ValueError(f"no files of split {split}; there are {', '.join(map(str, files)) or 'none'}")
+    return [str(file) for file in files[split]]
 
 
 def arguments(place: HubSplit) -> dict[str, Any]:

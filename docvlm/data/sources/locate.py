@@ -25,6 +25,7 @@ from urllib.request import url2pathname
 from docvlm.data.lines import shown
 from docvlm.data.pages import BytesPage, FilePage, StoredPage, sizes
 from docvlm.data.pdf import is_pdf, pdf_pages
+from docvlm.data.sources.remembered import Read
 from docvlm.errors import DocvlmError
 
 MOST_ENCODED = 96_000_000
@@ -39,10 +40,13 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"%PDF-")
 
 
-def named(name: str, folder: Path, place: str, numbers: Sequence[int] | None = None) -> tuple[StoredPage, ...]:
+def named(
+    name: str, folder: Path, place: str, numbers: Sequence[int] | None = None, read: Read | None = None
+) -> tuple[StoredPage, ...]:
     """The pages that `name` means, their headers looked at; `folder` is where a relative path starts.
 
     `place` is what pages are called that are no files. `numbers` chooses pages of a PDF or a TIFF, from 1; default all.
+    `read` takes the place of `of_file`.
     Raises `DocvlmError` where there is no such file, or it is no image that can be read.
     """
     bare = name.strip()
@@ -56,10 +60,10 @@ def named(name: str, folder: Path, place: str, numbers: Sequence[int] | None = N
         raise DocvlmError(f"image {shown(name)} is an address; download it first and give the file's path")
     for each in dict.fromkeys((name, bare)):  # a name may begin or end with white space
         if (found := _file(each, folder)) is not None:
-            return of_file(found, numbers)
+            return (read or of_file)(found, numbers)
         fragment = _FRAGMENT.fullmatch(each)
         if fragment is not None and (found := _file(fragment["path"], folder)) is not None:
-            return _one_of(found, int(fragment["number"]))
+            return _one_of(found, int(fragment["number"]), read or of_file)
     if (data := _plain_base64(bare)) is not None:
         return of_bytes(place, data, numbers)
     place = "" if folder == Path() else f" in {folder}"
@@ -67,9 +71,9 @@ def named(name: str, folder: Path, place: str, numbers: Sequence[int] | None = N
     raise DocvlmError(f"image {said} not found{place}{_advice(bare)}")
 
 
-def _one_of(path: Path, number: int) -> tuple[StoredPage, ...]:
+def _one_of(path: Path, number: int, read: Read) -> tuple[StoredPage, ...]:
     """Page `number` of a file, counted from 1. Raises as `named` does."""
-    found = of_file(path, (number,))
+    found = read(path, (number,))
     if number != 1 and not found[0].number:  # a TIFF of one page: `numbers` chooses among several only
         raise DocvlmError(f"{path}: has one page, so there is no page {number}; choose another")
     return found

@@ -39,7 +39,8 @@ from docvlm.data.rows import (
     strings,
     text,
 )
-from docvlm.data.sources.locate import named
+from docvlm.data.sources.locate import named, of_file
+from docvlm.data.sources.remembered import Remembered
 from docvlm.data.sources.snapshots import ALIASES
 from docvlm.errors import DocvlmError
 from docvlm.writing import escaped
@@ -147,8 +148,8 @@ class OwnRows:
     marked: bool
 
 
-def read(file: Path, root: Path, split: str = WHOLE) -> OwnRows:
-    """All rows of a file, which is that of `split` where it is one split's.
+def read(file: Path, root: Path, split: str = WHOLE, remembered: Remembered | None = None) -> OwnRows:
+    """All rows of a file, which is that of `split` where it is one split's. Pages that are `remembered` are not read.
 
     Images are named by their path from `root`, the source: train/1.png and test/1.png are two pages. Raises
     `DocvlmError` if the file cannot be read or lacks a column.
@@ -161,7 +162,7 @@ def read(file: Path, root: Path, split: str = WHOLE) -> OwnRows:
     if columns:
         require(columns, COLUMNS, str(file))
     marked = "split" in columns
-    pages = _Pages(file.parent)
+    pages = _Pages(file.parent, remembered)
     rows = [_row(line, number, split, marked, pages, home) for number, line in enumerate(parsed)]
     return OwnRows(rows, marked and split == WHOLE)
 
@@ -208,8 +209,9 @@ def _own_split(line: Line, split: str) -> str:
 class _Pages:
     """The pages of a file's rows, each file of them looked at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, remembered: Remembered | None = None) -> None:
         self.folder = folder
+        self.remembered = remembered
         self._known: dict[str, tuple[StoredPage, ...] | DocvlmError] = {}
         self._digests = Digests()
 
@@ -228,18 +230,28 @@ class _Pages:
             raise BadRow(f"image is {shown(name)}, not a file name", "image is no file name")
         if name not in self._known:
             try:
-                self._known[name] = tuple(map(self._digests.known, named(name, self.folder, f"{where} image")))
+                found = named(name, self.folder, f"{where} image", read=self._file)
+                self._known[name] = tuple(map(self._digests.known, found))
             except DocvlmError as error:
                 self._known[name] = error
-        found = self._known[name]
-        if isinstance(found, DocvlmError):
-            raise BadRow(str(found), image_kind(str(found))) from found
-        return found
+        known = self._known[name]
+        if isinstance(known, DocvlmError):
+            raise BadRow(str(known), image_kind(str(known))) from known
+        return known
+
+    def _file(self, path: Path, numbers: Sequence[int] | None) -> tuple[StoredPage, ...]:
+        return (
+            self._read(path, numbers) if self.remembered is None else self.remembered.pages(path, numbers, self._read)
+        )
+
+    def _read(self, path: Path, numbers: Sequence[int] | None) -> tuple[StoredPage, ...]:
+        """The pages of a file with their hashes: every byte of it is read."""
+        return tuple(map(self._digests.known, of_file(path, numbers)))
 
 
-def located(rows: Iterable[Row], folder: Path) -> Iterator[Row]:
+def located(rows: Iterable[Row], folder: Path, remembered: Remembered | None = None) -> Iterator[Row]:
     """Rows of a table with the pages that a column of file names means; rows with images stay as they are."""
-    pages = _Pages(folder)
+    pages = _Pages(folder, remembered)
     for row in rows:
         if row.pages or row.fault:
             yield row
@@ -248,6 +260,16 @@ def located(rows: Iterable[Row], folder: Path) -> Iterator[Row]:
             yield replace(row, pages=pages.of(Line(row.where, dict(row.values))))
         except BadRow as reason:
             yield replace(row, fault=str(reason), kind=reason.kind)
+
+
+def without_files(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows of a table at an address, where a column of file names means nothing: they are bad rows there."""
+    for row in rows:
+        if row.pages or row.fault:
+            yield row
+        else:
+            reason = "image is the name of a file, and files beside a table at an address are not fetched"
+            yield replace(row, fault=f"{reason}; mount it, or keep the images in the table", kind="image is elsewhere")
 
 
 def image_kind(reason: str) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 from docvlm.data.example import Example, Page
 from docvlm.data.lines import dumps, shown
 from docvlm.data.page_ids import STORED
-from docvlm.data.pages import StoredPage, check
+from docvlm.data.pages import FilePage, StoredPage, check
 from docvlm.data.rows import BadRow, Row
+from docvlm.data.sources.remembered import Remembered
 from docvlm.errors import DocvlmError, Unwritable
 from docvlm.writing import discard, why
 
@@ -44,10 +45,12 @@ class Quarantine:
 
     `refusal` is what the model that will be asked says of an example before anything of it is opened. `read` counts
     rows, `merged` those that repeat another. `warn`: bad rows are logged, a line a source; else the caller says them.
+    Pages in files that are `remembered` are not looked at.
     """
 
-    def __init__(self, report: Path | None = None, *, warn: bool = True) -> None:
+    def __init__(self, report: Path | None = None, *, warn: bool = True, remembered: Remembered | None = None) -> None:
         self.report = report
+        self.remembered = remembered
         self.warn = warn
         self.refusal: Refusal | None = None
         self.merged = 0
@@ -76,7 +79,7 @@ class Quarantine:
         ids: dict[str, str] = {}
         repeats: dict[object, str] = {}
         merged: list[str] = []
-        pages = _Pages()
+        pages = _Pages(self.remembered)
         for row in rows:
             question_id = _id(row)
             try:
@@ -190,18 +193,31 @@ def _content(example: Example) -> tuple[object, ...]:
 class _Pages:
     """Each page checked once; afterwards it knows its size, or why it is bad."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: Remembered | None) -> None:
         self.known: dict[str, StoredPage | str] = {}
+        self.remembered = remembered
 
     def checked(self, page: Page) -> StoredPage:
         if not isinstance(page, STORED):
             raise TypeError(f"only stored pages can be checked, not {type(page).__name__}")
         if page.name not in self.known:
             try:
-                self.known[page.name] = page if page.size is not None else replace(page, size=check(page))
+                self.known[page.name] = page if page.size is not None else replace(page, size=self._size(page))
             except DocvlmError as error:
                 self.known[page.name] = str(error)
         known = self.known[page.name]
         if isinstance(known, str):
             raise BadRow(known, "page cannot be read")
         return known
+
+    def _size(self, page: StoredPage) -> tuple[int, int]:
+        if self.remembered is None or not isinstance(page, FilePage) or page.number:
+            return check(page)
+        (found,) = self.remembered.pages(Path(page.path), None, _checked)
+        assert found.size is not None
+        return found.size
+
+
+def _checked(path: Path, _: Sequence[int] | None) -> tuple[StoredPage, ...]:
+    page = FilePage(str(path))
+    return (replace(page, size=check(page)),)

@@ -1,6 +1,8 @@
 """Where the questions come from: `data.source` recognised by what it holds, and its rows handed out split by split.
 
     hub, a known repository id     parquet files through `datasets`               snapshots.py
+    https://…, s3://…, hf://…      parquet files that stay there                  streamed.py (as the two around it,
+                                   where `data.streaming` says so)
     a `save_to_disk` folder        the same, from disk                            snapshots.py
     *.parquet                      a clone of a hub repository                    snapshots.py
     the authors' own download      what a benchmark's `download` recognises       originals.py
@@ -19,6 +21,8 @@ from pathlib import Path
 from docvlm.data.benchmark import BENCHMARKS, Benchmark, Download, Public
 from docvlm.data.rows import Row
 from docvlm.data.sources.ownership import OtherRows
+from docvlm.data.streaming.remote import is_address
+from docvlm.data.streaming.settings import Streaming
 from docvlm.errors import DocvlmError
 
 
@@ -28,13 +32,14 @@ class Layout(Enum):
     HUB = "hub repository"
     SAVED = "`datasets` folder"
     PARQUET = "parquet snapshot"
+    ADDRESS = "address of parquet files"
     DOWNLOAD = "original download"
     FOLDER = "folder of own pages"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A recognised source. `path` is the folder or file; for the hub, `repo` is the repository.
+    """A recognised source. `path` is the folder or file; `repo` the repository of the hub, or the address.
 
     `download` is the authors' form in which an original download is.
     """
@@ -56,6 +61,8 @@ class Source:
 def recognise(source: str, benchmark: Benchmark) -> Source:
     """Tell what `data.source` is. Raises `DocvlmError` if it cannot be read, and says what was looked for."""
     path = Path(source).expanduser()
+    if is_address(source):
+        return Source(Layout.ADDRESS, repo=source.rstrip("/"))
     if source == "hub" or (source in benchmark.hub and not path.exists()):
         if not benchmark.hub:
             advice = "is not read from the hub; give the folder of its download"
@@ -101,11 +108,24 @@ def _source(path: Path, benchmark: Benchmark) -> Source:
 
 
 def rows(
-    source: Source, benchmark: Benchmark, split: Public, offline: bool, revision: str | None = None
+    source: Source,
+    benchmark: Benchmark,
+    split: Public,
+    offline: bool,
+    revision: str | None = None,
+    streaming: Streaming | None = None,
 ) -> Iterator[Row] | None:
     """The rows of one published split; None if the source has no such split. `revision` is one of the hub's."""
-    from docvlm.data.sources import snapshots
+    from docvlm.data.sources import snapshots, streamed
 
+    if streaming is not None:
+        match source.layout:
+            case Layout.HUB:
+                return streamed.hub_rows(source.repo, benchmark, split, revision, streaming)
+            case Layout.ADDRESS:
+                return streamed.address_rows(source.repo, benchmark, split, streaming)
+            case Layout.PARQUET:
+                return streamed.folder_rows(source.path, benchmark, split, streaming)
     match source.layout:
         case Layout.HUB:
             return snapshots.hub_rows(source.repo, benchmark, split, offline, revision)
@@ -116,5 +136,7 @@ def rows(
         case Layout.DOWNLOAD:
             assert source.download is not None
             return source.download.rows(source.path, benchmark, split)
+        case Layout.ADDRESS:
+            raise DocvlmError(f"data.source={source}: an address is read with data.streaming=true only; give it too")
         case Layout.FOLDER:
             raise ValueError("own pages are read by `reading.Reader`, which knows their splits")

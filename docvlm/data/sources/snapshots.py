@@ -10,23 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from docvlm.data.benchmark import Benchmark, Public
+from docvlm.data.benchmark import Benchmark, HubSplit, Public
 from docvlm.data.pages import ArrowPage, arrow_filled, arrow_rows
-from docvlm.data.rows import BadRow, Row, require
-from docvlm.data.sources.columns import Decoder, decoded, decoders
+from docvlm.data.rows import Row, require
+from docvlm.data.sources.columns import decoders
 from docvlm.data.sources.download import fetched
 from docvlm.data.sources.listing import walk
 from docvlm.data.sources.ownership import foreign, owners, refuse
+from docvlm.data.sources.places import Place, placed
 from docvlm.errors import DocvlmError
 
 if TYPE_CHECKING:
     import datasets
+
+P = TypeVar("P", bound=PurePath)
+F = TypeVar("F")
 
 UNUSED = frozenset({"ocr", "ocr_results"})
 """Columns of published data sets that are large and that no benchmark reads."""
@@ -44,12 +48,16 @@ def hub_rows(
     repo: str, benchmark: Benchmark, split: Public, offline: bool, revision: str | None = None
 ) -> Iterator[Row] | None:
     """Rows of a public data set, at `revision` instead of the benchmark's own. Raises as `download.fetched` does."""
+    place = hub_place(repo, benchmark, split, revision)
+    return None if place is None else _rows(fetched(place, split, offline), benchmark, split, f"{repo} {split}")
+
+
+def hub_place(repo: str, benchmark: Benchmark, split: Public, revision: str | None) -> HubSplit | None:
+    """Where a split lives on the hub, at `revision` instead of the benchmark's own; None where it has none."""
     if split not in benchmark.hub[repo]:
         return None
     place = benchmark.hub[repo][split]
-    if revision is not None:
-        place = replace(place, revision=revision)
-    return _rows(fetched(place, split, offline), benchmark, split, f"{repo} {split}")
+    return place if revision is None else replace(place, revision=revision)
 
 
 def saved_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] | None:
@@ -100,28 +108,33 @@ def parquet_files(path: Path) -> list[Path]:
 
 def parquet_rows(path: Path, benchmark: Benchmark, split: Public) -> Iterator[Row] | None:
     """Rows of the parquet files of a split: `train-00000-of-00012.parquet`, `val.parquet`, `test/x.parquet`."""
-    files = parquet_files(path)
-    if benchmark.folder and any(benchmark.folder in file.relative_to(path).parts for file in files if file != path):
-        files = [file for file in files if benchmark.folder in file.relative_to(path).parts]
-    names = {file: _split_of(file, path) for file in files}
+    chosen = own(files_of(parquet_files(path), path, benchmark, split), benchmark, _columns)
+    return _rows(_converted(chosen, split), benchmark, split, f"{path} {split}") if chosen else None
+
+
+def files_of(files: Sequence[P], root: P, benchmark: Benchmark, split: Public) -> list[P]:
+    """Those of a source's parquet files that are of a split, by their names. Raises `DocvlmError` where none says."""
+    if benchmark.folder and any(benchmark.folder in file.relative_to(root).parts for file in files if file != root):
+        files = [file for file in files if benchmark.folder in file.relative_to(root).parts]
+    names = {file: _split_of(file, root) for file in files}
     if not any(names.values()):
         raise DocvlmError(f"{files[0]}: no split in the file name; call it train*, validation* or test*.parquet")
-    chosen = _own([file for file in files if names[file] == split], benchmark)
-    if not chosen:
-        return None
-    return _rows(_converted(chosen, split), benchmark, split, f"{path} {split}")
+    return [file for file in files if names[file] == split]
 
 
-def _own(files: Sequence[Path], benchmark: Benchmark) -> list[Path]:
-    """Without the files of other benchmarks, where one folder holds several. Nothing is converted to know."""
-    columns = {file: _columns(file) for file in files}
-    own = [file for file in files if not foreign(columns[file], benchmark.name)]
-    if len(own) < len(files) and not any(benchmark.name in owners(columns[file]) for file in own):
-        other = next(file for file in files if file not in own)
+def own(files: Sequence[F], benchmark: Benchmark, columns_of: Callable[[F], Sequence[str]]) -> list[F]:
+    """Without the files of other benchmarks, where one folder holds several. Nothing is converted to know.
+
+    Raises `DocvlmError` where a column is missing, and `OtherRows` where all are of another benchmark.
+    """
+    columns = {file: columns_of(file) for file in files}
+    mine = [file for file in files if not foreign(columns[file], benchmark.name)]
+    if len(mine) < len(files) and not any(benchmark.name in owners(columns[file]) for file in mine):
+        other = next(file for file in files if file not in mine)
         refuse(columns[other], benchmark.name, str(other))
-    for file in own:
+    for file in mine:
         require(columns[file], (benchmark.images[:1], *benchmark.columns), str(file))
-    return own
+    return mine
 
 
 def _columns(file: Path) -> list[str]:
@@ -173,7 +186,7 @@ def _link(file: Path, folder: Path) -> str:
     return str(link)
 
 
-def _split_of(file: Path, root: Path) -> Public | None:
+def _split_of(file: PurePath, root: PurePath) -> Public | None:
     words = [file.stem, *reversed(file.relative_to(root).parts[:-1])] if file != root else [file.stem]
     for word in words:
         for split, names in ALIASES.items():
@@ -189,61 +202,29 @@ def _rows(table: datasets.Dataset, benchmark: Benchmark, split: Public, where: s
     first = table.features[benchmark.images[0]]
     named = not benchmark.published and getattr(first, "dtype", "") in ("string", "large_string")
     images = [] if named else [name for name in benchmark.images if name in table.column_names]
-    places: list[_Place | None] = [None] * len(table) if named else list(_places(table, images, where))
+    places: list[Place | None] = [None] * len(table) if named else list(_places(table, images, where))
     columns = [name for name in table.column_names if name not in images and name not in UNUSED]
     # Arrow's own batches: row by row, `datasets` takes three times as long.
     batches = table.select_columns(columns).with_format("arrow").iter(batch_size=1000)
     values = (row for batch in batches for row in batch.to_pylist())
     using = {name: decode for name, decode in decoders(table.features).items() if name in columns}
     return (
-        _row(row, using, f"{where} row {number}", number, split, places[number]) for number, row in enumerate(values)
+        placed(row, using, f"{where} row {number}", number, split, places[number]) for number, row in enumerate(values)
     )
 
 
-def _row(
-    values: dict[str, Any],
-    using: Mapping[str, Decoder],
-    where: str,
-    number: int,
-    split: Public,
-    place: _Place | None,
-) -> Row:
-    """`place` is where the images lie; None where the column holds a file's name."""
-    try:
-        pages = () if place is None else place.pages(where)
-    except BadRow as reason:
-        return Row(where, number, split, values, (), str(reason), reason.kind)
-    try:
-        return Row(where, number, split, decoded(values, using) if using else values, pages)
-    except BadRow as reason:
-        return Row(where, number, split, values, pages, str(reason), reason.kind)
-
-
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the images of a row lie: a row of an Arrow file, and whether each of its image columns has one."""
+class _ArrowPlace(Place):
+    """A row of an Arrow file on this disk."""
 
     file: str
     row: int
-    columns: tuple[str, ...]
-    filled: tuple[bool, ...]
 
-    def pages(self, where: str) -> tuple[ArrowPage, ...]:
-        """A page for each column up to the last that is filled. Raises `BadRow` where one before that is null."""
-        if len(self.columns) == 1:  # a null is found where the page is checked
-            return (ArrowPage(where, self.file, self.row, self.columns[0]),)
-        count = max((number for number, full in enumerate(self.filled, start=1) if full), default=0)
-        if not count:
-            raise BadRow(f"no image: {self.columns[0]} to {self.columns[-1]} are null", "no image")
-        if missing := [name for name, full in zip(self.columns[:count], self.filled, strict=False) if not full]:
-            raise BadRow(
-                f"{missing[0]} is null and {self.columns[count - 1]} is not: a page is missing in the middle",
-                "a page is missing in the middle",
-            )
-        return tuple(ArrowPage(f"{where} {name}", self.file, self.row, name) for name in self.columns[:count])
+    def page(self, name: str, column: str) -> ArrowPage:
+        return ArrowPage(name, self.file, self.row, column)
 
 
-def _places(table: datasets.Dataset, images: Sequence[str], where: str) -> Iterator[_Place]:
+def _places(table: datasets.Dataset, images: Sequence[str], where: str) -> Iterator[_ArrowPlace]:
     files = [cached["filename"] for cached in table.cache_files]
     counts = [arrow_rows(file) for file in files]
     if sum(counts) != len(table):
@@ -251,4 +232,4 @@ def _places(table: datasets.Dataset, images: Sequence[str], where: str) -> Itera
     names = tuple(images)
     for file, count in zip(files, counts, strict=True):
         filled = list(zip(*(arrow_filled(file, name) for name in names), strict=True))
-        yield from (_Place(file, row, names, filled[row]) for row in range(count))
+        yield from (_ArrowPlace(names, filled[row], file, row) for row in range(count))
