@@ -1,10 +1,11 @@
 """What streaming reads and holds, beside the way of `datasets`: bytes, requests, disk, seconds; over HTTP on loopback.
 
     python -m bench.streaming --pages 400 --cache 0.2      a set of drawn pages in parquet, a cache of a fifth of it
-    python -m bench.streaming --files 4000                 a folder of small pages, as on a mount: starts with and without
+    python -m bench.streaming --files 4000                 a folder of small pages, as on a mount: starts
 
 Every line is one step of a run, in this order. Bytes and requests are counted by the server, for files by the kernel
-(`rchar` of /proc/self/io: also what the page cache has); `of the set` is bytes over those of all files. Seconds are of this machine and of loopback, where a network would be slower: bytes are what counts.
+(`rchar` of /proc/self/io: also what the page cache has); `of the set` is bytes over those of all files. Seconds are of
+this machine and of loopback, where a network would be slower: bytes are what counts.
 """
 
 from __future__ import annotations

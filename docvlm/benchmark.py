@@ -43,7 +43,7 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
     from docvlm.reporting.figures import measured as figures
     from docvlm.reporting.inputs.measured import Measured
     from docvlm.tables import show
-    from docvlm.timing import chosen, frontier, record, selectors
+    from docvlm.timing import chosen, frontier, record, runtimes, selectors
 
     def say(line: str) -> None:
         print(line, flush=True)
@@ -57,6 +57,10 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
     measured = frontier.measure(cfg, subject, vlm, data, say)
     compared = selectors.measure(cfg, subject, vlm, planned, say)
     found = record.record(cfg, subject, vlm, about, data.source, measured, compared)
+    if subject.described["run"] is not None:
+        found, left_out = runtimes.beside(found, Path(subject.described["run"]))
+        for line in left_out:
+            say(line)
     folder, tables, files = record.write(base, found, others, price_list)
     figures.frontier(folder, Measured(((shown(folder), found),), {}))
     files += [folder / "frontier.pdf", folder / "frontier.svg"]

@@ -61,13 +61,17 @@ class OnMachine:
     seconds_per_page_batched: float | None
 
 
-def on_machine(record: Mapping[str, Any], file: str) -> OnMachine:
-    """The first point of a benchmark's record, which is the one that is priced."""
-    point = record["points"][0]
+def on_machine(record: Mapping[str, Any], file: str) -> list[OnMachine]:
+    """The points of a benchmark's record that are priced: the first, and those of other runtimes."""
+    points = [point for place, point in enumerate(record["points"]) if not place or "runtime" in point]
+    return [_of_point(point, record["device"], file) for point in points]
+
+
+def _of_point(point: Mapping[str, Any], device: str, file: str) -> OnMachine:
     single, batched = point["single"], point["batched"]
     return OnMachine(
         file,
-        record["device"],
+        device,
         point["resolution"],
         single["p50_ms"],
         1 / single["pages_per_s"],

@@ -63,7 +63,7 @@ def other_machines(base: Path, about: Mapping[str, Any], named: Sequence[str]) -
     """
     folder = folder_for(base, about)
     files = {*folder.parent.glob(f"*/{FILE}"), *(Path(name).expanduser() for name in named)} - {folder / FILE}
-    return [cost.on_machine(read(file, like=about), str(file)) for file in sorted(files)]
+    return [one for file in sorted(files) for one in cost.on_machine(read(file, like=about), str(file))]
 
 
 def record(
@@ -120,7 +120,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     here = folder / FILE
     pages = [(width, height) for width, height in found["pages"]]
-    priced = cost.costs(price_list, [cost.on_machine(found, str(here)), *others], pages)
+    priced = cost.costs(price_list, [*cost.on_machine(found, str(here)), *others], pages)
     write_json(here, {**found, "costs": [row.as_dict() for row in priced]})
     made = [tables.latency(found), tables.frontier(found), tables.costs(priced, len(pages))]
     made += tables.selectors(found)

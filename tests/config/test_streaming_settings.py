@@ -1,4 +1,4 @@
-"""`data.streaming` and what belongs to it: what is refused before anything is read, and what makes two runs the same."""
+"""`data.streaming` and what belongs to it: what is refused before anything is read, what makes two runs the same."""
 
 from __future__ import annotations
 

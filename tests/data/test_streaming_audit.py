@@ -1,4 +1,4 @@
-"""The audit of streamed pages: found what is found on a copy, each row group fetched once to hash and once to compare."""
+"""The audit of streamed pages finds what it finds on a copy; a row group is fetched once to hash, once to compare."""
 
 from __future__ import annotations
 
@@ -71,8 +71,13 @@ def test_an_audit_of_streamed_pages_finds_what_that_of_a_copy_finds(
     cache = HashCache(tmp_path / "hashes")
     with serving(folder) as given:
         data = DocVQA(
-            given.url, streaming=True, cache_folder=str(tmp_path / "kept"), cache_gb=4.2e-4, window_gb=1e-5, val_fraction=0.0
-        )  # fmt: skip
+            given.url,
+            streaming=True,
+            cache_folder=str(tmp_path / "kept"),
+            cache_gb=4.2e-4,
+            window_gb=1e-5,
+            val_fraction=0.0,
+        )
         data.gate(None, hashing(cache))
         data.setup()
         for pack in (tmp_path / "kept").glob("*.pack"):

@@ -72,6 +72,52 @@ def test_a_run_is_measured_at_every_budget(here: Path) -> None:
     assert found["settings"]["max_batch"] == 2 and found["versions"]["docvlm"] and found["hardware"]["cores"]
 
 
+def exported(found: dict[str, Any], word: str, **other: Any) -> dict[str, Any]:
+    """A row of `export.json` for what a benchmark found: twice as fast, and a little worse."""
+    first = found["points"][0]
+    score = first["score"] | {"benchmark": found["benchmark"], "split": found["split"]}
+    away = {"mean": -0.01, "low": -0.03, "high": 0.01, "n": score["n"], "clusters": score["clusters"]}
+    scores = [score | {"mean": score["mean"] - 0.01, "difference": away} | other.pop("score", {})]
+    fast = first["single"] | {
+        "p50_ms": first["single"]["p50_ms"] / 2,
+        "pages_per_s": 2 * first["single"]["pages_per_s"],
+    }
+    row = {"format": word, "reasons": [], "device": found["device"], "scores": scores, "latency": fast, "folder": word}
+    return row | other
+
+
+def test_exports_are_points_beside_the_page_sizes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where they answered the same questions on this device; others are named, with why."""
+    found = record(Path("outputs/run"))
+    rows = [
+        exported(found, "run"),
+        exported(found, "merged", reasons=["answers differ"]),
+        exported(found, "openvino"),
+        exported(found, "int8", device="cpu: another processor, 2 cores"),
+        exported(found, "int4", score={"n": 3}),
+        exported(found, "gguf", score={"benchmark": "chartqa"}),
+    ]
+    Path("outputs/run/export").mkdir()
+    Path("outputs/run/export/export.json").write_text(json.dumps({"formats": rows}))
+    main([*SMALL, "run=outputs/run", "budgets=[47040]"])
+
+    said = capsys.readouterr().out
+    assert "int8 is no point here: it was measured on cpu: another processor, 2 cores" in said
+    assert "int4 is no point here: it was asked 3 questions, here they are" in said
+    assert "gguf is no point here: it was not asked about docvqa-generated, test split" in said
+    assert "merged is no point" not in said
+
+    points = {point["resolution"]: point for point in record(Path("outputs/run"))["points"]}
+    assert list(points) == ["47040", "openvino"] and points["openvino"]["pareto"]
+    assert points["openvino"]["difference_to_first"]["mean"] == -0.01
+    (folder,) = Path("outputs/run/benchmark/docvqa-generated").iterdir()
+    with (folder / "costs.csv").open(newline="") as file:
+        costs = {row["resolution"]: row for row in csv.DictReader(file) if row["measured_in"]}
+    whole, other = (float(costs[name]["latency_ms"]) for name in ("47040", "openvino"))
+    assert other == pytest.approx(rows[2]["latency"]["p50_ms"]) and whole > 0
+    assert ">openvino<" in (folder / "frontier.svg").read_text()
+
+
 def test_what_it_leaves(here: Path) -> None:
     (folder,) = Path("outputs/run/benchmark/docvqa-generated").iterdir()
     names = {path.name for path in folder.iterdir()}

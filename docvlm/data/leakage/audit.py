@@ -9,9 +9,9 @@ Train is compared with every evaluation split by
 
 The limits are measured (`bench/audit.py`, docs/results/benchmarks.md): `BITS_APART` leaves hardly a copy out, `SAME`
 lets hardly a pair of receipts of one shop through. Pure functions of the examples but for the cache of hashes. Cost:
-each page is opened once, pages of pairs whose hashes are close about once more (streamed ones in the order in which they
-lie); nothing is opened where nothing has
-changed. Look-alikes are looked at pair by pair, so that time grows with the square of their number.
+each page is opened once, pages of pairs whose hashes are close about once more (streamed ones in the order in which
+they lie); nothing is opened where nothing has changed. Look-alikes are looked at pair by pair, so that time grows with
+the square of their number.
 """
 
 from __future__ import annotations

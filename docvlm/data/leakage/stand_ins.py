@@ -1,4 +1,4 @@
-"""Sketches of streamed pages on disk while pages are compared: pairs come in an order that no cache of row groups holds."""
+"""Sketches of streamed pages on disk while pages are compared: pairs come in no order that a cache would hold."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _PANEL = 2.3  # inches a corruption
 
 
 def frontier(folder: Path, found: Measured) -> Figure:
-    """A point a page size, a colour a model and device; hollow where another is faster and better."""
+    """A point a page size and an export, a colour a model and device; hollow where another is faster and better."""
     title = "Score, latency and page size"
     said = []
     with drawing(width=5.4, height=3.4) as panels:
@@ -32,7 +32,8 @@ def frontier(folder: Path, found: Measured) -> Figure:
                 axes.errorbar(at, score.mean, spread, fmt=marker, color=colour, mfc=face, capsize=3, label=label)
                 place = (at, score.mean)
                 axes.annotate(point["resolution"], place, (6, 4), textcoords="offset points", fontsize=7.5)
-                said.append(f"{name} at page size {point['resolution']}: {score} in {at:.0f} ms")
+                kind = "as" if "runtime" in point else "at page size"
+                said.append(f"{name} {kind} {point['resolution']}: {score} in {at:.0f} ms")
         axes.set_xlabel("median latency of one page, ms")
         axes.set_ylabel(f"{metric_name(found.records[0][1]['points'][0]['score']['metric'])}, 95 % interval")
         axes.margins(x=0.2)
