@@ -3,7 +3,7 @@
     python -m bench.runtimes --tokens 256 --new 16
     python -m bench.runtimes --tokens 960 --new 32
 
-Random weights of Qwen2-VL-2B's widths (617 M parameters: 9 blocks of its language side, 7 of its tower, a small
+Random weights of Qwen2-VL-2B's widths (605 M parameters: 9 blocks of its language side, 7 of its tower, a small
 vocabulary), so every answer has `--new` tokens; a prompt is a page of `--tokens` and some 40 more. A run of one step is
 trained in float32 and one in bf16, and exported with `docvlm.export`, whose figures these are: the median of pages
 that are asked alone, from opening the file to the text, and the peak of the process meanwhile (which for torch has
