@@ -212,7 +212,7 @@ def test_the_tree_of_the_readme_names_every_room_and_every_verb() -> None:
     assert set(re.findall(r"^  (\w+)/ ", package, flags=re.MULTILINE)) == rooms
     floors = (ROOT / "docs/explain/architecture.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| \d+ \| `(\w+)/` \|", floors, flags=re.MULTILINE)) == rooms
-    assert set(re.findall(r"\b(\w+)\.py\b", package)) == set(VERBS)
+    assert set(re.findall(r"\b(\w+)\.py\b", package)) == {*VERBS, "demo"}
     beside = re.findall(r"(?:^|(?<=/ ))(\w+)/", tree[len(package) :], flags=re.MULTILINE)
     assert {"conf", "tests", "docs"} <= set(beside) and all((ROOT / folder).is_dir() for folder in beside)
 
