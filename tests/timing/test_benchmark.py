@@ -115,7 +115,7 @@ def test_exports_are_points_beside_the_page_sizes(here: Path, capsys: pytest.Cap
         costs = {row["resolution"]: row for row in csv.DictReader(file) if row["measured_in"]}
     whole, other = (float(costs[name]["latency_ms"]) for name in ("47040", "openvino"))
     assert other == pytest.approx(rows[2]["latency"]["p50_ms"]) and whole > 0
-    assert ">openvino<" in (folder / "frontier.svg").read_text()
+    assert "openvino" in (folder / "frontier.svg").read_text()
 
 
 def test_what_it_leaves(here: Path) -> None:
