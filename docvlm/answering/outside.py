@@ -187,7 +187,7 @@ class Outside(Elsewhere):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             return self._reply()
-        except OSError as error:
+        except BrokenPipeError as error:  # no other OSError: whoever waits may raise a TimeoutError
             raise self._gone() from error
         except DocvlmError:
             raise
