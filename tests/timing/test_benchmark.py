@@ -99,7 +99,7 @@ def test_exports_are_points_beside_the_page_sizes(here: Path, capsys: pytest.Cap
     ]
     Path("outputs/run/export").mkdir()
     Path("outputs/run/export/export.json").write_text(json.dumps({"formats": rows}))
-    main([*SMALL, "run=outputs/run", "budgets=[47040]"])
+    main([*SMALL, "run=outputs/run", "budgets=[65536]"])
 
     said = capsys.readouterr().out
     assert "int8 is no point here: it was measured on cpu: another processor, 2 cores" in said
@@ -108,18 +108,18 @@ def test_exports_are_points_beside_the_page_sizes(here: Path, capsys: pytest.Cap
     assert "merged is no point" not in said
 
     points = {point["resolution"]: point for point in record(Path("outputs/run"))["points"]}
-    assert list(points) == ["47040", "openvino"] and points["openvino"]["pareto"]
+    assert list(points) == ["65536", "openvino"] and points["openvino"]["pareto"]
     assert points["openvino"]["difference_to_first"]["mean"] == -0.01
     (folder,) = Path("outputs/run/benchmark/docvqa-generated").iterdir()
     with (folder / "costs.csv").open(newline="") as file:
         costs = {row["resolution"]: row for row in csv.DictReader(file) if row["measured_in"]}
-    whole, other = (float(costs[name]["latency_ms"]) for name in ("47040", "openvino"))
+    whole, other = (float(costs[name]["latency_ms"]) for name in ("65536", "openvino"))
     assert other == pytest.approx(rows[2]["latency"]["p50_ms"]) and whole > 0
     assert "openvino" in (folder / "frontier.svg").read_text()
 
-    main([*SMALL, "run=outputs/run", "budgets=[11760,47040]"])
-    assert "openvino is no point here: it reads pages at 47040, which is not the first of bu" in capsys.readouterr().out
-    assert [point["resolution"] for point in record(Path("outputs/run"))["points"]] == ["11760", "47040"]
+    main([*SMALL, "run=outputs/run", "budgets=[11760,65536]"])
+    assert "openvino is no point here: it reads pages at 65536, which is not the first of bu" in capsys.readouterr().out
+    assert [point["resolution"] for point in record(Path("outputs/run"))["points"]] == ["11760", "65536"]
 
 
 def test_what_it_leaves(here: Path) -> None:
