@@ -106,6 +106,7 @@ def test_exports_are_points_beside_the_page_sizes(here: Path, capsys: pytest.Cap
     assert "int8 is no point here: it was measured on cpu: another processor, 2 cores" in said
     assert "int4 is no point here: it was asked 3 questions, here they are" in said
     assert "gguf is no point here: it was not asked about docvqa-generated, test split" in said
+    assert said.count("CPU: processors have no common price") == 1, "two rows of this machine, one note"
     assert "merged is no point" not in said and "openvino_int4 is no point" not in said
 
     points = {point["resolution"]: point for point in record(Path("outputs/run"))["points"]}
