@@ -84,6 +84,6 @@ bench-full: $(STAMP) ## every cell of the benchmark suite, which takes hours; `p
 bench-gpu: $(STAMP) ## time, MFU and memory at full size on one CUDA GPU, in at most 9 minutes (figures in outputs/bench-gpu)
 	$(BIN)/python -m bench.gpu
 
-clean: ## remove caches, stored features and builds; runs under outputs/ and multirun/ stay
-	rm -rf build dist site .features .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+clean: ## remove caches, stored features, streamed pages and builds; runs under outputs/ and multirun/ stay
+	rm -rf build dist site .features .pages .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find docvlm pretraining bench tests -name __pycache__ -prune -exec rm -rf {} +

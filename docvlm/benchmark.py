@@ -52,13 +52,14 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
     prepare(subject, [data], cast("Role", cfg.split), say)
     planned = selectors.plan(cfg, subject, data, say)
     vlm = subject.vlm()
+    own = vlm.codec.budget
     base, about = chosen.base(cfg, subject, vlm), record.identity(subject, vlm, data.label)
     others = record.other_machines(base, about, cfg.measured)
     measured = frontier.measure(cfg, subject, vlm, data, say)
     compared = selectors.measure(cfg, subject, vlm, planned, say)
     found = record.record(cfg, subject, vlm, about, data.source, measured, compared)
     if subject.described["run"] is not None:
-        found, left_out = runtimes.beside(found, Path(subject.described["run"]))
+        found, left_out = runtimes.beside(found, Path(subject.described["run"]), own)
         for line in left_out:
             say(line)
     folder, tables, files = record.write(base, found, others, price_list)

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from types import FrameType
+from typing import cast
 
 from docvlm import startup
+from docvlm.errors import SIGNALS
 
 COMMANDS = (
     "train model=qwen2vl lora.r=16,32,64 seeds=3 scale=tiny -m",
@@ -50,15 +54,25 @@ def _load() -> None:
 
 
 def _forked(command: str) -> int:
-    """The exit code of a command, in a fork of this process. Ctrl-C is the command's to answer."""
+    """The exit code of a command, in a fork of this process, to which signals go on.
+
+    A terminal sends Ctrl-C to both by itself, so here it is ignored.
+    """
     process = multiprocessing.get_context("fork").Process(target=_run, args=(command,))
-    handler = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     process.start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if process.is_alive():
+            os.kill(cast("int", process.pid), number)
+
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else hand_on)
     try:
         process.join()
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     code = process.exitcode or 0
     return code if code >= 0 else 128 - code  # by a signal, as shells say it
 

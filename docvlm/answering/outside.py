@@ -130,6 +130,11 @@ class Outside(Elsewhere):
         ]
         prepared = time.perf_counter() - began
         found = self._asked({"pages": images, "prompt": prompt, "max_new_tokens": max_new_tokens})
+        if "error" in found:
+            raise DocvlmError(
+                f"{self.folder}: {self.label} cannot answer question {example.question_id}: {_end_of(found['error'])};"
+                " leave it out, or ask an export that Transformers reads (formats=[merged])"
+            )
         return Said(
             text=str(found["text"]).strip(),
             tokens=int(found["tokens"]),
@@ -166,16 +171,30 @@ class Outside(Elsewhere):
             encoding="utf-8",
         )
         self._end = weakref.finalize(self, _ended, self._process)
-        self.version = str(self._reply()["version"])
+        found = self._reply()
+        if "error" in found:
+            raise DocvlmError(
+                f"{self.folder}: {self.label}: {_end_of(found['error'])}; if its files are whole, export it again"
+            )
+        self.version = str(found["version"])
 
     def _asked(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What its process says to a request. One that was ended is started again."""
+        if not self._end.alive:
+            self._start()
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        except OSError as error:
+            return self._reply()
+        except BrokenPipeError as error:  # no other OSError: whoever waits may raise a TimeoutError
             raise self._gone() from error
-        return self._reply()
+        except DocvlmError:
+            raise
+        except BaseException:  # nobody waits any more, and the reply would pass for the next request's
+            self._process.kill()
+            self.close()
+            raise
 
     def _reply(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -183,18 +202,20 @@ class Outside(Elsewhere):
         if not line:
             raise self._gone()
         found: dict[str, Any] = json.loads(line)
-        if "error" in found:
-            said = " ".join(str(found["error"]).split())[-_LONGEST_ERROR:]
-            raise DocvlmError(f"{self.folder}: {self.label}: {said}; if its files are whole, export it again")
         return found
 
     def _gone(self) -> DocvlmError:
         """Why there is no answer: the process ended."""
         code = self._process.wait()
         self._errors.seek(0)
-        said = " ".join(self._errors.read().decode(errors="replace").split())[-_LONGEST_ERROR:]
+        said = _end_of(self._errors.read().decode(errors="replace"))
         why = "out of memory?" if code == -9 else said or "no message"  # the kernel's signal where memory is full
         return DocvlmError(f"{self.folder}: the process of {self.label} ended with code {code} ({why})")
+
+
+def _end_of(said: object) -> str:
+    """The end of what a runtime says, in one line."""
+    return " ".join(str(said).split())[-_LONGEST_ERROR:]
 
 
 def fingerprint(folder: Path, patterns: Sequence[str]) -> str:

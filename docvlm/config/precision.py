@@ -38,7 +38,8 @@ def bf16_gain() -> float:
     """
     import torch  # seconds, and the embedded checkpoints need no answer
 
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # bf16 by PyTorch's own loops: 0.5 GFLOP/s
+    # without oneDNN there is no such operation; without its bf16 it is PyTorch's own loops: 0.5 GFLOP/s
+    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return 0.0
     up, down = (torch.full((4 * _WIDTH, _WIDTH), 0.01).view(shape) for shape in ((-1, _WIDTH), (_WIDTH, -1)))
     x = torch.ones(_ROWS, _WIDTH, requires_grad=True)

@@ -7,12 +7,17 @@ here. Only what was measured on this device and on the same questions is a point
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docvlm.files import read_json, shown
 from docvlm.metrics.registry import goodness
+from docvlm.timing.budgets import word
 from docvlm.timing.frontier import pareto
+
+if TYPE_CHECKING:
+    from docvlm.vlms.codec import Budget
 
 EXPORTS = Path("export", "export.json")
 """Where an export leaves its figures, below a run."""
@@ -20,8 +25,11 @@ SAME_MODEL = ("run", "adapter", "merged")  # the same weights through torch, whi
 _SCORE = ("mean", "low", "high", "n", "clusters")
 
 
-def beside(found: dict[str, Any], run: Path) -> tuple[dict[str, Any], list[str]]:
-    """A benchmark's record with the exports of its run as further points, and a line for each that is none."""
+def beside(found: dict[str, Any], run: Path, own: Budget) -> tuple[dict[str, Any], list[str]]:
+    """A benchmark's record with the exports of its run as further points, and a line for each that is none.
+
+    Exports read pages at the run's `own` budget and are compared with the run at it, which must be the first point.
+    """
     file = run / EXPORTS
     if not file.exists():
         return found, []
@@ -29,7 +37,7 @@ def beside(found: dict[str, Any], run: Path) -> tuple[dict[str, Any], list[str]]
     for row in read_json(file)["formats"]:
         if row["format"] in SAME_MODEL or row["reasons"]:
             continue
-        scores, why = _comparable(row, found)
+        scores, why = _comparable(row, found, own)
         if why:
             left_out.append(f"{shown(file)}: {row['format']} is no point here: {why}")
         else:
@@ -37,10 +45,12 @@ def beside(found: dict[str, Any], run: Path) -> tuple[dict[str, Any], list[str]]
     return found | {"points": _judged(points)}, left_out
 
 
-def _comparable(row: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], str]:
+def _comparable(row: Mapping[str, Any], found: Mapping[str, Any], own: Budget) -> tuple[list[Mapping[str, Any]], str]:
     """The score of a format on what the benchmark asked; or why it has none."""
     first = found["points"][0]["score"]
     scores = [s for s in row["scores"] if (s["benchmark"], s["split"]) == (found["benchmark"], found["split"])]
+    if found["points"][0]["budget"] != asdict(own):
+        return [], f"it reads pages at {word(own)}, which is not the first of budgets here"
     if row["device"] != found["device"]:
         return [], f"it was measured on {row['device']}"
     if not scores:

@@ -58,5 +58,9 @@ def test_both_are_timed_and_once_in_a_process(monkeypatch: pytest.MonkeyPatch, c
         monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
         precision.bf16_gain.cache_clear()
         assert precision.bf16_gain() == 0 and now[0] == spent
+        monkeypatch.setattr(torch.ops, "mkldnn", None)  # PyTorch without oneDNN has no such operations
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+        precision.bf16_gain.cache_clear()
+        assert precision.bf16_gain() == 0 and now[0] == spent
     finally:
         precision.bf16_gain.cache_clear()

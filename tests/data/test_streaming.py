@@ -404,6 +404,26 @@ def test_a_file_that_takes_the_place_of_another_is_noticed(tmp_path: Path) -> No
     assert again.test[0].pages[0].open().size == (160, 160) and again.fingerprint(["test"]) == before
 
 
+@pytest.mark.parametrize("at", ["address", "folder"])
+def test_a_file_that_is_replaced_before_its_pages_are_read_is_no_mixture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    sharded(tmp_path / "set" / "DocVQA", "validation", 8)
+    read = index._pass
+
+    def replaced(*wanted: Any) -> None:
+        sharded(tmp_path / "set" / "DocVQA", "validation", 8, side=49, other="new")
+        read(*wanted)
+
+    with serving(tmp_path / "set") as given, monkeypatch.context() as meanwhile:
+        source = given.url if at == "address" else tmp_path / "set"
+        meanwhile.setattr(index, "_pass", replaced)
+        with pytest.raises(DocvlmError, match=r"00000-of-00002.parquet: .*changed"):
+            streamed(source, tmp_path / "cache").test.count(None)
+        meanwhile.undo()
+        assert streamed(source, tmp_path / "cache").test[0].pages[0].open().size == (49, 49)
+
+
 def _refused(name: str) -> Callable[..., Any]:
     return {
         "drawn": lambda url, folder, cache: streamed("generated", cache),
@@ -435,7 +455,7 @@ def test_what_cannot_be_streamed_is_refused(given: Given, folder: Path, tmp_path
 
 def test_a_server_without_ranges_is_refused(given: Given, tmp_path: Path) -> None:
     given.ranges = False
-    with pytest.raises(DocvlmError, match="range"):
+    with pytest.raises(DocvlmError, match="its server does not give byte ranges; download it and give the folder"):
         streamed(given.url, tmp_path).test.count(None)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from tests.exporting.test_exporting import source
 from tests.support.tiny import Paper, example
 
 STAND_IN = """
-import json, sys
+import json, sys, time
 kind, folder, threads = sys.argv[1:]
 assert kind == "openvino" and int(threads) >= 1
 def say(message): print(json.dumps(message), flush=True)
@@ -49,6 +50,7 @@ for line in sys.stdin:
     elif "dies" in asked["prompt"]:
         sys.exit("killed by hand")
     else:
+        time.sleep(20 * ("slow" in asked["prompt"]))
         page, = asked["pages"]
         text = f" {page['width']} x {page['height']}, {len(page['pixels'])}, {asked['max_new_tokens']} "
         say({"text": text, "tokens": 2, "prompt_tokens": 7, "confidence": 0.5, "first_token_s": 0.25,
@@ -127,7 +129,7 @@ def test_what_is_asked_and_what_comes_back(folder: Path, run: Source) -> None:
 
 def test_a_runtime_that_fails_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = OpenVino(folder)
-    with pytest.raises(DocvlmError, match=r"openvino: OpenVINO GenAI: no such thing; if its files are whole, export"):
+    with pytest.raises(DocvlmError, match=r"openvino: OpenVINO GenAI cannot answer question q0: no such thing; leave"):
         model.ask(example(0, question="fails"), 9)
     assert model.ask(example(0), 9).tokens == 2, "and it answers the next"
     with pytest.raises(DocvlmError, match=r"the process of OpenVINO GenAI ended with code 1 \(killed by hand\)"):
@@ -140,6 +142,27 @@ def test_a_runtime_that_fails_is_one_line(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(outside, "find_spec", lambda name: None)
     with pytest.raises(DocvlmError, match="OpenVINO GenAI, which is not installed: pip install openvino-genai"):
         OpenVino(folder)
+
+
+def test_an_answer_that_nobody_waited_for_is_no_other_questions(folder: Path, run: Source) -> None:
+    def given_up(*_: object) -> None:
+        raise TimeoutError
+
+    model, before = OpenVino(folder), signal.signal(signal.SIGALRM, given_up)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(TimeoutError):
+            model.ask(example(0, pages=(Paper("invoice", 300, 170),), question="slow"), 9)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert model._process.returncode == -signal.SIGKILL
+    assert model.ask(example(0, pages=(Paper("letter", 170, 300),)), 8).text == f"{seen(run, 170, 300)} 8"
+
+
+def test_a_question_with_the_token_of_pages_is_refused(folder: Path) -> None:
+    with pytest.raises(DocvlmError, match=r"question q0: it holds the special token <\|image_pad\|>; remove it"):
+        OpenVino(folder).ask(example(0, question="What is <|image_pad|>?"), 9)
 
 
 def test_docvlm_predict_answers_from_the_folder(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,26 @@ def test_the_first_that_fails_ends_it(small: Path, capfd: pytest.CaptureFixture[
     assert out.index("written: one/index.html") < out.index("$ python -m docvlm.evaluate run=nowhere scale=tiny")
     assert err.startswith("error: run=nowhere") and err.count("\n") == 1
     assert (small / "one" / "index.html").exists() and not (small / "two").exists()
+
+
+def test_what_ends_the_demo_ends_its_command(tmp_path: Path) -> None:
+    code = (
+        "import os, time; from docvlm import demo, report; demo._load = lambda: None; demo.COMMANDS = ('report',) * 2;"
+        "report.main = lambda words: (print('pid', os.getpid(), flush=True), time.sleep(60)); demo.main([])"
+    )
+    demo = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert demo.stdout is not None
+    with demo:
+        pid = next(int(line.split()[1]) for line in demo.stdout if line.startswith("pid"))
+        demo.terminate()
+        try:
+            assert demo.wait(timeout=10) == 128 + signal.SIGTERM
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        finally:
+            demo.kill()
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_platform_that_cannot_fork_starts_them(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,10 @@ def test_exports_are_points_beside_the_page_sizes(here: Path, capsys: pytest.Cap
     assert other == pytest.approx(rows[3]["latency"]["p50_ms"]) and whole > 0
     assert "openvino" in (folder / "frontier.svg").read_text()
 
+    main([*SMALL, "run=outputs/run", "budgets=[11760,47040]"])
+    assert "openvino is no point here: it reads pages at 47040, which is not the first of bu" in capsys.readouterr().out
+    assert [point["resolution"] for point in record(Path("outputs/run"))["points"]] == ["11760", "47040"]
+
 
 def test_what_it_leaves(here: Path) -> None:
     (folder,) = Path("outputs/run/benchmark/docvqa-generated").iterdir()

@@ -58,6 +58,10 @@ class Index:
         text = json.dumps(_written(found), separators=(",", ":"))
         self._kept.write("INSERT OR REPLACE INTO cells VALUES (?, ?, ?)", [(shard.key, part, text)])
 
+    def forget(self, shard: Shard) -> None:
+        """Keep nothing of a shard. Raises as `add` does."""
+        self._kept.write("DELETE FROM cells WHERE shard = ?", [(shard.key,)])
+
 
 def _written(found: Cells) -> dict[str, Any]:
     """Each content once, since questions about one page repeat it."""
@@ -77,7 +81,8 @@ def _cell_of(content: str, length: int, size: list[int] | None, fault: str) -> C
 def looked_through(shards: Sequence[Shard], folder: Path, say: Say, look: Look | None = None) -> list[dict[int, Cells]]:
     """What is known of the row groups of each shard, once all of them have been read.
 
-    `say` hears beforehand what has to be read. `look` is shown the pages that are. Raises `DocvlmError` as fetching.
+    `say` hears beforehand what has to be read. `look` is shown the pages that are. Raises `DocvlmError` as
+    fetching, and for a file that has changed meanwhile.
     """
     index = Index(folder)
     if _left(index, shards):
@@ -85,6 +90,7 @@ def looked_through(shards: Sequence[Shard], folder: Path, say: Say, look: Look |
             if left := _left(index, shards):
                 say(_announced(shards, left, folder))
                 _pass(index, left, look)
+                _still(index, [shard for shard, _ in left])
     return [index.cells(shard) for shard in shards]
 
 
@@ -133,6 +139,17 @@ def _pass(index: Index, left: Sequence[tuple[Shard, int]], look: Look | None) ->
                 name = f"{shard.url} row group {part}"
                 look([BytesPage(name, bytes(pack.contents[c]), digest=c) for c in pack.contents if c in good], pool)
             index.add(shard, part, found)
+
+
+def _still(index: Index, shards: Iterable[Shard]) -> None:
+    """Forget what was found of a shard that is another file by now, and raise `DocvlmError`."""
+    for shard in dict.fromkeys(shards):
+        if not shard.unchanged():
+            index.forget(shard)
+            raise DocvlmError(
+                f"{shard.url}: has changed while it was read, so its pages may not be those of its questions; give the"
+                " same command again, which reads it anew"
+            )
 
 
 def _ahead(left: Sequence[tuple[Shard, int]], ahead: Executor) -> Iterator[Pack]:

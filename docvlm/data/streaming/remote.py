@@ -36,6 +36,7 @@ _BROKEN = frozenset(
 _STATE = ("ETag", "etag", "Last-Modified", "LastModified", "Content-MD5", "md5Hash", "blob_id", "xet_hash", "mtime")
 """What file systems say by which one state of a file is told from the next."""
 _COMMIT = re.compile(r"^(hf://(?:datasets/)?[^/@]+/[^/@]+)@[^/]+")
+_WHOLE = "support range requests"  # what fsspec says of a server that sends the whole file whatever is asked
 LINE = 160  # characters of another library's message
 
 
@@ -154,10 +155,15 @@ def _fetched(url: str, size: int, start: int, stop: int) -> bytes:
         system, path = filesystem(url)
         known = {"size": size} if is_address(url) else {}  # else it is asked for again with every range
         with system.open(path, "rb", cache_type="none", **known) as file:
-            if not file.seekable():
-                raise DocvlmError(f"{url}: its server does not give byte ranges; download it and give the folder")
-            file.seek(start)
-            data: bytes = file.read(stop - start)
+            try:
+                file.seek(start)
+                data: bytes = file.read(stop - start)
+            except ValueError as error:
+                if file.seekable() and _WHOLE not in str(error):
+                    raise
+                raise DocvlmError(
+                    f"{url}: its server does not give byte ranges; download it and give the folder"
+                ) from error
         if len(data) != stop - start:
             raise CutShort(f"{len(data)} of {stop - start} bytes came")
         return data

@@ -58,12 +58,14 @@ class Wanted:
 class Shard:
     """A parquet file by address. `key` names its state and what is read of it; `images` are its columns of pictures.
 
-    `rows` and `sizes` are rows and bytes of pictures of each row group, `length` the bytes of the whole file.
+    `rows` and `sizes` are rows and bytes of pictures of each row group. `length` counts the bytes of the whole file.
+    `state` tells its content from any other (`remote.state`).
     """
 
     key: str
     url: str = field(compare=False)
     length: int = field(compare=False)
+    state: str = field(compare=False, repr=False)
     images: tuple[str, ...] = field(compare=False)
     store: PackStore = field(compare=False)
     rows: tuple[int, ...] = field(compare=False, repr=False)
@@ -80,6 +82,10 @@ class Shard:
     def ensure(self, group: int) -> None:
         """Fetch the pictures of a row group unless they are here."""
         self.store.ensure(f"{self.key}-{group}", lambda: self._fetched(group))
+
+    def unchanged(self) -> bool:
+        """Whether no other file has taken its place since its questions were read. Raises `DocvlmError` as fetching."""
+        return remote.state(self.url) == (self.length, self.state)
 
     def _fetched(self, group: int) -> Pack:
         """The pictures of a row group, from where the shard is."""
@@ -123,7 +129,7 @@ def _opened(url: str, wanted: Wanted, store: PackStore) -> Opened:
             _keep(kept, footer, parquet.read(columns=small, use_threads=False))
     sizes = tuple(sum(stop - start for start, stop in _spans(about, group, pictures)) for group in groups)
     rows = tuple(int(about.row_group(group).num_rows) for group in groups)
-    return Opened(Shard(key, url, length, pictures, store, rows, sizes), _table(kept), schema)
+    return Opened(Shard(key, url, length, state, pictures, store, rows, sizes), _table(kept), schema)
 
 
 def _kept(store: PackStore, key: str) -> Path:

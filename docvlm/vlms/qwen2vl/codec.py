@@ -272,17 +272,22 @@ class Qwen2VLCodec(Codec):
         """Prompt ids; the one image token the template writes for a page becomes as many as the page has."""
         ids = self._chat(example.question + example.instruction, image_tokens, example.numbers)
         if ids.count(self.image) != sum(image_tokens):
-            raise DocvlmError(
-                f"question {example.question_id}: it holds the special token {self.processor.image_token}; remove it"
-            )
+            raise self._like_a_page(example)
         return ids
+
+    def _like_a_page(self, example: Example) -> DocvlmError:
+        token = self.processor.image_token
+        return DocvlmError(f"question {example.question_id}: it holds the special token {token}; remove it")
 
     def chat_and_pages(self, example: Example) -> tuple[str, list[Image]]:
         """The chat as text, with one image token a page, and the resized pages.
 
-        For a runtime that cuts pages into patches and puts as many tokens in their places by itself.
+        For a runtime that cuts pages into patches and puts as many tokens in their places by itself. Raises
+        `DocvlmError` for a question that holds such a token too.
         """
         text = self._chat_text(example.question + example.instruction, len(example.pages), example.numbers)
+        if text.count(self.processor.image_token) != len(example.pages):
+            raise self._like_a_page(example)
         return text, self._opened([example])[0]
 
     def _chat_text(self, question: str, pages: int, numbers: Sequence[int]) -> str:
