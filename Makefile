@@ -75,7 +75,7 @@ base: $(STAMP) ## train the embedded checkpoints again (long; resumable)
 		cp outputs/base/$$family/checkpoint/* docvlm/vlms/embedded/$$family/; \
 	done
 
-bench: $(STAMP) ## speed and memory against others' trainers, central cells; 11 minutes on two cores
+bench: $(STAMP) ## speed and memory against others' trainers, central cells; 12 minutes on two cores
 	$(BIN)/python -m bench
 
 bench-full: $(STAMP) ## every cell of the benchmark suite, which takes hours; `python -m bench --full --write` keeps the figures

@@ -74,12 +74,13 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
     bars: list[tuple[str, float | None, int]] = []
     for section in sections:
         found = results.get(section.name, {"measured": [], "rows": []})
-        rows: list[dict[str, Any]] = found["rows"]
+        rows = latest(found["rows"], found["measured"])
         names = [f", {name}" if name else "" for name in apart(found["measured"])]
         drawn = [row for row in rows if row.get("variant") in section.drawn and row.get("ratio_off", row.get("ratio"))]
         if not drawn:
             continue
-        bars.append((f"{section.title}, {AGAINST[section.name].format(peer=drawn[0].get('peer'))}", None, 0))
+        peer = next((row["peer"] for row in drawn if row.get("peer")), None)
+        bars.append((f"{section.title}, {AGAINST[section.name].format(peer=peer)}", None, 0))
         last = None
         for row in drawn:
             ratio = number(row, "ratio")
@@ -89,3 +90,12 @@ def _bars(results: Mapping[str, Any], sections: Sequence[Section]) -> list[tuple
             bars.append((cell if cell != last else "", number(row, "ratio_off") if alone else ratio, kind))
             last = cell
     return bars
+
+
+def latest(rows: Sequence[dict[str, Any]], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of each cell the rows of its last day: the tables have all processors, a picture of all would be a list."""
+    days: dict[object, str] = {}
+    for row in rows:
+        day = str(records[row["measured"]]["date"])
+        days[row["cell"]] = max(day, days.get(row["cell"], ""))
+    return [row for row in rows if records[row["measured"]]["date"] == days[row["cell"]]]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXPORTS = Path("export", "export.json")
 """Where an export leaves its figures, below a run."""
-SAME_MODEL = ("run", "adapter")  # rows of an export that are the run itself, whose first point is there
+SAME_MODEL = ("run", "adapter", "merged")  # the same weights through torch, which the first point has
 _SCORE = ("mean", "low", "high", "n", "clusters")
 
 

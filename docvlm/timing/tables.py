@@ -98,7 +98,7 @@ def costs(rows: Sequence[Cost], pages: int) -> Table:
     note = f"one question a page; APIs by their formula on the {pages} timed pages; – where nothing was measured"
     told = [f"{row.name}: {row.note}" for row in rows if row.note and (row.measured_in or row.kind == "api")]
     title = "cost of 1 000 pages, US dollars"
-    return Table("costs", title, _COSTS, [row.as_dict() for row in rows], [note, *told])
+    return Table("costs", title, _COSTS, [row.as_dict() for row in rows], [note, *dict.fromkeys(told)])
 
 
 SELECTED = (

@@ -1,6 +1,7 @@
-"""llama.cpp's format: who can have it, the vocabulary that is written, the client, and a few answers of llama.cpp.
+"""llama.cpp's format without llama.cpp: who can have it, the vocabulary that is written, and the client.
 
-The client talks to a stand-in that speaks the worker's protocol; `test_gguf_runtime.py` exports and asks at length.
+The client talks to a stand-in that speaks the worker's protocol; `test_runtimes.py` and, at length,
+`test_gguf_runtime.py` have the real one.
 """
 
 from __future__ import annotations
@@ -23,19 +24,12 @@ from docvlm.answering import outside
 from docvlm.answering.llamacpp import TEXT, VISION, LlamaCpp
 from docvlm.config import ExportConfig
 from docvlm.config.compose import load
-from docvlm.data.generated import documents
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
 from docvlm.exporting import formats, gguf, publish, vocabulary
 from docvlm.exporting.source import Source
-from docvlm.runs.finished import Run
-from docvlm.runs.folder import RunFolder
-from docvlm.serving.reader import Reader
-from docvlm.serving.reader import load as load_reader
-from docvlm.vlms import embedded, load_family, loading, saved
-from docvlm.vlms.prepare import apply
+from docvlm.vlms import loading
 from docvlm.vlms.qwen2vl.ggml import HALVES
-from docvlm.vlms.trainable import Lora
 from tests.exporting.test_exporting import source
 from tests.support.tiny import Paper, example
 
@@ -83,25 +77,6 @@ def folder(run: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setattr(outside, "WORKER", tmp_path / "worker.py")
     monkeypatch.setattr(outside, "find_spec", lambda name: object())
     return place
-
-
-def test_llamacpp_answers_as_the_run_does(reader: Reader, tmp_path: Path) -> None:
-    """As the package is installed for the tests: what is written of the embedded model is read, and says the same."""
-    pytest.importorskip("xllamacpp")
-    budget = reader.vlm.codec.budget
-    vlm = load_family("qwen2vl").load(embedded.checkpoint("qwen2vl"), budget, attn="sdpa", offline=True)
-    apply(vlm, 100, Lora(4))
-    saved.save(vlm, tmp_path / "run" / "checkpoints" / "best")
-    about = {"family": "qwen2vl", "checkpoint": {"name": "embedded"}, "data": {"benchmark": "docvqa-generated"}}
-    manifest = {"config": {"model": {"attn": "sdpa"}}, **about}
-    gguf.write(Source(Run(RunFolder(tmp_path / "run"), manifest, {}), "docvqa", True), tmp_path / "gguf")
-    there = load_reader(str(tmp_path / "gguf"))
-    asked = [document[0] for document in documents("docvqa", "test", 3, "tiny", 0)]
-    for one in asked:
-        ours, theirs = (model.ask(one.pages[0].open(), one.question) for model in (reader, there))
-        assert theirs.text == ours.text != ""
-        assert theirs.confidence == pytest.approx(ours.confidence, abs=0.03)
-    assert len({reader.ask(one.pages[0].open(), one.question).text for one in asked}) > 1
 
 
 def test_who_cannot_have_it(run: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

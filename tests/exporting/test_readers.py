@@ -50,6 +50,7 @@ def run_of(folder: Path, **vision: object) -> Source:
         "freeze": 100, "lora": {"r": 4}, "dtype": "float32",
     }  # fmt: skip
     (best / "docvlm.json").write_text(json.dumps(record))
+    shutil.copy(embedded.checkpoint("qwen2vl") / "tokenizer.json", best)
     return Source(Run(RunFolder(folder / "run"), {}, {}), "docvqa", True)
 
 

@@ -361,7 +361,9 @@ def test_figures_of_another_processor_stay_as_they_were(
     text = page.read_text(encoding="utf-8")
     assert "| measured on |" in text and re.search(r"\| b \|.* 1 \|.* old, 2026-01-01 \|", text)
     assert re.search(r"\| b \|.* 3 \|.* new, 2026-03-03 \|", text) and "| old, 2026-02-02 |" not in text
-    assert "b, new, 2026-03-03" in (tmp_path / "benchmarks.svg").read_text(encoding="utf-8")
+    drawn = (tmp_path / "benchmarks.svg").read_text(encoding="utf-8")
+    assert "b, new, 2026-03-03" in drawn and "b, old" not in drawn, "of a cell its last measurement"
+    assert "a, old, 2026-01-01" in drawn
     assert written("new", "2026-04-04", 4.0, "d", keep=False) == [*old, ("d", 4.0, "new", "2026-04-04")]
     text = page.read_text(encoding="utf-8")
     assert f"old, {here['cores']} cores" in text and f"new, {here['cores']} cores" in text

@@ -237,6 +237,7 @@ def test_a_run_fills_the_store_and_the_next_cell_reads_it(
     """In training, in evaluations and on the test split."""
     monkeypatch.chdir(tmp_path)
     keys = ("freeze_language=50", "features_folder=kept", "lora.dropout=0", "trainer.max_epochs=1")
+    keys += ("trainer.precision=32-true",)  # in bf16 a page of both training and answers is stored for each
     train(tmp_path / "outputs" / "one", *keys, "features=on")
     assert read_json(tmp_path / "outputs" / "one" / "manifest.json")["prefill"] == "on"
     said = re.search(r"prefill: 2 blocks make (\S+) KB of a token, \S+ GB of (\d+) documents, in kept", printed(capsys))

@@ -30,17 +30,25 @@ def frontier(folder: Path, found: Measured) -> Figure:
                 face = colour if point["pareto"] else "none"
                 label = name if j == 0 else None
                 axes.errorbar(at, score.mean, spread, fmt=marker, color=colour, mfc=face, capsize=3, label=label)
-                place = (at, score.mean)
-                axes.annotate(point["resolution"], place, (6, 4), textcoords="offset points", fontsize=7.5)
+                _named(axes, point, at, score)
                 kind = "as" if "runtime" in point else "at page size"
                 said.append(f"{name} {kind} {point['resolution']}: {score} in {at:.0f} ms")
         axes.set_xlabel("median latency of one page, ms")
         axes.set_ylabel(f"{metric_name(found.records[0][1]['points'][0]['score']['metric'])}, 95 % interval")
-        axes.margins(x=0.2)
+        axes.margins(x=0.2, y=0.2 if any("runtime" in p for _, r in found.records for p in r["points"]) else None)
         panels.figure.legend(loc="outside upper left")
         return finish(
             panels, folder, "frontier", title, f"{title}. Hollow points are beaten on both. {'; '.join(said)}."
         )
+
+
+def _named(axes: Any, point: dict[str, Any], at: float, score: Interval) -> None:
+    """Write what a point is beside it; of an export above its interval and slanted, since exports lie side by side."""
+    style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.5}
+    if "runtime" in point:
+        axes.annotate(point["resolution"], (at, score.high), (-2, 5), rotation=60, ha="left", va="bottom", **style)
+    else:
+        axes.annotate(point["resolution"], (at, score.mean), (6, 4), **style)
 
 
 def robustness(folder: Path, found: Measured) -> Figure:
