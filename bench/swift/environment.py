@@ -33,7 +33,8 @@ def make() -> Path:
     if python() is not None:
         return home
     shutil.rmtree(home, ignore_errors=True)  # half of one
-    subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+    if subprocess.run([sys.executable, "-m", "venv", str(home)]).returncode:
+        raise CannotCompare(f"{sys.executable} -m venv {home} failed: see above")
     interpreter = home / "bin" / "python"
     uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     pip = [uv, "pip", "install", "--python", str(interpreter)] if uv else [str(interpreter), "-m", "pip", "install"]

@@ -360,7 +360,7 @@ def test_a_server_that_goes_on_failing_is_one_line(given: Given, tmp_path: Path)
     assert len(list(data.test_dataloader())) == 11
 
 
-@pytest.mark.parametrize("harm", ["cut", "turned", "emptied"])
+@pytest.mark.parametrize("harm", ["cut", "turned", "emptied", "another's"])
 def test_a_damaged_pack_is_fetched_again(folder: Path, tmp_path: Path, harm: str) -> None:
     data = streamed(folder, tmp_path)
     pages = list(dict.fromkeys(e.pages[0] for e in data.test))
@@ -368,7 +368,9 @@ def test_a_damaged_pack_is_fetched_again(folder: Path, tmp_path: Path, harm: str
     for pack in tmp_path.glob("*.pack"):
         content = bytearray(pack.read_bytes())
         content[-100] ^= 1
-        pack.write_bytes({"cut": content[:-1], "turned": content, "emptied": b""}[harm])
+        other = content[:16] + content[16:].replace(b'"cells"', b'"cellz"', 1)  # JSON, but none of ours
+        harmed = {"cut": content[:-1], "turned": content, "emptied": b"", "another's": other}
+        pack.write_bytes(harmed[harm])
     with pytest.warns(UserWarning, match="fetched again"):
         assert [page.open().tobytes() for page in pages] == before
     assert [page.open().tobytes() for page in pages] == before

@@ -257,16 +257,17 @@ def _read_header(path: str, inode: int, size: int) -> Header:
         if not start.startswith(_MAGIC) or len(start) < len(_MAGIC) + _LENGTH:
             raise Damaged("no pack of pages")
         length = int.from_bytes(start[len(_MAGIC) :], "little")
-        try:
-            said = json.loads(file.read(min(length, size)))
-        except ValueError as error:
-            raise Damaged("its header is damaged") from error
+        said = file.read(min(length, size))
     at = len(start) + length
     cells = []
-    for count, digest in said["cells"]:
-        cells.append((at, count, digest))
-        at += count
-    return Header(tuple(cells), said["rows"])
+    try:
+        found = json.loads(said)
+        for count, digest in found["cells"]:
+            cells.append((at, count, digest))
+            at += count
+        return Header(tuple(cells), found["rows"])
+    except (ValueError, KeyError, TypeError) as error:  # no JSON, or another's
+        raise Damaged("its header is damaged") from error
 
 
 def _content(file: BinaryIO, offset: int, length: int, digest: str) -> bytes:
