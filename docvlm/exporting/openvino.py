@@ -178,13 +178,25 @@ def _without_telemetry() -> Iterator[None]:
             sys.modules[_TELEMETRY] = before  # type: ignore[assignment]
 
 
+def _leave_streams_open() -> None:
+    """Keep absl, which OpenVINO imports, from closing what is standard error now.
+
+    Its handler closes the stream that it found at its import when logging is set up anew, as every command does, unless
+    that is a standard stream then: one that a notebook or a test had put in its place would be gone.
+    """
+    if "absl.logging" in sys.modules:
+        sys.modules["absl.logging"].get_absl_handler().python_handler.stream = sys.__stderr__
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the tracer's warnings about values that are constants here, and the libraries' tables, bars and notes."""
     with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
         import nncf  # noqa: F401  # which sets its own level
+        import openvino  # noqa: F401
 
+        _leave_streams_open()
         levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
         for name in levels:
             logging.getLogger(name).setLevel(logging.ERROR)

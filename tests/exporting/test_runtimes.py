@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,20 @@ def test_it_answers_as_the_run_does(word: str, package: str, run: Source, reader
         assert theirs.text == ours.text != ""
         assert theirs.confidence == pytest.approx(ours.confidence, abs=0.05)
     assert len({reader.ask(one.pages[0].open(), one.question).text for one in asked}) > 1
+
+
+def test_an_export_leaves_the_streams_of_its_caller_open(tmp_path: Path) -> None:
+    """In a process of its own, whose standard error is replaced for a while; every command sets up logging anew."""
+    pytest.importorskip("openvino_genai")
+    program = (
+        "import io, logging.config, sys\n"
+        "from contextlib import redirect_stderr\n"
+        "from docvlm.exporting import openvino\n"
+        "stream = io.StringIO()\n"
+        "with redirect_stderr(stream), openvino._quiet():\n"
+        "    pass\n"
+        "logging.config.dictConfig({'version': 1})\n"
+        "print(stream.closed)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
