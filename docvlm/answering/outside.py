@@ -183,18 +183,23 @@ class Outside(Elsewhere):
         if not self._end.alive:
             self._start()
         assert self._process.stdin is not None
+        awaited = True
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-            return self._reply()
+            found = self._reply()
+            awaited = False
+        except DocvlmError:  # it has ended
+            awaited = False
+            raise
         except BrokenPipeError as error:  # no other OSError: whoever waits may raise a TimeoutError
+            awaited = False
             raise self._gone() from error
-        except DocvlmError:
-            raise
-        except BaseException:  # nobody waits any more, and the reply would pass for the next request's
-            self._process.kill()
-            self.close()
-            raise
+        finally:
+            if awaited:  # nobody waits any more, and a reply would pass for the next request's
+                self._process.kill()
+                self.close()
+        return found
 
     def _reply(self) -> dict[str, Any]:
         assert self._process.stdout is not None
