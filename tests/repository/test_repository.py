@@ -18,7 +18,7 @@ import pytest
 
 import docvlm
 
-VERBS = ["train", "evaluate", "audit", "predict", "benchmark", "report", "export", "app"]
+VERBS = ["train", "evaluate", "audit", "predict", "benchmark", "report", "export", "app", "sweep", "demo"]
 WITH_GRADIO = ("docvlm.serving.app.page", "docvlm.serving.app.theme")
 LONGEST_FUNCTION = 80
 LARGEST_FILE = 1 << 20  # bytes; the embedded checkpoints apart
