@@ -107,6 +107,14 @@ def exported(folder: Path, dtype: str, number: int, options: argparse.Namespace)
         *("benchmarks=[folder]", "limit=4", "canary=1", f"pages={options.pages}", "warmup=1", "offline=true"),
     )
     rows: list[dict[str, Any]] = json.loads((out / "export.json").read_text())["formats"]
+    return alike(rows, options.new)
+
+
+def alike(rows: list[dict[str, Any]], new: int) -> list[dict[str, Any]]:
+    """The rows. Raises `RuntimeError` where one answered in fewer tokens than `new`: its time is of less work."""
+    for row in rows:
+        if row["latency"]["new_tokens"] != new:
+            raise RuntimeError(f"{row['format']}: answers of {row['latency']['new_tokens']} tokens, not of {new}")
     return rows
 
 

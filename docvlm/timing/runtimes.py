@@ -1,7 +1,8 @@
 """The exports of a run as points beside its page sizes: which runtime is cheapest at which accuracy.
 
 `docvlm.export` scores and times every format by the same protocol and writes `export.json`; nothing is measured again
-here. Only what was measured on this device and on the same questions is a point, so that no difference is one of pages.
+here. Only what was measured on this device, and on as many questions about as many documents of the same split, is a
+point: a split and a limit give the same questions, unless rows were edited in between.
 """
 
 from __future__ import annotations

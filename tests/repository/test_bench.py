@@ -10,6 +10,7 @@ from argparse import Namespace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +32,7 @@ from bench import (
     peer_sweep,
     peers,
     precision,
+    runtimes,
     sweep,
     table,
     training,
@@ -115,6 +117,23 @@ def test_ms_swift_takes_a_step_when_it_is_asked(suite: Suite, tmp_path: Path, mo
     assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"] * 3
     assert row["messages"][0]["content"] == f"<image>{first.question}{first.instruction}"
     assert [turn["content"] for turn in row["messages"][1::2]] == [one.target for one in steps[0][2:]]
+
+
+def test_runtimes_stand_beside_each_other_on_the_same_work() -> None:
+    """Ratios by rounds, memory beside float32's; an answer that ends early would be a shorter time."""
+
+    def row(ms: float, peak: float) -> dict[str, Any]:
+        return {"format": "one", "latency": {"p50_ms": ms, "peak_memory_mb": peak, "new_tokens": 4.0}}
+
+    rows = {
+        "transformers, float32": [row(100, 1000), row(200, 1000)],
+        "OpenVINO, int8": [row(10, 250), row(40, 250)],
+        "transformers, bf16": [row(50, 600), row(50, 600)],
+    }
+    assert "| OpenVINO, int8 | 25 | 7.5 | 3.1 | 250 | 0.25 |" in runtimes.table(rows)
+    assert runtimes.alike(rows["OpenVINO, int8"], 4) == rows["OpenVINO, int8"]
+    with pytest.raises(RuntimeError, match=r"one: answers of 4\.0 tokens, not of 5"):
+        runtimes.alike(rows["OpenVINO, int8"], 5)
 
 
 def test_the_operations_of_a_step_are_counted() -> None:
