@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TextIO
 
 from docvlm.errors import DocvlmError, Unwritable
@@ -38,7 +39,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """Where to write what then takes the place of `path`. Raises `Unwritable` naming `path`, and leaves nothing."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{token_hex(4)}.part")  # another process may be writing the same file
     try:
         with written(path):
             yield part
