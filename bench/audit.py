@@ -1,9 +1,9 @@
 """What the leakage audit finds and what it takes for a copy that is none.
 
 Recall: pages are copied as scans and uploads copy them, and each copy is audited against its page, with the limits a
-run has. False alarms: every pair of pages of the folder is audited; pairs of pages that are identical to the pixel are
-copies and counted apart, and every other pair that the audit takes for one page is named, to be looked at. Without
-`--pages` pages are drawn.
+run has, but for those that depend on the pages around it (`bench.audit_pool`). False alarms: every pair of pages of the
+folder is laid over each other; pairs of pages that are identical to the pixel are copies and counted apart, and every
+other pair that is taken for one page is named, to be looked at. Without `--pages` pages are drawn.
 
     python -m bench.audit --pages FOLDER --copies 60
     python -m bench.audit --preset tiny --seed 1
@@ -28,7 +28,8 @@ from docvlm.data.example import Page
 from docvlm.data.generated import documents
 from docvlm.data.leakage import registration
 from docvlm.data.leakage.audit import LIKE, SAME, audit
-from docvlm.data.leakage.candidates import BITS_APART
+from docvlm.data.leakage.candidates import AGAIN, AGAIN_ASKED, BITS_APART
+from docvlm.data.leakage.details import again
 from docvlm.data.leakage.hashes import BITS, PageHash, distances, margins, page_hash
 from docvlm.data.pages import FilePage
 
@@ -113,23 +114,35 @@ def close(one: PageHash, other: PageHash) -> bool:
     return bool(block[0, 0] <= BITS_APART)
 
 
+def details_again(one: PageHash, other: PageHash) -> float:
+    """Share of the details of each that are on the other, the smaller of the two."""
+    codes = [np.frombuffer(page.details, "<u8")[None] for page in (one, other)]
+    if not all(page.size for page in codes):
+        return 0.0
+    return float(min(side.mean() for side in again(*codes)))
+
+
 def recall(images: list[tuple[Image.Image, PageHash]]) -> None:
-    """`found`: by the page alone; `with its questions`: where the copy is asked the same and answered alike."""
-    print(
-        "| copy | copies | hashes close | found | with its questions | least agreement of those close |\n"
-        "|---|---|---|---|---|---|"
-    )
+    """`found`: by the page alone; `with its questions`: where the copy is asked the same and answered alike.
+
+    `least agreement` and `least details`, those that are there again, are of copies whose hashes are close.
+    """
+    head = ("copy", "copies", "hashes close", "found", "with its questions", "least agreement", "least details")
+    print(f"| {' | '.join(head)} |\n" + "|---" * len(head) + "|")
     for name, change in CHANGES.items():
-        agreed = []
+        agreed, shares = [], []
         for image, known in images:
             copy = change(image)
             copied = page_hash(copy)
             if close(known, copied):
                 agreed.append(looked_at(image, copy, (known, copied)))
-        counts = (len(agreed), *(sum(share >= limit for share in agreed) for limit in (SAME, LIKE)))
-        least = f"{min(agreed):.3f}" if agreed else "-"
-        shares = " | ".join(f"{count / len(images):.1%}" for count in counts)
-        print(f"| {name} | {len(images)} | {shares} | {least} |", flush=True)
+                shares.append(details_again(known, copied))
+        counts = [len(agreed)]
+        for limit, least in ((SAME, AGAIN), (LIKE, AGAIN_ASKED)):
+            counts.append(sum(a >= limit and s >= least for a, s in zip(agreed, shares, strict=True)))
+        lowest = " | ".join(f"{min(values):.3f}" if values else "-" for values in (agreed, shares))
+        said = " | ".join(f"{count / len(images):.1%}" for count in counts)
+        print(f"| {name} | {len(images)} | {said} | {lowest} |", flush=True)
 
 
 def alarms(pages: list[Page], known: list[PageHash]) -> dict[str, float]:

@@ -8,10 +8,10 @@ Train is compared with every evaluation split by
     question   a page much like another, on which the same question has the same answer and none has another
 
 The limits are measured (`bench/audit.py`, docs/results/benchmarks.md): `BITS_APART` leaves hardly a copy out, `SAME`
-lets hardly a pair of receipts of one shop through. Pure functions of the examples but for the cache of hashes. Cost:
-each page is opened once, pages of pairs whose hashes are close about once more (streamed ones in the order in which
-they lie); nothing is opened where nothing has changed. Look-alikes are looked at pair by pair, so that time grows with
-the square of their number.
+lets hardly a pair of receipts of one shop through. Which pairs are looked at is said in `candidates`. Pure functions of
+the examples but for the cache of hashes. Cost: each page is opened once, pages of pairs that are worth it about once
+more (streamed ones in the order in which they lie); nothing is opened where nothing has changed. Time grows with the
+pages and with the pairs that are truly alike; a page takes less than a kilobyte, its pixels are never kept.
 """
 
 from __future__ import annotations

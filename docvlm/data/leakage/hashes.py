@@ -5,7 +5,7 @@ encoding, size or brightness, and in some twenty after a skew of 1°; a crop of 
 every page also has hashes of itself with a margin taken off, and the least distance of any of them to the other page
 whole counts. `bench/audit.py` measures what that finds. Details (`details`) tell apart what a layout cannot.
 
-Cost: every page is decoded once, then 2.3 ms on one core for a small page and some 7 ms for a large one. `HashCache`
+Cost: every page is decoded once, then 2 ms on one core for a small page and some 6 ms for a large one. `HashCache`
 keeps hashes by content, so an unchanged data set is not opened again: a page in a file is known by the hash of its
 bytes where the loader made one, else by path, size and time of the file; a drawn page by its name and the revision of
 the code that draws it.
