@@ -232,7 +232,13 @@ def served(cfg: EvaluateConfig, output: Path | None) -> Subject:
     """The model of an endpoint, which has been asked what it serves."""
     from docvlm.answering import endpoint
 
-    found = endpoint.connected(cfg)
+    return of_endpoint(endpoint.connected(cfg), output)
+
+
+def of_endpoint(found: Endpoint, output: Path | None) -> Subject:
+    """A model that is asked at an endpoint."""
+    from docvlm.answering import endpoint
+
     address, name = found.chat.endpoint, found.chat.served
     described = {"run": None, "trained_on": None, "status": None, "endpoint": address, "served": name}
 

@@ -12,7 +12,7 @@ from docvlm.tables import Column, Table
 from docvlm.timing.cost import Cost
 
 _SPEEDS = (
-    Column("resolution", "page size, export", kind="text"),
+    Column("resolution", "page size, runtime", kind="text"),
     Column("batch", "batch"),
     Column("n", "n"),
     Column("p50_ms", "p50 ms", 0),
@@ -51,7 +51,7 @@ def frontier(found: Mapping[str, Any]) -> Table:
     """A row for each page size and export: the score, its difference to the first, and the median latency alone."""
     score = found["points"][0]["score"]
     columns = (
-        Column("resolution", "page size, export", kind="text"),
+        Column("resolution", "page size, runtime", kind="text"),
         Column("prompt_tokens", "tokens", 0),
         Column("metric"),
         Column("score", score["metric"], ends=("low", "high")),
@@ -83,7 +83,7 @@ def _frontier_row(point: Mapping[str, Any]) -> dict[str, Any]:
 
 _COSTS = (
     Column("name", "machine or API", kind="text", filed=False),
-    Column("resolution", "page size, export", filed=False),
+    Column("resolution", "page size, runtime", filed=False),
     Column("latency_ms", "latency ms", 0, filed=False),
     Column("usd_per_1000_pages", "USD alone", filed=False),
     Column("batch", "batch", filed=False),
