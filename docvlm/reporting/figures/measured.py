@@ -51,7 +51,7 @@ def _below(points: Sequence[dict[str, Any]]) -> set[int]:
 
 
 def _named(axes: Any, point: dict[str, Any], at: float, score: Interval, *, below: bool) -> None:
-    """Write what a point is beside it; of a runtime at an end of its interval and slanted, for they lie side by side."""
+    """Write what a point is beside it; of a runtime at an end of its interval, slanted: they lie side by side."""
     style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.5}
     if "runtime" not in point:
         axes.annotate(point["resolution"], (at, score.mean), (6, 4), **style)
