@@ -74,5 +74,7 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
     print(*(f"written: {file}" for file in files), sep="\n")
 
 
+script = startup.script(main)
+
 if __name__ == "__main__":
-    main()
+    script()

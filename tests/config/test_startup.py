@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 PROGRAM = """
 import gc, sys
@@ -53,3 +56,57 @@ def test_reports_and_cards_are_written_without_torch() -> None:
         "print(sorted({'torch', 'transformers', 'lightning'} & set(sys.modules)))"
     )
     assert done.stdout == "[]\n"
+
+
+SCRIPT = """
+import atexit, logging, logging.handlers, sys, threading, time
+from docvlm import startup
+
+class Freed:
+    def __del__(self):
+        print("freed by the interpreter")
+
+kept = Freed()
+kept.itself = kept  # garbage, which the interpreter looks for at its end
+
+def main():
+    atexit.register(print, "asked to be called")
+    memory = logging.handlers.MemoryHandler(10, target=logging.StreamHandler(sys.stdout))
+    logging.getLogger().addHandler(memory)
+    logging.getLogger().warning("logged")
+    sys.stdout.write("not a whole line, ")
+    {last}
+
+startup.script(main)()
+print("never")
+"""
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "freed"),
+    [
+        ("pass", 0, False),
+        ("raise SystemExit(3)", 3, False),
+        ("raise SystemExit('why')", 1, True),
+        ("raise ValueError('why')", 1, True),
+        ("threading.Thread(target=lambda: (time.sleep(0.3), print('thread done'))).start()", 0, True),
+        ("sys.modules['coverage'] = sys  # as under `coverage run`", 0, True),
+    ],
+)
+def test_a_program_ends_at_once_and_loses_nothing(last: str, status: int, freed: bool) -> None:
+    """What was asked for at the end is done, in any case; only where nobody needs it longer is nothing freed."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT.format(last=last)], capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert done.stdout.startswith("not a whole line, ") and "never" not in done.stdout
+    assert "asked to be called" in done.stdout and "logged" in done.stdout
+    assert ("freed by the interpreter" in done.stdout) == freed
+    assert ("why" in done.stderr) == ("why" in last) and ("thread done" in done.stdout) == ("thread done" in last)
+
+
+def test_the_commands_are_such_programs(root: Path) -> None:
+    """As `python -m docvlm.VERB` and as the program that is installed."""
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    for verb in ("train", "evaluate", "benchmark", "export", "predict", "audit", "demo"):
+        source = (root / "docvlm" / f"{verb}.py").read_text(encoding="utf-8")
+        assert source.endswith('script = startup.script(main)\n\nif __name__ == "__main__":\n    script()\n')
+        assert f'docvlm-{verb} = "docvlm.{verb}:script"' in text
