@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docvlm import locks
 from docvlm.data.lines import contents, dumps, objects
 from docvlm.data.page_ids import STORED
 from docvlm.data.pages import digest
@@ -57,6 +58,7 @@ class Kept:
 
         Raises `DocvlmError` where another process has it, or it holds answers of another command only.
         """
+        locks.check(self.path.parent)
         try:
             fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -24,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from docvlm import locks
 from docvlm.writing import discard, unwritable
 
 if TYPE_CHECKING:
@@ -75,13 +76,6 @@ class Pack:
         cells = [[len(content), digest] for digest, content in self.contents.items()]
         header = json.dumps({"cells": cells, "rows": rows}, separators=(",", ":")).encode()
         return _MAGIC + len(header).to_bytes(_LENGTH, "little") + header
-
-
-def lock(path: Path) -> FileLock:
-    """A lock between processes. Commands that stream nothing do without the import."""
-    from filelock import FileLock
-
-    return FileLock(path)
 
 
 def digest_of(content: bytes | memoryview) -> str:
@@ -171,7 +165,7 @@ class PackStore:
             Path(self.folder, "locks").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(f"data.cache_folder: {self.folder}", error) from error
-        return lock(Path(self.folder, "locks", f"{number}.lock"))
+        return locks.lock(Path(self.folder, "locks", f"{number}.lock"))
 
     def _read(self, name: str, column: str, row: int) -> tuple[str, bytes] | None:
         path = self._file(name)
@@ -203,7 +197,7 @@ class PackStore:
         """
         part = whole.with_name(f"{whole.name}.part")
         try:
-            with lock(Path(self.folder, "locks", "room.lock")):
+            with locks.lock(Path(self.folder, "locks", "room.lock")):
                 self._make_room(sum(map(len, contents)))
                 with part.open("wb") as file:
                     for content in contents:
