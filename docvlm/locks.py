@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docvlm.errors import DocvlmError
-from docvlm.writing import written
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -25,12 +24,13 @@ _KNOWN: set[int] = set()  # devices that have locks
 
 
 def lock(path: Path, timeout: float = -1) -> FileLock:
-    """The lock in a file of a folder that is there, not yet taken; `timeout` in seconds, below 0: as long as it takes.
+    """The lock in a file, not yet taken; its folder is made. `timeout` in seconds, below 0: as long as it takes.
 
-    Raises `DocvlmError` where the file system has no locks.
+    Raises `DocvlmError` where the file system has no locks, `OSError` where the folder cannot be written.
     """
     from filelock import FileLock  # commands that take none do without the import
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     check(path.parent)
     return FileLock(path, timeout=timeout)
 
@@ -55,7 +55,7 @@ def _try(folder: Path) -> None:
         import fcntl
     except ImportError:  # Windows, where filelock asks otherwise
         return
-    with written(folder), tempfile.TemporaryFile(dir=folder, prefix=".flock-") as file:
+    with tempfile.TemporaryFile(dir=folder, prefix=".flock-") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
