@@ -25,6 +25,7 @@ from docvlm.data.benchmarks.infovqa import InfoVQA
 from docvlm.data.loading import datamodule
 from docvlm.data.loading.ahead import Ahead
 from docvlm.data.loading.datamodule import BenchmarkDataModule
+from docvlm.data.loading.mix import Mix
 from docvlm.data.loading.samplers import epoch_order
 from docvlm.data.loading.windows import homes_of
 from docvlm.data.pages import BytesPage
@@ -152,6 +153,19 @@ def test_pages_of_sparse_row_groups_are_kept_by_themselves(given: Given, tmp_pat
         len(row_groups(given)) == 1
         and data.fingerprint() == streamed(given.url, tmp_path, val_fraction=0.1).fingerprint()
     )
+
+
+def test_parts_of_a_mixture_share_what_is_kept_by_itself(folder: Path, tmp_path: Path) -> None:
+    """As many pages of each as leave room for those of the others."""
+
+    def alone(**parts: BenchmarkDataModule) -> list[int]:
+        Mix(parts=parts, weights={}, batch_size=4)
+        return [sum(e.pages[0].single for e in part.val) for part in parts.values()]
+
+    def part() -> BenchmarkDataModule:
+        return streamed(folder, tmp_path, val_fraction=0.1, cache_gb=9 * GROUP / 1e9)
+
+    assert alone(one=part()) == [2 * count for count in alone(one=part(), other=part())[:1]] and alone(one=part()) > [0]
 
 
 def test_pages_by_themselves_take_a_share_of_the_cache(folder: Path, tmp_path: Path) -> None:
