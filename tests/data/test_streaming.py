@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -153,6 +154,21 @@ def test_pages_of_sparse_row_groups_are_kept_by_themselves(given: Given, tmp_pat
         len(row_groups(given)) == 1
         and data.fingerprint() == streamed(given.url, tmp_path, val_fraction=0.1).fingerprint()
     )
+
+
+def test_a_disk_that_is_full_before_the_cache_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the setting that is too large for it, and leaves no half page."""
+
+    def no_room(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    data = streamed(folder, tmp_path)
+    monkeypatch.setattr(packs.os, "fsync", no_room)
+    with pytest.raises(DocvlmError, match=r"data\.cache_gb=0\.000\d+: the disk of .* is full before that"):
+        data.train[0].pages[0].open()
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_parts_of_a_mixture_share_what_is_kept_by_itself(folder: Path, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from docvlm import locks
-from docvlm.writing import discard, unwritable
+from docvlm.errors import Unwritable
+from docvlm.writing import discard, full, unwritable
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -207,6 +208,11 @@ class PackStore:
                 part.replace(whole)
         except OSError as error:
             discard(part)
+            if full(error):
+                raise Unwritable(
+                    f"data.cache_gb={self.limit / GB:g}: the disk of {self.folder} is full before that"
+                    f" ({error.strerror}); give less, or free space; the same command goes on"
+                ) from error
             raise unwritable(f"data.cache_folder: {whole}", error) from error
 
     def _make_room(self, needed: int) -> None:
