@@ -57,6 +57,7 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
     endpoint = None if cfg.endpoint is None else served.connected(cfg, vlm)
     base, about = chosen.base(cfg, subject, vlm), record.identity(subject, vlm, data.label)
     others = record.other_machines(base, about, cfg.measured)
+    asked = None if endpoint is None else served.ask(cfg, endpoint, data, say)
     measured = frontier.measure(cfg, subject, vlm, data, say)
     compared = selectors.measure(cfg, subject, vlm, planned, say)
     found = record.record(cfg, subject, vlm, about, data.source, measured, compared)
@@ -64,9 +65,8 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
         found, left_out = runtimes.beside(found, Path(subject.described["run"]), own)
         for line in left_out:
             say(line)
-    if endpoint is not None:
-        found, line = served.beside(found, cfg, endpoint, data)
-        say(line)
+    if asked is not None:
+        found = served.beside(found, asked)
     folder, tables, files = record.write(base, found, others, price_list)
     figures.frontier(folder, Measured(((shown(folder), found),), {}))
     files += [folder / "frontier.pdf", folder / "frontier.svg"]

@@ -12,7 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docvlm import process
 from docvlm.errors import DocvlmError
+from docvlm.writing import written
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -26,26 +28,31 @@ _KNOWN: set[int] = set()  # devices that have locks
 def lock(path: Path, timeout: float = -1) -> FileLock:
     """The lock in a file, not yet taken; its folder is made. `timeout` in seconds, below 0: as long as it takes.
 
-    Raises `DocvlmError` where the file system has no locks, `OSError` where the folder cannot be written.
+    Raises `DocvlmError` where the file system has no locks or the folder cannot be written.
     """
     from filelock import FileLock  # commands that take none do without the import
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     check(path.parent)
     return FileLock(path, timeout=timeout)
 
 
 def check(folder: Path) -> None:
-    """Raise `DocvlmError` where the file system of a folder has no locks; each is asked once."""
-    device = folder.stat().st_dev
-    if device in _KNOWN:
-        return
-    _try(folder)
+    """Raise `DocvlmError` where the file system of a folder has no locks, or nothing can be written there.
+
+    Each file system is asked once. One with locks of this node alone is told of by the first process of a run.
+    """
+    with written(folder):
+        device = folder.stat().st_dev
+        if device in _KNOWN:
+            return
+        _try(folder)
     _KNOWN.add(device)
-    if option := of_this_node(folder):
+    if (option := of_this_node(folder)) and process.rank() == 0:
         print(
-            f"{folder}: mounted with {option}: its locks are seen on this node alone, so commands on several nodes may"
-            " train the same cell at once",
+            f"{folder}: mounted with {option}: its locks are seen on this node alone, so commands on other nodes may"
+            " write the same files at the same time",
             flush=True,
         )
 

@@ -9,6 +9,7 @@ Transformers and Lightning when it ends, for 2 s. A process that only imports do
 from __future__ import annotations
 
 import atexit
+import ctypes
 import functools
 import gc
 import importlib
@@ -21,8 +22,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
+
+_LOADED_FIRST = ("LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "CUDA_INJECTION64_PATH")
+"""Variables that name libraries for the loader to read before all others."""
 
 
 @contextmanager
@@ -45,11 +49,15 @@ def script(main: Callable[[], object]) -> Callable[[], None]:
     """`main` as a program: when it is done, what asked to be called at the end is called, and the process is over.
 
     The interpreter's own end would take 2 s more to free what the system frees at once. It is left to that where a
-    thread is still at work, or where somebody looks on: a debugger, a profiler, coverage, `python -i`.
+    thread is still at work, where another program called this one (a notebook's `%run`, a profiler, a debugger), and
+    where somebody looks on (`_watched`).
     """
 
     @functools.wraps(main)
     def program() -> None:
+        if _called(sys._getframe(1)):
+            main()
+            return
         status = 0
         try:
             main()
@@ -57,12 +65,12 @@ def script(main: Callable[[], object]) -> Callable[[], None]:
             if not isinstance(ended.code, int):
                 raise
             status = ended.code
-        if _watched() or any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread()):
+        at_work = any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread())
+        if at_work or _watched():
             raise SystemExit(status)
         atexit._run_exitfuncs()  # as the interpreter does; multiprocessing ends its processes likewise
         try:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
         except OSError:  # nobody reads any more: the interpreter has its own words for that
             raise SystemExit(status) from None
         os._exit(status)
@@ -70,10 +78,31 @@ def script(main: Callable[[], object]) -> Callable[[], None]:
     return program
 
 
+def _called(frame: FrameType) -> bool:
+    """Whether a frame is of anything but a file that the interpreter runs, or a module that its `-m` does."""
+    above, outer = list[str](), frame.f_back
+    while outer is not None:
+        above.append(f"{outer.f_globals.get('__name__')}.{outer.f_code.co_name}")
+        outer = outer.f_back
+    return above not in ([], ["runpy._run_code", "runpy._run_module_as_main"])
+
+
 def _watched() -> bool:
-    """Whether somebody goes on after the program, or has not written down yet what it saw."""
+    """Whether somebody goes on after the program, or has not written down yet what it saw.
+
+    Libraries that are loaded before all others (Nsight Systems, gperftools) write at C's `exit`, which is not called.
+    """
     looking = sys.gettrace() is not None or sys.getprofile() is not None or "coverage" in sys.modules
-    return looking or bool(sys.flags.interactive or sys.flags.inspect)
+    loaded = any(os.environ.get(name) for name in _LOADED_FIRST)
+    return looking or loaded or os.name != "posix" or bool(sys.flags.interactive or sys.flags.inspect)
+
+
+def _flush() -> None:
+    """Write what is still in the streams of Python and of C, which libraries print to. A closed one is None."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+    ctypes.CDLL(None).fflush(None)
 
 
 def defer() -> None:

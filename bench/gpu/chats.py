@@ -1,8 +1,8 @@
 """Qwen2-VL-2B against TRL: a row a question, one chat of all turns a page, and what docvlm shares, stores and freezes.
 
-The same pages, questions and weights for all; a step is an optimizer step on two pages. TRL's trainer opens its pages,
-makes its batch and moves it within the step, as it does at its users'; so does docvlm here, by its codec. What TRL does
-before an epoch begins is not counted.
+The same pages, questions and weights for all, and the same blocks learn; a step is an optimizer step on two pages.
+TRL's trainer opens its pages, makes its batch and moves it within the step, as at its users'; so does docvlm here, by
+its codec. What TRL does before an epoch begins is not counted.
 A chat is another training: later questions see earlier answers. ms-swift is not among them: what it advises for chats,
 packing, asks for flash attention, and the environment that `python -m bench.swift` makes is for CPUs.
 """
@@ -45,8 +45,8 @@ def throughput(settings: Settings, report: Report, deadline: Deadline) -> None:
     )
     with TemporaryDirectory() as name:
         examples = list(_written(asked(sheets([tokens] * pages), settings.questions), Path(name)))
-        peers = _peers(settings, report, deadline, examples, Path(name))
         for share in (0, SHARE):
+            peers = _peers(settings, report, deadline, examples, Path(name), share)
             vlm = qwen(settings.device, torch.bfloat16, tiny=settings.tiny, freeze_language=share)
             with _stores(vlm, Path(name) / f"stores-{share}") as stores:
                 for way in (OFF, SHARED, STORED, *((PREFILL,) if share else ())):
@@ -57,23 +57,23 @@ def throughput(settings: Settings, report: Report, deadline: Deadline) -> None:
 
 
 def _peers(
-    settings: Settings, report: Report, deadline: Deadline, examples: Sequence[Example], folder: Path
+    settings: Settings, report: Report, deadline: Deadline, examples: Sequence[Example], folder: Path, share: int
 ) -> dict[str, float]:
-    """Rows of TRL; seconds of a step by name, of what fitted."""
+    """Rows of TRL with `share` percent of the decoder frozen; seconds of a step by name, of what fitted."""
     found: dict[str, float] = {}
     if not find_spec("trl"):
         for name in (ROWS, CHAT):
-            report.row(0, name, NO_TRL, *[None] * 3)
+            report.row(share, name, NO_TRL, *[None] * 3)
         return found
     from bench.peers import trl
 
     for name in (ROWS, CHAT):
-        vlm = qwen(settings.device, torch.bfloat16, tiny=settings.tiny)
+        vlm = qwen(settings.device, torch.bfloat16, tiny=settings.tiny, freeze_language=share)
         net, kind = stock_qwen(vlm, tiny=settings.tiny), settings.device.type
-        peer = trl(net, vlm.codec, [examples], folder / name, chat=name == CHAT, device=kind)
+        peer = trl(net, vlm.codec, [examples], folder / f"{name}-{share}", chat=name == CHAT, device=kind)
         del vlm
         free(settings.device)
-        _row(settings, report, deadline, (0, name), partial(peer.step, 0), len(examples), found)
+        _row(settings, report, deadline, (share, name), partial(peer.step, 0), len(examples), found)
         del net, peer
         free(settings.device)
     return found

@@ -58,7 +58,6 @@ class Launched(Callback):
         hydra = config.hydra
         folder = Path(hydra.runtime.cwd, str(hydra.sweep.dir))
         self.outcome.sweeps.add(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             self.until_the_end.enter_context(marks.lives(folder))
         except DocvlmError as error:  # Hydra makes a warning of it, and goes on

@@ -50,6 +50,7 @@ class Kept:
         self.known: dict[int, list[Answer]] = {}
         self.count = 0
         self._mine = False
+        locks.check(path.parent)
         self._file = GrowingFile(path)
         self._files: dict[str, str] = {}  # path of a PDF → its content
 
@@ -58,7 +59,6 @@ class Kept:
 
         Raises `DocvlmError` where another process has it, or it holds answers of another command only.
         """
-        locks.check(self.path.parent)
         try:
             fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -3,16 +3,18 @@
 It is asked one question at a time, and then `concurrency` at once, by the requests of `docvlm.evaluate endpoint=URL`,
 whose scores it has. Times are of a request, from opening the page to the text, with what the network takes. A server
 remembers pages and the beginnings of prompts. So that it reads every page as it would a user's, the first pixel of each
-timed request has a colour of its own. It says nothing of its memory, nor of what it computes on.
+timed request has a colour of its own, also in another benchmark. It says nothing of its memory, nor of what it computes
+on. It is asked before anything is measured here: if it fails, nothing is lost.
 """
 
 from __future__ import annotations
 
 import itertools
+import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 from docvlm.answering import endpoint as endpoints
 from docvlm.answering.chat import data_url
 from docvlm.answering.endpoint import Endpoint
+from docvlm.errors import DocvlmError
 from docvlm.evaluation import outcome as outcomes
 from docvlm.evaluation import subjects
 from docvlm.scoring.predictions import read
@@ -28,16 +31,33 @@ from docvlm.timing import budgets, timed_pages
 from docvlm.timing.frontier import FEWEST_BATCHES
 from docvlm.timing.latency import FEWEST_FOR_P95, Latency, percentile
 from docvlm.timing.runtimes import judged
+from docvlm.vlms.families import FAMILIES
 
 if TYPE_CHECKING:
     from docvlm.config import BenchmarkConfig
     from docvlm.data.benchmark import Role
     from docvlm.data.example import Example
     from docvlm.data.loading.datamodule import DocumentDataModule
+    from docvlm.evaluation.outcome import Outcome
+    from docvlm.scoring.score import Score
     from docvlm.vlms.base import VLM
 
 NAME = "served"
 """What the point is called beside page sizes."""
+BUSY = 0.8
+"""Share of the time with several questions at once from which resizing pages here, one at a time, is told of."""
+_COLOURS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a served model answered, and its latency alone and with several questions at once (None: not asked so)."""
+
+    endpoint: Endpoint
+    outcome: Outcome
+    single: dict[str, Any]
+    together: dict[str, Any] | None
+    device: str | None
 
 
 def connected(cfg: BenchmarkConfig, vlm: VLM) -> Endpoint:
@@ -45,50 +65,72 @@ def connected(cfg: BenchmarkConfig, vlm: VLM) -> Endpoint:
 
     Raises `DocvlmError` where it cannot be reached, or reads documents otherwise.
     """
-    budget = budgets.chosen(cfg.budgets, vlm.codec.budget)[0] if cfg.budgets is not None else vlm.codec.budget
+    own, how = vlm.codec.budget, FAMILIES[vlm.family].served
+    budget = budgets.chosen(cfg.budgets, own)[0] if cfg.budgets is not None else own
+    if how is not None and how.page is None and budget != own:
+        raise DocvlmError(
+            f"budgets={budgets.word(budget)}: a server resizes pages of this model itself, to {budgets.word(own)}; name"
+            " that first among budgets, or leave endpoint out"
+        )
     found = endpoints.asked_as(cfg, vlm.family, budget, logprobs=cfg.logprobs)
     found.check(vlm.codec.reading)
     return found
 
 
-def beside(
-    found: dict[str, Any], cfg: BenchmarkConfig, endpoint: Endpoint, data: DocumentDataModule
-) -> tuple[dict[str, Any], str]:
-    """A benchmark's record with the served model as its last point, and a line about it.
+def ask(cfg: BenchmarkConfig, endpoint: Endpoint, data: DocumentDataModule, say: Callable[[str], None]) -> Asked:
+    """Time the served model, then score it on the split. `say` gets a line.
 
-    It must read pages at the budget of the first point, with whose answers its own are compared. Raises `DocvlmError`
-    where it does not answer.
+    Raises `DocvlmError` if it does not answer.
     """
-    first, split = found["points"][0], cast("Role", cfg.split)
     single, together = _timed(cfg, endpoint, data)
-    outcome = outcomes.evaluate(subjects.of_endpoint(endpoint, None), endpoint, data, split, rerun=cfg.rerun)
+    subject = subjects.of_endpoint(endpoint, None)
+    outcome = outcomes.evaluate(subject, endpoint, data, cast("Role", cfg.split), rerun=cfg.rerun)
+    say(_line(outcome.score, single, together))
+    if cfg.served_on is None:
+        say(f"{NAME}: served_on=DEVICE would price it")
+    return Asked(endpoint, outcome, single, together, cfg.served_on)
+
+
+def _line(score: Score, single: dict[str, Any], together: dict[str, Any] | None) -> str:
+    line = f"{NAME}: {score.metric} {score.interval}, {single['p50_ms']:.0f} ms a page"
+    if together is None:
+        return line
+    line += f", {together['pages_per_s']:.1f} pages/s with {together['batch']} at once"
+    busy = together["pages_per_s"] * single["prepare_p50_ms"] / 1000
+    return (
+        line if busy < BUSY else f"{line}; bounded by resizing pages here, which took {min(busy, 1):.0%} of that time"
+    )
+
+
+def beside(found: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    """A benchmark's record with the served model as its last point.
+
+    It read pages at the budget of the first point, with whose answers its own are compared.
+    """
+    first, outcome = found["points"][0], asked.outcome
     before = read(Path(first["answers"]) / outcomes.PREDICTIONS)
     point = {
         "resolution": NAME,
         "runtime": True,
-        "device": cfg.served_on,
-        "served": endpoint.chat.served,
-        "endpoint": endpoint.chat.endpoint,
+        "device": asked.device,
+        "served": asked.endpoint.chat.served,
+        "endpoint": asked.endpoint.chat.endpoint,
         "budget": first["budget"],
         "score": {"metric": outcome.score.metric, **asdict(outcome.score.interval)},
         "difference_to_first": asdict(compare(before, outcome.predictions, outcome.score.metric)),
-        "single": single,
-        "batched": together,
+        "single": asked.single,
+        "batched": asked.together,
         "largest": None,
         "answers": str(outcome.folder),
     }
-    many = "" if together is None else f", {together['pages_per_s']:.1f} pages/s with {together['batch']} at once"
-    line = f"{NAME}: {outcome.score.metric} {outcome.score.interval}, {single['p50_ms']:.0f} ms a page{many}"
-    if cfg.served_on is None:
-        line += "; served_on=DEVICE would price it"
-    return found | {"points": judged([*found["points"], point])}, line
+    return found | {"points": judged([*found["points"], point])}
 
 
 def _timed(
     cfg: BenchmarkConfig, endpoint: Endpoint, data: DocumentDataModule
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Requests one after the other, after those that are not counted; then `concurrency` at once."""
-    marks = itertools.count(1)
+    marks = itertools.count(secrets.randbelow(_COLOURS))  # an earlier benchmark had others
     with TemporaryDirectory(prefix="docvlm-pages-") as folder:
         pages = timed_pages.alone(data.filled(cast("Role", cfg.split)), cfg.pages, Path(folder))
         for example in timed_pages.repeated(pages, cfg.warmup):

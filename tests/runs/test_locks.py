@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from docvlm import locks, train
 from docvlm.errors import DocvlmError
+from docvlm.serving.kept import kept
 from tests.support.runs import overrides
 
 NFS = "36 25 0:40 / {point} rw,relatime shared:1 - nfs4 server:/home rw,vers=4.2,local_lock={local}"
@@ -41,17 +43,43 @@ def test_a_file_system_without_locks_is_refused(number: int, tmp_path: Path, mon
     assert not list(tmp_path.iterdir()), "nothing is left of the question"
 
 
+def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that is mounted so, under folders that are there already."""
+
+    def refused(**more: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+
+
+@pytest.mark.parametrize("what", ["no locks (No locks available)", "cannot be written (Read-only file system)"])
 def test_a_training_there_is_one_line_and_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    without(monkeypatch, errno.ENOLCK)
+    if "Read-only" in what:
+        read_only(monkeypatch)
+    else:
+        without(monkeypatch, errno.ENOLCK)
     with pytest.raises(SystemExit) as ended:
         train.main([*overrides(), "-m", "lora.r=4,8"])
     assert ended.value.code == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert "no locks (No locks available)" in line
+    assert what in line
     assert not list(tmp_path.rglob("last.ckpt")) and not list(tmp_path.rglob("result.json"))
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(DocvlmError, match=r"file/runs: cannot be written \(Not a directory\); check its permissions"):
+        locks.lock(tmp_path / "file" / "runs" / "lock")
+
+
+def test_answers_are_not_begun_where_they_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, errno.ENOLCK)
+    with pytest.raises(DocvlmError, match="no locks"), kept(tmp_path / "answers.jsonl", "model", []):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_that_has_them_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,3 +120,12 @@ def test_locks_of_one_node_are_told_of(
     assert (f"mounted with {option}: its locks are seen on this node alone" in said) == bool(option)
     mounts.write_text("\n".join([line.format(point=point, local=local), ROOT.replace(" / / ", f" / {point}/runs ")]))
     assert not locks.of_this_node(here / "runs"), "another file system is mounted below"
+
+
+def test_one_process_of_a_run_tells_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(locks, "of_this_node", lambda folder: "nolock")
+    monkeypatch.setenv("RANK", "1")
+    locks.check(tmp_path)
+    assert not capsys.readouterr().out

@@ -6,17 +6,20 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from docvlm import load as load_reader
+from docvlm.answering.endpoint import asked_as
 from docvlm.benchmark import main
 from docvlm.config import BenchmarkConfig, Job
 from docvlm.config.compose import load
 from docvlm.errors import DocvlmError
 from docvlm.scoring.predictions import read
-from docvlm.timing import record
+from docvlm.timing import chosen, record, served
+from docvlm.vlms.codec import Budget
 from tests.support.runs import finished
 from tests.support.served import Served, after, serving
 
@@ -31,8 +34,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """A server of a run's weights; `tmp_path` is the working directory."""
     monkeypatch.chdir(tmp_path)
     reader = load_reader(finished())
-    with serving(reader) as served:
-        yield served
+    with serving(reader) as started:
+        yield started
 
 
 def measured(tmp_path: Path, *words: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
@@ -58,10 +61,10 @@ def test_a_server_is_a_point_beside_the_page_sizes(
     found, costs = measured(
         tmp_path, f"endpoint={server.url}", "served_on=NVIDIA H100 80GB", "concurrency=4", f"prices={prices}"
     )
-    torch, served = found["points"]
-    assert (served["resolution"], served["served"], served["endpoint"]) == ("served", "tiny", server.url)
-    assert texts(served) == texts(torch) and served["difference_to_first"]["n"] == torch["score"]["n"]
-    single, together = served["single"], served["batched"]
+    torch, point = found["points"]
+    assert (point["resolution"], point["served"], point["endpoint"]) == ("served", "tiny", server.url)
+    assert texts(point) == texts(torch) and point["difference_to_first"]["n"] == torch["score"]["n"]
+    single, together = point["single"], point["batched"]
     assert (single["batch"], single["n"], together["batch"], together["n"]) == (1, 2, 4, 20)
     assert 0 < single["prepare_p50_ms"] < single["p50_ms"] and single["first_token_p50_ms"] is None
     assert single["peak_memory_mb"] is None, "a server does not say"
@@ -78,21 +81,56 @@ def test_a_server_is_a_point_beside_the_page_sizes(
     assert float(by["served"]["usd_per_1000_pages_batched"]) == pytest.approx(1 / together["pages_per_s"])
     assert by["47040"]["name"] != "a GPU", "what ran here is not priced as what ran there"
     said = capsys.readouterr().out
-    assert "\nserved: anls " in said and "pages/s with 4 at once" in said and "served " in said
+    assert "\nserved: anls " in said and "pages/s with 4 at once" in said
+    assert "served: tiny, on NVIDIA H100 80GB; times of requests" in said
 
 
 def test_a_server_on_a_device_that_nobody_named_has_no_price(server: Served, tmp_path: Path) -> None:
     found, costs = measured(tmp_path, f"endpoint={server.url}", "concurrency=1")
-    served = found["points"][-1]
-    assert served["batched"] is None and served["device"] is None
+    point = found["points"][-1]
+    assert point["batched"] is None and point["device"] is None
     assert "served" not in {row["resolution"] for row in costs}
 
 
-def test_a_server_that_fails_leaves_no_record(server: Served, tmp_path: Path) -> None:
+def test_a_second_benchmark_has_pages_that_the_first_had_not(server: Served, tmp_path: Path) -> None:
+    """Its scores are kept, so it asks only what it times."""
+    for _ in range(2):
+        measured(tmp_path, f"endpoint={server.url}", "concurrency=1")
+    first, second = ([page.tobytes() for page, _ in part] for part in (server.asked[:3], server.asked[-3:]))
+    assert {page[3:] for page in first} == {page[3:] for page in second}
+    assert not set(first) & set(second)
+
+
+@pytest.mark.parametrize(("prepare_ms", "bounded"), [(9.0, True), (2.0, False)])
+def test_a_rate_that_this_machine_bounds_is_told_of(
+    prepare_ms: float, bounded: bool, server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A hundred pages a second, of which one takes so long to resize."""
+    timed = ({"p50_ms": 20.0, "prepare_p50_ms": prepare_ms}, {"pages_per_s": 100.0, "batch": 8})
+    monkeypatch.setattr(served, "_timed", lambda *_: timed)
+    cfg = load("benchmark", BenchmarkConfig, [*SMALL, f"endpoint={server.url}"])
+    served.ask(cfg, asked_as(cfg, "qwen2vl", Budget(784, 47040)), chosen.data(cfg, "docvqa"), print)
+    said = capsys.readouterr().out
+    assert ("; bounded by resizing pages here, which took 90% of that time" in said) == bounded, said
+
+
+def test_a_server_that_resizes_pages_itself_is_asked_at_its_own_size() -> None:
+    """`model=chat`: pages go as they are, so another size would be that of the points here alone."""
+    vlm = SimpleNamespace(family="chat", codec=SimpleNamespace(budget=Budget(longest_edge=1536)))
+    cfg = load("benchmark", BenchmarkConfig, ["scale=tiny", "endpoint=http://127.0.0.1:1/v1", "budgets=[edge512]"])
+    with pytest.raises(DocvlmError, match="budgets=edge512: a server resizes pages of this model itself, to edge1536"):
+        served.connected(cfg, vlm)  # type: ignore[arg-type]
+
+
+def test_a_server_that_fails_leaves_no_record(
+    server: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.fault = after(3, lambda handler, number: handler.send_error(500) or True)  # type: ignore[func-returns-value]
     with pytest.raises(DocvlmError, match=r"endpoint=http://127\.0\.0\.1:\d+/v1: 500"):
         measured(tmp_path, f"endpoint={server.url}")
     assert not record.files([tmp_path])
+    assert "47040: anls" not in capsys.readouterr().out, "nothing was measured here that is lost now"
 
 
 @pytest.mark.parametrize(

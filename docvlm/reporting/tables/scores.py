@@ -16,7 +16,10 @@ from docvlm.tables import Column, Table
 RUN = Column("run", "run", kind="run")
 INTERVALS = "Brackets: 95 % interval over documents."
 OVER_SEEDS = "Brackets: 95 % interval over documents, and over seeds in rows with more than one."
-EXPORTS = "A name that ends with a format: the run above it, of one seed, in that format, which answered by itself."
+EXPORTS = (
+    "A name that ends with a format (adapter, merged, ...) is an export of the run above it, which was asked the same"
+    " questions. Δ to the run: paired with the answers of the very run that was exported, one seed."
+)
 
 
 def main(exams: Sequence[Exam], *, settings: bool = True) -> list[Table]:
