@@ -86,14 +86,16 @@ def test_who_cannot_have_it(run: Source, tmp_path: Path, monkeypatch: pytest.Mon
         assert formats.RECORDS[word].missing(run) == formats.chosen(None, run)[1][word] == reason
     monkeypatch.setattr(openvino, "find_spec", lambda name: object())
     assert formats.RECORDS["openvino"].missing(run) is None
-    with pytest.raises(DocvlmError, match=r"formats=openvino: .*for checkpoints of qwen2_vl, and this run's is flor"):
-        formats.chosen(["openvino"], source(tmp_path / "other", "florence2"))
+    assert formats.RECORDS["openvino"].missing(source(tmp_path / "other", "florence2")) is None
+    monkeypatch.setattr(Source, "config", SimpleNamespace(model_type="qwen2_5_vl"))
+    with pytest.raises(DocvlmError, match=r"formats=openvino: .*for checkpoints of florence2 and qwen2_vl, and this"):
+        formats.chosen(["openvino"], run)
 
 
 def test_its_logits_cannot_be_asked_for() -> None:
     usual = load("export", ExportConfig, ["scale=tiny"])
     asked = usual.tolerance | {"openvino": replace(usual.tolerance["openvino"], logits=0.1)}
-    with pytest.raises(DocvlmError, match=r"tolerance\.openvino\.logits=0\.1: OpenVINO GenAI shows no logits"):
+    with pytest.raises(DocvlmError, match=r"tolerance\.openvino\.logits=0\.1: OpenVINO shows no logits"):
         replace(usual, tolerance=asked).check()
     before = [Reply("a", torch.ones(1, 3)), Reply("b", torch.ones(1, 3))]
     seen = canary.compare(before, [Reply("a", None), Reply("c", None)])
@@ -186,7 +188,7 @@ def test_what_such_a_folder_is_not_for(options: dict[str, str], message: str, fo
 
 
 def test_other_verbs_say_who_reads_it(folder: Path) -> None:
-    with pytest.raises(DocvlmError, match="OpenVINO GenAI reads it and Transformers does not"):
+    with pytest.raises(DocvlmError, match="OpenVINO reads it and Transformers does not"):
         loading.load(folder)
     with pytest.raises(DocvlmError, match="OpenVINO GenAI runs it, which is measured at its export"):
         subjects.of_saved(folder, None, True).vlm()
