@@ -48,18 +48,19 @@ class OpenVinoSteps(Outside):
 
     def _load_codec(self, budget: Budget | None) -> None:
         own = Budget(**saved.read(self.folder)["budget"])
-        if budget not in (None, own):
+        if budget is not None and budget != own:
             raise DocvlmError(
-                f"{self.folder}: its graphs read pages at {own} only, not at {budget}; drop the budget, or give merged"
+                f"budget.height={budget.height}, budget.width={budget.width}: the graphs in {self.folder} read pages of"
+                f" {own.height} x {own.width} only; leave the budget out, or give an export in the format merged"
             )
         super()._load_codec(None)
 
     def _prepared(self, example: Example, max_new_tokens: int) -> tuple[Any, Sequence[Image]]:
         """Also no more tokens than the decoder has positions for."""
         ids, pages = self.codec.ids_and_pages(example)
-        start = self.codec.start
+        start, ends = self.codec.start, self.codec.ends
         most = self.codec.longest - len(start) + 1  # the last one is not given to it
-        return {"ids": ids, "start": start, "end": self.codec.end, "most": most}, pages
+        return {"ids": ids, "start": start, "ends": ends, "most": most}, pages
 
     def _text(self, found: Mapping[str, Any]) -> str:
         (text,) = self.codec.texts(torch.tensor([found["ids"]]))

@@ -7,7 +7,7 @@
 It is run as a file and imports nothing of docvlm, so that neither torch nor Transformers is in its memory: what is
 measured of it is what a machine without them needs. A request is `{"pages": […], "prompt": …, "max_new_tokens": …}`,
 whose pages are `{"height": …, "width": …, "pixels": RGB in base64}` and whose prompt is the whole chat, or for
-`openvino_steps` `{"ids": …, "start": …, "end": …, "most": …}`: the tokens of a question, how an answer begins, what
+`openvino_steps` `{"ids": …, "start": …, "ends": …, "most": …}`: the tokens of a question, how an answer begins, what
 ends it, and how many it may have. Others are `{"memory": "reset"}`, which says what is held and starts a new peak, and
 `{"memory": "peak"}`. Memory is in MiB.
 """
@@ -119,7 +119,7 @@ def openvino_steps(folder: Path, threads: int) -> tuple[str, Answer]:
             logits = decoder.get_tensor("logits").data[0, -1]
             step = [int(logits.argmax())]
             yield step[0], 1 / float(numpy.exp(logits - logits.max()).sum())
-            if step[0] == prompt["end"]:
+            if step[0] in prompt["ends"]:
                 return
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def openvino_steps(folder: Path, threads: int) -> tuple[str, Answer]:
             "tokens": len(ids),
             "prompt_tokens": read,
             "first_token_s": first,
-            "truncated": ids[-1] != prompt["end"],
+            "truncated": ids[-1] not in prompt["ends"],
         }
 
     return str(openvino.__version__), answer

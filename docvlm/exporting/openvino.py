@@ -184,7 +184,7 @@ for port in encoder.model_outputs:
     decoder.set_tensor(port.any_name, encoder.get_tensor(port.any_name))
 decoder.set_tensor("beam_idx", Tensor(np.zeros(1, np.int32)))
 answer, step = [], {start}  # how an answer begins
-while answer[-1:] != [{end}] and len(answer) < {longest}:
+while not set(answer[-1:]) & set({ends}) and len(answer) < {longest}:
     decoder.infer({{"input_ids": np.array([step])}})  # which remembers what came before
     step = [int(decoder.get_tensor("logits").data.argmax())]
     answer += step

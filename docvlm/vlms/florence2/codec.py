@@ -53,6 +53,8 @@ class Florence2Codec(Codec):
         self.start = [generation.decoder_start_token_id]
         if generation.forced_bos_token_id is not None:
             self.start.append(generation.forced_bos_token_id)
+        ends = generation.eos_token_id
+        self.ends = ends if isinstance(ends, list) else [ends]  # what ends an answer of this checkpoint
         self.bos, self.end, self.pad = (self.tokenizer.convert_tokens_to_ids(t) for t in ("<s>", "</s>", "<pad>"))
         self.longest = config.text_config.max_position_embeddings
 
@@ -155,9 +157,8 @@ class Florence2Codec(Codec):
         """What whoever asks the graphs without this codec has to know: tokens, and how a page is resized."""
         resample = Image.Resampling(self.processor.image_processor.resample)
         size = (self.budget.width, self.budget.height)
-        return {"bos": self.bos, "end": self.end, "start": self.start, "task": TASK, "size": size} | {
-            "resample": resample.name
-        }
+        tokens = {"bos": self.bos, "end": self.end, "start": self.start, "ends": self.ends}
+        return tokens | {"task": TASK, "size": size, "resample": resample.name}
 
     def _prompt(self, example: Example) -> list[int]:
         question = self._tokens(TASK + example.question)
