@@ -1,10 +1,10 @@
 """A model as OpenVINO reads it: graphs of its parts with packed weights, tokenizer, settings of its processor.
 
 Graphs are traced from the modules that docvlm trains with, in this environment, by `openvino.convert_model`; weights
-are packed by NNCF from the weights alone, without calibration data. optimum-intel would do both, but its newest release
-takes no Transformers beyond 5.0 for Qwen2-VL, and docvlm needs a later one; it has no Florence-2. Whoever runs the
-folder needs no torch: `openvino-genai` and Pillow where OpenVINO GenAI has a pipeline for the family, else `openvino`,
-`tokenizers` and Pillow, and a loop over encoder and decoder.
+are packed by NNCF from the weights alone, without calibration data. optimum-intel would do both for one family, but its
+newest release takes no Transformers beyond 5.0 for it, and docvlm needs a later one. Whoever runs the folder needs no
+torch: `openvino-genai` and Pillow where OpenVINO GenAI has a pipeline for the family, else `openvino`, `tokenizers` and
+Pillow, and a loop over encoder and decoder.
 """
 
 from __future__ import annotations
