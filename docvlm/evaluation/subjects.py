@@ -109,7 +109,7 @@ def of_saved(
 
     `budget` takes the place of the one it was saved with. Raises `DocvlmError` if it holds no complete record.
     """
-    from docvlm.answering.runtimes import RUNTIMES
+    from docvlm.answering import runtimes
     from docvlm.vlms import forms, loading, saved
 
     record, named = saved.read(folder), named or folder
@@ -118,8 +118,8 @@ def of_saved(
     whole = word in forms.ALONE
 
     def load() -> VLM | Outside:
-        if word in RUNTIMES:
-            return RUNTIMES[word](folder, budget=budget, named=named)
+        if (runtime := runtimes.of(record)) is not None:
+            return runtime(folder, budget=budget, named=named)
         vlm = loading.load(folder, attn=attn, offline=offline)
         if budget is not None:
             vlm.set_budget(budget)
