@@ -27,7 +27,8 @@ from docvlm.config.compose import load
 from docvlm.data.example import Page
 from docvlm.data.generated import documents
 from docvlm.data.leakage import registration
-from docvlm.data.leakage.audit import BITS_APART, LIKE, SAME, audit
+from docvlm.data.leakage.audit import LIKE, SAME, audit
+from docvlm.data.leakage.candidates import BITS_APART
 from docvlm.data.leakage.hashes import BITS, PageHash, distances, margins, page_hash
 from docvlm.data.pages import FilePage
 

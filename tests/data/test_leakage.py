@@ -264,8 +264,11 @@ def test_pages_beside_each_other_are_looked_at_as_alone() -> None:
     assert may_match(one, *others) == alone and alone[0] and alone[-1] and not all(alone)
     whole = (prefilter.WHOLE, prefilter.WHOLE)
     cuts = [(hashes.WINDOWS[1], prefilter.WHOLE), whole, (prefilter.WHOLE, hashes.WINDOWS[2])] * len(others)
-    looks = list(zip(others, cuts, strict=False))
-    assert registration.agreements(one, looks) == [registration.agreement(one, *look) for look in looks]
+    looks = [(other, cut, False) for other, cut in zip(others, cuts, strict=False)]
+    agreed = registration.agreements(one, looks)
+    assert agreed == [registration.agreement(one, other, cut) for other, cut, _ in looks]
+    only = registration.agreements(one, [(other, cut, True) for other, cut, _ in looks])
+    assert all(strict in (0, share) for strict, share in zip(only, agreed, strict=True)) and only[0] == agreed[0] > 0.97
 
 
 def test_a_small_receipt_on_a_large_sheet_passes_the_prefilter() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
-from PIL import Image
 
 from docvlm.data.benchmarks.docvqa import DocVQA
 from docvlm.data.generated import documents
@@ -19,16 +17,12 @@ from docvlm.data.leakage import audit as audit_room
 from docvlm.data.leakage.audit import Audit, audit
 from docvlm.data.leakage.hash_cache import HashCache, hashing
 from docvlm.data.streaming import remote
+from docvlm.data.streaming.packs import lock
+from tests.support.audit_pages import encoded
 from tests.support.hub_schemas import DOCVQA
 from tests.support.ranges import serving
 
 PAGES = 24
-
-
-def encoded(image: Image.Image, kind: str, **more: Any) -> bytes:
-    kept = io.BytesIO()
-    image.save(kept, kind, **more)
-    return kept.getvalue()
 
 
 def shard(folder: Path, split: str, pages: Sequence[bytes]) -> None:
@@ -58,6 +52,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "set"
 
 
+def abandoned(kept: Path) -> list[Path]:
+    """What killed processes leave in a cache folder."""
+    left = [kept / "sketches-killed" / "0.png", kept / "shards" / "key.arrow.part"]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"half")
+    (kept / "sketches-in-use").mkdir()
+    return left
+
+
 def overlaps(found: Audit) -> list[tuple[Any, ...]]:
     return sorted((one.kind, one.train, one.evaluated, one.bits, one.agreement) for one in found.overlaps)
 
@@ -68,8 +72,8 @@ def test_an_audit_of_streamed_pages_finds_what_that_of_a_copy_finds(
     copied = DocVQA(str(folder), val_fraction=0.0)
     expected = overlaps(audit(copied.train, {"test": copied.test}))
     assert len(expected) >= PAGES // 2 and {kind for kind, *_ in expected} == {"near"}
-    cache = HashCache(tmp_path / "hashes")
-    with serving(folder) as given:
+    cache, left = HashCache(tmp_path / "hashes"), abandoned(tmp_path / "kept")
+    with serving(folder) as given, lock(tmp_path / "kept" / "sketches-in-use" / "owner.lock"):
         data = DocVQA(
             given.url,
             streaming=True,
@@ -92,4 +96,5 @@ def test_an_audit_of_streamed_pages_finds_what_that_of_a_copy_finds(
         assert opened == [[]]  # nothing was fetched to be hashed
         asked = [(name, start) for name, start, _ in given.asked]
         assert 0 < len(asked) == len(set(asked)) <= 2 * PAGES // 4
-    assert not list((tmp_path / "kept").glob("sketches-*"))
+    assert not [path for path in left if path.exists()]
+    assert [path.name for path in (tmp_path / "kept").glob("sketches-*")] == ["sketches-in-use"]

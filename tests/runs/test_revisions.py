@@ -26,7 +26,9 @@ LEFT = {
     # own integer is that of what it keeps of pages
     "vlms": ("embedded", "families.py", "proof.py", "saved.py"),
     "data": ("corruptions.py", "sources/quarantine.py"),
-    "data.leakage": ("audit.py", "hash_cache.py", "page.py", "parallel.py", "stand_ins.py"),
+    "data.leakage": (
+        "audit.py", "candidates.py", "hash_cache.py", "page.py", "parallel.py", "stand_ins.py", "table.py",
+    ),
     "training": (
         "epochs.py", "feature_choice.py", "leakage.py", "loggers.py", "manifest.py", "progress.py", "ranks.py",
     ),

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageEnhance
 
@@ -25,10 +26,14 @@ def drawn(index: int, split: str = "train") -> Image.Image:
     return DrawnPage("docvqa", split, index, "tiny", 0).open()
 
 
-def jpeg(image: Image.Image, quality: int = 60) -> Image.Image:
+def encoded(image: Image.Image, kind: str = "PNG", **how: Any) -> bytes:
     content = io.BytesIO()
-    image.save(content, "JPEG", quality=quality)
-    return Image.open(content).convert("RGB")
+    image.save(content, kind, **how)
+    return content.getvalue()
+
+
+def jpeg(image: Image.Image, quality: int = 60) -> Image.Image:
+    return Image.open(io.BytesIO(encoded(image, "JPEG", quality=quality))).convert("RGB")
 
 
 def cropped(image: Image.Image) -> Image.Image:

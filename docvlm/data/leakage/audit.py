@@ -16,9 +16,12 @@ the square of their number.
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 
 import numpy as np
 from PIL import Image
@@ -27,19 +30,21 @@ from scipy.sparse.csgraph import connected_components
 
 from docvlm.data.example import Example, Page
 from docvlm.data.leakage import registration
+from docvlm.data.leakage.candidates import FEW, FIRST, candidates
 from docvlm.data.leakage.hash_cache import HashCache, page_hashes
-from docvlm.data.leakage.hashes import PageHash, distances, margins
+from docvlm.data.leakage.hashes import margins
 from docvlm.data.leakage.parallel import parallel_map
 from docvlm.data.leakage.prefilter import Margins
 from docvlm.data.leakage.stand_ins import StandIns
+from docvlm.data.leakage.table import PageTable
 from docvlm.metrics.text import squad_normalise
 
 KINDS = ("document", "pixels", "near", "question")
-BITS_APART = 24  # of 144: hashes this close are looked at
 SAME = 0.97  # agreement from which two pages are one
 LIKE = 0.85  # agreement from which questions decide
 Pair = tuple[Page, Page]
 TOGETHER = 16  # pages that a process compares at a time with those like them
+LOOKS = 8192  # pairs of pages that are looked at before what was found is kept
 SEVERAL = 64  # pages that one is compared with at once
 HELD = 64 << 20  # bytes of sketches of pages in memory, half a megabyte each at most
 
@@ -110,28 +115,34 @@ def audit(
     """Compare train with each evaluation split. `cache` remembers pages between calls and is saved."""
     splits = {"train": train, **evaluated}
     placed = {name: _Placed(examples) for name, examples in splits.items()}
-    pages = list(dict.fromkeys(page for split in placed.values() for page in split.on))
-    found = dict(zip(pages, page_hashes(pages, cache, say), strict=True))
+    every = dict.fromkeys(page for split in placed.values() for page in split.on)
+    pages = {page: number for number, page in enumerate(every)}
     overlaps: list[Overlap] = []
     compared = 0
-    with StandIns(say) as stand_ins:
+    with PageTable(len(pages)) as table, StandIns(say) as stand_ins:
+        for number, one in page_hashes(list(pages), cache, say):
+            table.put(number, one)
+        if cache is not None:
+            cache.save()
+        known = _Known(pages, table)
         for name in evaluated:
             overlaps += _same_ids(placed["train"], placed[name], name)
-            for close in _close(placed["train"], placed[name], found):
-                compared += len(close)
-                alike = [pair for pair, bits in close.items() if bits is not None]
-                shares = _agreements(alike, found, cache, say, stand_ins)
-                for pair, bits in close.items():
-                    share = shares[pair] if bits is not None else None
-                    overlaps += _judged(placed["train"], placed[name], name, pair, bits, share)
+            found = _Close(known, placed["train"], placed[name])
+            compared += found.count
+            for looks in found.looks():
+                shares = _agreements(
+                    {look.pair: look.copies for look in looks if look.bits is not None}, known, cache, say, stand_ins
+                )
+                for look in looks:
+                    for pair in look.shown:
+                        share = shares.get(look.pair)
+                        overlaps += _judged(placed["train"], placed[name], name, pair, look.bits, share)
                 if cache is not None:
                     cache.save()  # what has been looked at is kept, wherever this is stopped
-    if cache is not None:
-        cache.save()
     leaking = {(overlap.benchmark, overlap.train) for overlap in overlaps}
     return Audit(
         sorted(overlaps, key=lambda o: (KINDS.index(o.kind), o.split, -(o.agreement or 1.0), o.train)),
-        [bad for name, split in placed.items() for bad in split.unreadable(name, found)],
+        [bad for name, split in placed.items() for bad in split.unreadable(name, known)],
         {name: len(examples) for name, examples in splits.items()},
         {name: len(split.documents) for name, split in placed.items()},
         {name: len(split.on) for name, split in placed.items()},
@@ -151,12 +162,9 @@ class _Placed:
             for page in example.pages:
                 self.on.setdefault(page, []).append(example)
 
-    def unreadable(self, split: str, found: Mapping[Page, PageHash]) -> list[Unreadable]:
-        return [
-            Unreadable(split, page.name, found[page].error, len(asked))
-            for page, asked in self.on.items()
-            if found[page].error
-        ]
+    def unreadable(self, split: str, known: _Known) -> list[Unreadable]:
+        errors = {page: known.table.errors.get(known.numbers[page]) for page in self.on} if known.table.errors else {}
+        return [Unreadable(split, page.name, error, len(self.on[page])) for page, error in errors.items() if error]
 
 
 def _same_ids(train: _Placed, other: _Placed, split: str) -> list[Overlap]:
@@ -167,49 +175,139 @@ def _same_ids(train: _Placed, other: _Placed, split: str) -> list[Overlap]:
     ]
 
 
-def _close(train: _Placed, other: _Placed, found: Mapping[Page, PageHash]) -> Iterator[dict[Pair, int | None]]:
-    """Pairs of pages worth a second look, some pages of train at a time, with the distance of their hashes.
+class _Known:
+    """What is known of every page, by its number. `contents`: the first page that has the same pixels."""
 
-    None where the pixels are the same. Look-alikes are many: their pairs are never all in memory.
+    def __init__(self, numbers: dict[Page, int], table: PageTable) -> None:
+        self.numbers, self.table = numbers, table
+        self.pages = list(numbers)
+        self.contents = table.contents()
+
+    def readable(self, split: _Placed) -> np.ndarray:
+        """The numbers of the pages of a split that can be decoded."""
+        numbers = np.fromiter((self.numbers[page] for page in split.on), np.int64, len(split.on))
+        return numbers[self.table.known[numbers]]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Two pages that are compared, with the distance of their hashes, and the pairs of pages of which they show that.
+
+    `bits` is None where the pixels are the same, and nothing is compared. `copies`: nothing is asked of any of these
+    pairs that would make less than a copy an overlap.
     """
-    ours, theirs = ([page for page in split.on if not found[page].error] for split in (train, other))
-    if not ours or not theirs:
-        return
-    for start, block in distances([found[page] for page in ours], [found[page] for page in theirs]):
-        pairs: dict[Pair, int | None] = {}
-        for row, column in np.argwhere(block <= BITS_APART):
-            one, another = ours[start + row], theirs[column]
-            equal = found[one].pixels == found[another].pixels
-            pairs[one, another] = None if equal else int(block[row, column])
-        yield pairs
+
+    pair: Pair
+    bits: int | None
+    shown: Sequence[Pair]
+    copies: bool = False
+
+
+class _Close:
+    """Pages of train and of another split that are worth a second look; `count` pairs whose hashes are close."""
+
+    def __init__(self, known: _Known, train: _Placed, other: _Placed) -> None:
+        self._known, self._train, self._other = known, train, other
+        self._ours, self._theirs = (_Contents(known, split) for split in (train, other))
+        ours, theirs = self._ours.contents, self._theirs.contents
+        self._same = np.intersect1d(ours, theirs)
+        self._found = candidates(known.table, ours, theirs, (self._ours.asked(), self._theirs.asked()))
+        self.count = self._found.met + len(self._same)
+
+    def looks(self) -> Iterator[list[_Look]]:
+        """What to look at, `LOOKS` at a time: look-alikes are many, and their pairs never all in memory."""
+        each = self._each()
+        while some := list(islice(each, LOOKS)):
+            yield some
+
+    def _each(self) -> Iterator[_Look]:
+        pages = self._known.pages
+        for content in self._same.tolist():
+            yield _Look((pages[content], pages[content]), None, self._pairs(content, content))
+        found = self._found
+        columns = (found.ours.tolist(), found.theirs.tolist(), found.bits.tolist(), found.whole.tolist())
+        for ours, theirs, bits, whole in zip(*columns, strict=True):
+            every = self._pairs(ours, theirs)
+            alike = [pair for pair in every if self._asked_alike(pair)]
+            if whole or alike:  # else two fillings of one form
+                yield _Look((pages[ours], pages[theirs]), bits, every if whole else alike, not alike)
+
+    def _pairs(self, ours: int, theirs: int) -> list[Pair]:
+        """The pages of two contents; where both have more than `FEW`, each of train with the first of the others."""
+        one, other = self._ours.pages(ours), self._theirs.pages(theirs)
+        if min(len(one), len(other)) > FEW:
+            other = other[:FIRST]
+        return [(mine, its) for mine in one for its in other]
+
+    def _asked_alike(self, pair: Pair) -> bool:
+        both = product(_documents(self._train.on[pair[0]]), _documents(self._other.on[pair[1]]))
+        return any(asked and not contradicted for asked, contradicted in (_asked(*one) for one in both))
+
+
+class _Contents:
+    """The contents of a split's pages, each once, in ascending order."""
+
+    def __init__(self, known: _Known, split: _Placed) -> None:
+        self._known, self._split = known, split
+        self._numbers = known.readable(split)
+        self._of = known.contents[self._numbers]
+        self._order = np.argsort(self._of, kind="stable")
+        self.contents, self._starts = np.unique(self._of[self._order], return_index=True)
+
+    def pages(self, content: int) -> list[Page]:
+        """The pages of this content."""
+        place = int(np.searchsorted(self.contents, content))
+        stop = self._starts[place + 1] if place + 1 < len(self._starts) else len(self._order)
+        numbers = self._numbers[self._order[self._starts[place] : stop]]
+        return [self._known.pages[number] for number in numbers.tolist()]
+
+    def asked(self) -> tuple[np.ndarray, np.ndarray]:
+        """A code for each question with each of its answers, and the place of its page in `contents`."""
+        codes, places = array("Q"), array("q")
+        where = np.searchsorted(self.contents, self._of).tolist()
+        for number, place in zip(self._numbers.tolist(), where, strict=True):
+            examples = self._split.on[self._known.pages[number]]
+            found = {(squad_normalise(e.question), answer) for e in examples for answer in _normalised(e)}
+            codes.extend(_code(*one) for one in found)
+            places.extend([place] * len(found))
+        return np.frombuffer(codes, np.uint64), np.frombuffer(places, np.int64)
+
+
+def _code(question: str, answer: str) -> int:
+    said = hashlib.blake2b(f"{question}\0{answer}".encode(errors="surrogatepass"), digest_size=8)
+    return int.from_bytes(said.digest(), "little")
 
 
 def _agreements(
-    pairs: Sequence[Pair],
-    found: Mapping[Page, PageHash],
+    pairs: Mapping[Pair, bool],
+    known: _Known,
     cache: HashCache | None,
     say: Callable[[str], None],
     stand_ins: StandIns,
 ) -> dict[Pair, float]:
-    """How far the pages of each pair agree, from `cache` where it knows."""
+    """How far the pages of each pair agree, from `cache` where it knows. `pairs` say whether only a copy counts."""
+    found = {page: known.table.hash_of(known.numbers[page]) for pair in pairs for page in pair}
     shares: dict[Pair, float] = {}
     if cache is not None:
-        known = cache.agreements((found[one], found[other]) for one, other in pairs)
-        shares = {pair: known[both] for pair in pairs if (both := (found[pair[0]], found[pair[1]])) in known}
-    looks: dict[Page, list[tuple[Page, tuple[Margins, Margins]]]] = {}
+        for copies in (False, True):
+            named = {(found[one], found[other]): (one, other) for (one, other), only in pairs.items() if only == copies}
+            shares |= {named[both]: share for both, share in cache.agreements(named, copies).items()}
+    looks: dict[Page, list[tuple[Page, tuple[Margins, Margins], bool]]] = {}
     for one, other in _neighbours([pair for pair in pairs if pair not in shares]):
-        looks.setdefault(one, []).append((other, margins(found[one], found[other])))
-    of = stand_ins.of(page for one, others in looks.items() for page in (one, *(other for other, _ in others)))
-    asked = [(of[one], [(of[other], cuts) for other, cuts in others]) for one, others in looks.items()]
+        looks.setdefault(one, []).append((other, margins(found[one], found[other]), pairs[one, other]))
+    of = stand_ins.of(page for one, others in looks.items() for page in (one, *(other for other, *_ in others)))
+    asked = [(of[one], [(of[other], cuts, only) for other, cuts, only in others]) for one, others in looks.items()]
     compared = parallel_map(_compared, asked, say, "pages to compare with those like them", TOGETHER)
     _sketch.clear()
     new = {
         (one, other): share
         for (one, others), agreed in zip(looks.items(), compared, strict=True)
-        for (other, _), share in zip(others, agreed, strict=True)
+        for (other, *_), share in zip(others, agreed, strict=True)
     }
     if cache is not None:
-        cache.add_agreements({(found[one], found[other]): share for (one, other), share in new.items()})
+        for copies in (False, True):
+            some = {(found[one], found[other]): new[one, other] for one, other in new if pairs[one, other] == copies}
+            cache.add_agreements(some, copies)
     return shares | new
 
 
@@ -227,7 +325,7 @@ def _neighbours(pairs: Sequence[Pair]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (group[number[pair[0]]], number[pair[0]], number[pair[1]]))
 
 
-def _compared(look: tuple[Page, Sequence[tuple[Page, tuple[Margins, Margins]]]]) -> list[float]:
+def _compared(look: tuple[Page, Sequence[tuple[Page, tuple[Margins, Margins], bool]]]) -> list[float]:
     """How far a page agrees with each of some others."""
     one, others = look
     sketch = _sketch(one)
@@ -235,7 +333,7 @@ def _compared(look: tuple[Page, Sequence[tuple[Page, tuple[Margins, Margins]]]])
         share
         for start in range(0, len(others), SEVERAL)
         for share in registration.agreements(
-            sketch, [(_sketch(other), cuts) for other, cuts in others[start : start + SEVERAL]]
+            sketch, [(_sketch(other), cuts, only) for other, cuts, only in others[start : start + SEVERAL]]
         )
     ]
 

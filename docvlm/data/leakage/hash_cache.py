@@ -1,8 +1,8 @@
 """Perceptual hashes of pages, and how far pairs of them agree, kept between runs in one SQLite file.
 
 Any number of processes may read and write it at once: what one adds is added in one transaction, and none is lost.
-Every entry is named after its content, so an older one is never a wrong answer. May be deleted at any time. About 400
-bytes a page and 100 a pair; over `LIMIT` pages or `PAIRS_LIMIT` pairs the oldest go.
+Every entry is named after its content, so an older one is never a wrong answer. May be deleted at any time. About 1.2
+KB a page and 100 bytes a pair; over `LIMIT` pages or `PAIRS_LIMIT` pairs the oldest go.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import hashlib
 import importlib.metadata
 import sqlite3
 import warnings
+from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
@@ -23,17 +25,18 @@ from docvlm.data import leakage
 from docvlm.data.example import Example, Page
 from docvlm.data.generated import DrawnPage
 from docvlm.data.leakage.hashes import PageHash, key, read_hash
-from docvlm.data.leakage.parallel import parallel_map
+from docvlm.data.leakage.parallel import parallel_each
 from docvlm.errors import DocvlmError
 from docvlm.writing import discard, unwritable, written
 
-LIMIT = 200_000  # pages
+LIMIT = 1_200_000  # pages
 PAIRS_LIMIT = 2_000_000  # pairs of pages that look alike: there are many to a page
 PAGES = 8  # pages a process takes at a time
+SAVED = 2048  # pages that are asked for, and kept, at a time
 WAIT = 60.0  # seconds that another process may take to write
 _ASKED = 500  # keys in one query
 _SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS hashes (key TEXT UNIQUE, pixels TEXT, hashes TEXT)",
+    "CREATE TABLE IF NOT EXISTS hashes (key TEXT UNIQUE, pixels TEXT, hashes TEXT, details BLOB)",
     "CREATE TABLE IF NOT EXISTS pairs (key TEXT UNIQUE, agreement REAL)",
 )
 Pair = tuple[PageHash, PageHash]
@@ -60,22 +63,22 @@ class HashCache:
 
     def hashes(self, keys: Iterable[str]) -> dict[str, PageHash]:
         """What is known of these pages."""
-        rows = self._known("SELECT key, pixels, hashes FROM hashes WHERE key IN", keys)
-        return {key: PageHash(pixels, tuple(hashes.split())) for key, pixels, hashes in rows}
+        rows = self._known("SELECT key, pixels, hashes, details FROM hashes WHERE key IN", keys)
+        return {key: PageHash(pixels, tuple(hashes.split()), "", details) for key, pixels, hashes, details in rows}
 
     def add_hashes(self, found: Mapping[str, PageHash]) -> None:
         """Add what is not there."""
         self._hashes |= found
 
-    def agreements(self, pairs: Iterable[Pair]) -> dict[Pair, float]:
-        """How far the pages of each pair agree, where it has been looked at."""
-        named = {_name(pair): pair for pair in pairs}
+    def agreements(self, pairs: Iterable[Pair], copies: bool = False) -> dict[Pair, float]:
+        """How far the pages of each pair agree, where it has been looked at; `copies`: where only a copy counted."""
+        named = {_name(pair, copies): pair for pair in pairs}
         rows = self._known("SELECT key, agreement FROM pairs WHERE key IN", named)
         return {named[key]: agreement for key, agreement in rows}
 
-    def add_agreements(self, found: Mapping[Pair, float]) -> None:
+    def add_agreements(self, found: Mapping[Pair, float], copies: bool = False) -> None:
         """Add what is not there."""
-        self._pairs |= {_name(pair): share for pair, share in found.items()}
+        self._pairs |= {_name(pair, copies): share for pair, share in found.items()}
 
     def save(self) -> None:
         """Write what is new. Raises `DocvlmError` if it cannot be written."""
@@ -95,8 +98,8 @@ class HashCache:
         base.execute("BEGIN IMMEDIATE")
         for table in _SCHEMA:
             base.execute(table)
-        rows = ((key, one.pixels, " ".join(one.hashes)) for key, one in self._hashes.items())
-        base.executemany("INSERT OR IGNORE INTO hashes VALUES (?, ?, ?)", rows)
+        rows = ((key, one.pixels, " ".join(one.hashes), one.details) for key, one in self._hashes.items())
+        base.executemany("INSERT OR IGNORE INTO hashes VALUES (?, ?, ?, ?)", rows)
         base.executemany("INSERT OR IGNORE INTO pairs VALUES (?, ?)", self._pairs.items())
         for table, limit in (("hashes", LIMIT), ("pairs", PAIRS_LIMIT)):
             oldest = f"SELECT rowid FROM {table} ORDER BY rowid DESC LIMIT -1 OFFSET {limit}"
@@ -142,25 +145,42 @@ class HashCache:
         return unwritable(f"features_folder: {self.file}", error)
 
 
-def _name(pair: Pair) -> str:
-    return f"{pair[0].pixels}:{pair[1].pixels}"
+def _name(pair: Pair, copies: bool) -> str:
+    return f"{pair[0].pixels}:{pair[1].pixels}" + ":copy" * copies
 
 
 def page_hashes(
     pages: Sequence[Page], cache: HashCache | None = None, say: Callable[[str], None] = print
-) -> list[PageHash]:
-    """The hashes of every page, from `cache` where it has them. Pages new to it are added, unreadable ones not.
+) -> Iterator[tuple[int, PageHash]]:
+    """Number and hash of every page: those that `cache` knows, then the others, which are opened.
 
-    `say` is told where it will take long.
+    What is new is added to `cache`, but for unreadable pages, and saved every `SAVED` pages: what has been looked at is
+    kept, wherever this is stopped. `say` is told where it will take long.
     """
-    keys = [key(page) for page in pages]
-    known: dict[str, PageHash] = {} if cache is None else cache.hashes(k for k in keys if k is not None)
-    missing = list(dict.fromkeys(page for page, k in zip(pages, keys, strict=True) if k is None or k not in known))
-    taken = dict(zip(missing, parallel_map(read_hash, missing, say, "pages to open", PAGES), strict=True))
-    found = [known[k] if k is not None and k in known else taken[page] for page, k in zip(pages, keys, strict=True)]
-    if cache is not None:
-        cache.add_hashes({k: p for k, p in zip(keys, found, strict=True) if k is not None and not p.error})
-    return found
+    missing = array("q")
+    for start in range(0, len(pages), SAVED):
+        keys = [key(page) for page in pages[start : start + SAVED]]
+        known = {} if cache is None else cache.hashes(k for k in keys if k is not None)
+        for number, k in enumerate(keys, start):
+            if k is not None and k in known:
+                yield number, known[k]
+            else:
+                missing.append(number)
+    keyed: deque[str | None] = deque()  # of what is being opened: as it was before
+
+    def opened() -> Iterator[Page]:
+        for number in missing:
+            keyed.append(key(pages[number]))
+            yield pages[number]
+
+    found = parallel_each(read_hash, opened(), len(missing), say, "pages to open", PAGES)
+    for done, (number, one) in enumerate(zip(missing, found, strict=True), 1):
+        k = keyed.popleft()
+        if cache is not None and k is not None and not one.error:
+            cache.add_hashes({k: one})
+        if cache is not None and done % SAVED == 0:
+            cache.save()
+        yield number, one
 
 
 def hashing(cache: HashCache) -> Callable[[Sequence[Page], Executor], None]:
@@ -188,7 +208,7 @@ def unreadable(
     Each page is opened once, and not again where `cache` knows it. `cache` is saved.
     """
     pages = list(dict.fromkeys(page for e in examples for page in e.pages if not isinstance(page, DrawnPage)))
-    found = page_hashes(pages, cache, say)
+    broken = {pages[number].name: one.error for number, one in page_hashes(pages, cache, say) if one.error}
     if cache is not None:
         cache.save()
-    return {page.name: one.error for page, one in zip(pages, found, strict=True) if one.error}
+    return broken

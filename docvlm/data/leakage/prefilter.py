@@ -31,6 +31,9 @@ Least = tuple[tuple[float, float], ...]
 """Shares of the patches, and the correlation that all but such a share must reach."""
 GLANCE: Least = ((0.25, 0.65),)  # copies reach 0.73
 LEAST: Least = ((0.15, 0.56), (0.2, 0.61))  # copies reach 0.72 and 0.74, receipts that agree to 0.85 0.585 and 0.64
+LIKENESS = (GLANCE, LEAST)
+COPIES: tuple[Least, Least] = (((0.25, 0.68),), ((0.15, 0.64), (0.2, 0.67)))
+"""The same two where only a copy counts: 886 copies reach 0.686, 0.662 and 0.7."""
 TOGETHER = 6  # patches looked for before it is asked which pages are left
 BESIDE = 8  # pages that are looked at beside each other: what they take stays in a processor's cache
 INK = 12.0  # standard deviation of grey levels from which a patch, or a cell, holds something
@@ -76,11 +79,11 @@ def field(other: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.pad(np.asarray(resized(other, size)), ROOM, mode="edge")
 
 
-def may_match(one: Wanted, fields: Sequence[np.ndarray]) -> np.ndarray:
+def may_match(one: Wanted, fields: Sequence[np.ndarray], limits: tuple[Least, Least] = LIKENESS) -> np.ndarray:
     """Whether a page may be one with each of some others (their fields at its size): one that says no is no copy."""
     left = np.arange(len(fields))
     passed = np.ones(len(fields), dtype=bool)
-    for corners, least in ((one.strong, GLANCE), (one.inked, LEAST)):
+    for corners, least in zip((one.strong, one.inked), limits, strict=True):
         for start in range(0, len(left), BESIDE):
             some = left[start : start + BESIDE]
             passed[some] = _found(one.page, corners, np.stack([fields[number] for number in some]), least)

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 from scipy.fft import irfft2, next_fast_len, rfft2  # imagehash, which finds the pairs, needs scipy too
 
+from docvlm.data.leakage import prefilter
 from docvlm.data.leakage.prefilter import INK, WHOLE, Margins, cut, field, may_match, patch_moments, resized, wanted
 
 if TYPE_CHECKING:
@@ -52,29 +53,35 @@ def agreement(one: Image.Image, other: Image.Image, margins: tuple[Margins, Marg
     `margins` of each page are what to take off for the prefilter. 0 where it tells them apart, and where they cannot be
     registered: nothing on them, or too little in common.
     """
-    return agreements(one, [(other, margins)])[0]
+    return agreements(one, [(other, margins, False)])[0]
 
 
-def agreements(one: Image.Image, others: Sequence[tuple[Image.Image, tuple[Margins, Margins]]]) -> list[float]:
-    """`agreement` of one page with each of several others, each with its margins."""
+Other = tuple[Image.Image, tuple[Margins, Margins], bool]
+"""A sketch, its margins and those of what it is compared with, and whether only a copy counts."""
+
+
+def agreements(one: Image.Image, others: Sequence[Other]) -> list[float]:
+    """`agreement` of one page with each of several others; where only a copy counts, 0 for most that are none."""
     likely = _likely(one, others)
     # a turned page may hash best with a wrong margin
-    again = [n for n, (_, margins) in enumerate(others) if not likely[n] and margins != (WHOLE, WHOLE)]
-    for number, found in zip(again, _likely(one, [(others[n][0], (WHOLE, WHOLE)) for n in again]), strict=True):
+    again = [n for n, (_, margins, _) in enumerate(others) if not likely[n] and margins != (WHOLE, WHOLE)]
+    whole = [(others[n][0], (WHOLE, WHOLE), others[n][2]) for n in again]
+    for number, found in zip(again, _likely(one, whole), strict=True):
         likely[number] = found
-    return [_registered(one, other) if may else 0.0 for (other, _), may in zip(others, likely, strict=True)]
+    return [_registered(one, other) if may else 0.0 for (other, _, _), may in zip(others, likely, strict=True)]
 
 
-def _likely(one: Image.Image, others: Sequence[tuple[Image.Image, tuple[Margins, Margins]]]) -> list[bool]:
+def _likely(one: Image.Image, others: Sequence[Other]) -> list[bool]:
     """Whether the prefilter lets each pair pass."""
     found = [False] * len(others)
-    by_own: dict[Margins, list[int]] = {}
-    for number, (_, (own, _)) in enumerate(others):
-        by_own.setdefault(own, []).append(number)
-    for own, numbers in by_own.items():
+    alike: dict[tuple[Margins, bool], list[int]] = {}
+    for number, (_, (own, _), copies) in enumerate(others):
+        alike.setdefault((own, copies), []).append(number)
+    for (own, copies), numbers in alike.items():
         looked_for = wanted(cut(one, own))
-        fields = [field(cut(other, theirs), looked_for.size) for other, (_, theirs) in (others[n] for n in numbers)]
-        for number, may in zip(numbers, may_match(looked_for, fields), strict=True):
+        fields = [field(cut(others[n][0], others[n][1][1]), looked_for.size) for n in numbers]
+        limits = prefilter.COPIES if copies else prefilter.LIKENESS
+        for number, may in zip(numbers, may_match(looked_for, fields, limits), strict=True):
             found[number] = bool(may)
     return found
 

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+
+from filelock import FileLock, Timeout
 
 from docvlm.data.example import Page
 from docvlm.data.leakage import registration
 from docvlm.data.leakage.parallel import parallel_map
 from docvlm.data.pages import FilePage
+from docvlm.data.streaming.packs import lock, shared_lock
 from docvlm.data.streaming.page import StreamedPage
 from docvlm.writing import written
 
+_PREFIX, _OWNER = "sketches-", "owner.lock"
 TOGETHER = 16  # pages that a process sketches at a time, about those of a row group
 
 
 class StandIns:
     """For streamed pages, files that show what is compared of them; other pages stand for themselves.
 
-    The files (0.1 MB a page, about) lie in the folder of the row groups until the block ends. Each page is opened once,
-    in the order of row groups. A sketch is its own sketch, so nothing else comes of it.
+    The files (0.1 MB a page, about) lie in the folder of the row groups until the block ends; those of a process that
+    was killed go when the next one makes its own. Each page is opened once, in the order of row groups. A sketch is its
+    own sketch, so nothing else comes of it.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._made: dict[Page, Page] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._owned: FileLock | None = None  # as long as this process lives, also where it is killed
 
     def __enter__(self) -> StandIns:
         return self
@@ -35,7 +43,8 @@ class StandIns:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._folder is not None:
+        if self._folder is not None and self._owned is not None:
+            self._owned.release()
             self._folder.cleanup()
 
     def of(self, pages: Iterable[Page]) -> dict[Page, Page]:
@@ -51,9 +60,22 @@ class StandIns:
 
     def _file(self, page: StreamedPage, number: int) -> Path:
         if self._folder is None:
-            with written(Path(f"data.cache_folder: {page.shard.store.folder}")):
-                self._folder = tempfile.TemporaryDirectory(prefix="sketches-", dir=page.shard.store.folder)
+            self._folder, self._owned = _owned(page.shard.store.folder)
         return Path(self._folder.name) / f"{number}.png"
+
+
+def _owned(folder: str) -> tuple[tempfile.TemporaryDirectory[str], FileLock]:
+    """A folder for sketches and the lock that says it is in use; those whose lock is free are removed."""
+    with shared_lock(folder, "sketches"):
+        for left in Path(folder).glob(f"{_PREFIX}*"):
+            # held by a living process, another user's, or just gone
+            with suppress(Timeout, PermissionError, FileNotFoundError), lock(left / _OWNER).acquire(blocking=False):
+                shutil.rmtree(left, ignore_errors=True)  # what cannot be removed is tried again
+        with written(Path(f"data.cache_folder: {folder}")):
+            made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder)
+        owned = lock(Path(made.name, _OWNER))
+        owned.acquire()
+    return made, owned
 
 
 def _sketched(one: tuple[StreamedPage, Path]) -> None:

@@ -79,6 +79,15 @@ class Pack:
         return _MAGIC + len(header).to_bytes(_LENGTH, "little") + header
 
 
+def shared_lock(folder: str | Path, name: str) -> FileLock:
+    """The lock of this name in a cache folder. Raises `DocvlmError` where it cannot be made."""
+    try:
+        Path(folder, "locks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(f"data.cache_folder: {folder}", error) from error
+    return locks.lock(Path(folder, "locks", f"{name}.lock"))
+
+
 def digest_of(content: bytes | memoryview) -> str:
     """The hash by which `docvlm.data.pages` knows a page's bytes."""
     return hashlib.blake2b(content, digest_size=_DIGEST).hexdigest()
@@ -161,12 +170,7 @@ class PackStore:
         return Path(self.folder) / f"{name}.pack"
 
     def _lock(self, name: str) -> FileLock:
-        number = int(digest_of(name.encode())[:8], 16) % _LOCKS
-        try:
-            Path(self.folder, "locks").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(f"data.cache_folder: {self.folder}", error) from error
-        return locks.lock(Path(self.folder, "locks", f"{number}.lock"))
+        return shared_lock(self.folder, str(int(digest_of(name.encode())[:8], 16) % _LOCKS))
 
     def _read(self, name: str, column: str, row: int) -> tuple[str, bytes] | None:
         path = self._file(name)

@@ -8,7 +8,6 @@ group, which is therefore what is fetched, and kept as a pack (`packs`).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from docvlm.data.streaming import remote
-from docvlm.data.streaming.packs import Pack, PackStore
+from docvlm.data.streaming.packs import Pack, PackStore, shared_lock
 from docvlm.errors import DocvlmError
 from docvlm.writing import discard, written
 
@@ -160,21 +159,27 @@ def _footer(file: remote.Ranges) -> bytes:
 
 
 def _keep(kept: Path, footer: bytes, table: pa.Table) -> None:
-    """Write questions and footer, each whole or not at all; the questions last, by which both are known to be there."""
+    """Write questions and footer, each whole or not at all; the questions last, by which both are known to be there.
+
+    What a killed process left half written goes.
+    """
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
-    for path, content in ((kept.with_suffix(".footer"), footer), (kept, sink.getvalue())):
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            with written(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                part.write_bytes(content)
-                part.replace(path)
-        finally:
-            discard(part)
+    with shared_lock(kept.parent.parent, "shards"):  # one process writes at a time: what else is half written is left
+        for left in kept.parent.glob("*.part"):
+            discard(left)
+        for path, content in ((kept.with_suffix(".footer"), footer), (kept, sink.getvalue())):
+            part = path.with_name(f"{path.name}.part")
+            try:
+                with written(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    part.write_bytes(content)
+                    part.replace(path)
+            finally:
+                discard(part)
 
 
 def _table(kept: Path) -> pa.Table:
