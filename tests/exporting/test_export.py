@@ -223,15 +223,16 @@ def evaluated(*words: str) -> None:
     evaluate.main.__wrapped__(load("evaluate", EvaluateConfig, given), Job(Path("outputs"), tuple(given)))  # type: ignore[attr-defined]
 
 
+def reported() -> tuple[list[dict[str, str]], str]:
+    """Rows of the report's main table, and its page."""
+    report.main.__wrapped__(load("report", ReportConfig), Job(Path("outputs")))  # type: ignore[attr-defined]
+    folder = Path("outputs/report")
+    with (folder / "tables/main-generated.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)), (folder / "index.html").read_text(encoding="utf-8")
+
+
 def test_exports_stand_below_their_run_in_the_report(here: Path) -> None:
     """With what the format costs, where both answered the same questions; others are named."""
-
-    def reported() -> tuple[list[dict[str, str]], str]:
-        report.main.__wrapped__(load("report", ReportConfig), Job(Path("outputs")))  # type: ignore[attr-defined]
-        folder = Path("outputs/report")
-        with (folder / "tables/main-generated.csv").open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file)), (folder / "index.html").read_text(encoding="utf-8")
-
     evaluated("run=outputs/run", "limit=12", "baseline=true")
     (run, *others), page = reported()
     assert [row["run"] for row in others] == [str(EXPORT / word) for word in ("adapter", "merged")]
@@ -253,6 +254,15 @@ def test_exports_stand_below_their_run_in_the_report(here: Path) -> None:
     assert row["questions"] == "5", "the run's own test"
     assert f"{EXPORT}/merged: on docvqa-generated, test split, its run was not asked the same questions" in page
     assert "not the best run of its family" not in page
+
+
+def test_exports_of_a_run_with_another_name_are_found_and_lost_answers_named(here: Path) -> None:
+    shutil.rmtree(rows()["merged"]["scores"][0]["answers"])
+    shutil.move("outputs/run", "outputs/named")
+    _, page = reported()
+    where = "outputs/named/export/{}: on docvqa-generated, test split, {}"
+    assert where.format("adapter", "its run was not asked the same questions") in page
+    assert where.format("merged", "its answers are gone") in page
 
 
 @pytest.mark.parametrize("word", ["adapter", "merged"])

@@ -31,9 +31,9 @@ class _Asked:
 
     @property
     def line(self) -> str:
-        return (
-            f"{shown(self.folder)}: on {self.benchmark}, {self.split} split, its run was not asked the same questions"
-        )
+        """Why it is not shown."""
+        why = "its run was not asked the same questions" if self.answers.exists() else "its answers are gone"
+        return f"{shown(self.folder)}: on {self.benchmark}, {self.split} split, {why}"
 
 
 def with_exports(answers: Sequence[Answers], roots: Sequence[Path], own: Path) -> tuple[list[Answers], list[str]]:
@@ -58,7 +58,7 @@ def _same_questions(one: Answers, theirs: Sequence[_Asked]) -> Iterator[tuple[Pa
     """Of exports, those that answered the questions of `one`; of two sets of answers the later in `theirs` stays."""
     keys = {record.key for record in one.records}
     for export in theirs:
-        if (export.benchmark, export.split) == (one.benchmark, one.split):
+        if (export.benchmark, export.split) == (one.benchmark, one.split) and export.answers.exists():
             records = read(export.answers)
             if {record.key for record in records} == keys:
                 name, source = f"{one.name}, {export.folder.name}", shown(export.folder)
@@ -66,14 +66,21 @@ def _same_questions(one: Answers, theirs: Sequence[_Asked]) -> Iterator[tuple[Pa
 
 
 def _own(root: Path, roots: Sequence[Path]) -> Iterator[_Asked]:
-    """What `docvlm.export` asked each format that it made of a run."""
+    """What `docvlm.export` asked each format that it made of a run, which may have another name since."""
     file = root / _EXPORTS
-    for row in read_json(file)["formats"] if file.exists() else []:
+    if not file.exists():
+        return
+    record = read_json(file)
+
+    def place(text: str) -> Path:
+        path = located(text, roots)
+        inside = Path(text).is_relative_to(record["run"]) and not path.exists()
+        return root / Path(text).relative_to(record["run"]) if inside else path
+
+    for row in record["formats"]:
         for score in row["scores"] if row["format"] != _RUN and not row["reasons"] else []:
-            answers = located(score["answers"], roots) / "predictions.jsonl"
-            if answers.exists():
-                folder = located(row["folder"], roots).resolve()
-                yield _Asked(folder, score["benchmark"], score["split"], answers)
+            answers = place(score["answers"]) / "predictions.jsonl"
+            yield _Asked(place(row["folder"]).resolve(), score["benchmark"], score["split"], answers)
 
 
 def _evaluated(roots: Sequence[Path], own: Path) -> Iterator[tuple[Path, _Asked]]:
