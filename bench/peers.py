@@ -44,10 +44,18 @@ class Watch(TrainerCallback):
     began = taken = 0.0
 
     def on_epoch_begin(self, *args: Any, **kwargs: Any) -> None:
+        _settled()
         self.began = now()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        _settled()
         self.taken = now() - self.began
+
+
+def _settled() -> None:
+    """Wait for the work that was queued on a GPU, where one is in use."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 class Collator:
@@ -182,13 +190,13 @@ def _the_forced_start(config: Any) -> Callable[[dict[str, Tensor]], None]:
     return drop
 
 
-def settings(folder: Path) -> dict[str, Any]:
-    """What both trainers are told; they compute in `precision.DTYPE`, by autocast."""
+def settings(folder: Path, device: str = "cpu") -> dict[str, Any]:
+    """What both trainers are told; they compute in `precision.DTYPE` on a CPU and in bf16 on a GPU, by autocast."""
     return {
         "output_dir": str(folder),
         "max_steps": 1,
-        "use_cpu": True,
-        "bf16": precision.HALF,
+        "use_cpu": device == "cpu",
+        "bf16": precision.HALF or device != "cpu",
         "optim": OPTIMIZER,
         "learning_rate": LEARNING_RATE,
         "lr_scheduler_type": "constant",
@@ -239,6 +247,7 @@ def trl(
     folder: Path,
     *,
     chat: bool = False,
+    device: str = "cpu",
 ) -> Peer:
     """TRL's `SFTTrainer` with its own collator: a row a question, or one a document.
 
@@ -257,7 +266,7 @@ def trl(
         rows = asked.select_columns(["images", "prompt", "completion"])
     trainer = GivenStepsSFT(
         model=model,
-        args=SFTConfig(**settings(folder), max_length=None, gradient_checkpointing=False),
+        args=SFTConfig(**settings(folder, device), max_length=None, gradient_checkpointing=False),
         train_dataset=rows,
         processing_class=codec.processor,
     )

@@ -2,12 +2,14 @@
 
     python -m bench.runtimes --tokens 256 --new 16
     python -m bench.runtimes --tokens 960 --new 32
+    python -m bench.runtimes --model florence2
 
 Random weights of Qwen2-VL-2B's widths (605 M parameters: 9 blocks of its language side, 7 of its tower, a small
-vocabulary), so every answer has `--new` tokens; a prompt is a page of `--tokens` and some 40 more. A run of one step is
-trained in float32 and one in bf16, and exported with `docvlm.export`, whose figures these are: the median of pages
-that are asked alone, from opening the file to the text, and the peak of the process meanwhile (which for torch has
-loaded other formats before). It needs `docvlm[export,openvino,gguf]`. 12 GB of disk for a while.
+vocabulary) or of Florence-2-base (231 M), so every answer has `--new` tokens; a prompt is a page of `--tokens`, 577 of
+Florence-2, and some 40 more. A run of one step is trained in float32 and one in bf16, and exported with
+`docvlm.export`, whose figures these are: the median of pages that are asked alone, from opening the file to the text,
+and the peak of the process meanwhile (which for torch has loaded other formats before). It needs
+`docvlm[export,openvino,gguf]`. 12 GB of disk for a while.
 """
 
 from __future__ import annotations
@@ -39,21 +41,29 @@ NAMES = {
     ("float32", "gguf"): "llama.cpp, q8_0",
 }
 BLOCKS, TOWER = 9, 7
+SIDES = {"florence2": {"mid": {"height": 768, "width": 768}, "tiny": {"height": 168, "width": 280}}}
+"""Pixels of every page, of the families that have one size."""
+TOKENS = {"mid": 577, "tiny": 61}
+"""What those are in tokens."""
 ANY = "{texts: 0.0, logits: null, score: 1.0}"  # answers of random weights: what is packed may say something else
 
 
 def main() -> None:
     """Build, train, export, and print a Markdown table."""
     parser = argparse.ArgumentParser(prog="python -m bench.runtimes", description=__doc__)
-    parser.add_argument("--tokens", type=int, default=256, help="of a page")
+    parser.add_argument("--model", choices=tuple(BUILD), default="qwen2vl")
+    parser.add_argument("--tokens", type=int, help="of a page of qwen2vl (256)")
     parser.add_argument("--new", type=int, default=16, help="tokens of an answer")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--size", choices=("mid", "tiny"), default="mid", help="tiny: the path, not the figures")
     parser.add_argument("--pages", type=int, default=5)
     options = parser.parse_args()
+    if options.tokens is not None and options.model in SIDES:
+        parser.error(f"--tokens {options.tokens}: pages of {options.model} are all of one size; leave it out")
+    options.tokens = options.tokens or (TOKENS[options.size] if options.model in SIDES else 256)
     with tempfile.TemporaryDirectory(prefix="bench-runtimes-") as name:
         folder = Path(name)
-        count = build(folder / "model", options.size)
+        count = BUILD[options.model](folder / "model", options.size)
         counts = {"train": 1, "val": 1, "test": max(2, options.pages // 4)}
         own_pages(folder / "pages", options.tokens, counts, "full" if options.size == "mid" else "tiny")
         rows: dict[str, list[dict[str, Any]]] = {}
@@ -67,7 +77,7 @@ def main() -> None:
     print(table(rows))
 
 
-def build(folder: Path, size: str) -> int:
+def qwen2vl(folder: Path, size: str) -> int:
     """Write the random checkpoint. Returns its number of parameters."""
     small, processor = models.untrained("qwen2vl")
     if size == "mid":
@@ -78,6 +88,24 @@ def build(folder: Path, size: str) -> int:
         config.vision_config.depth = TOWER
     else:
         config = small.config
+    return _written(folder, small, processor, config)
+
+
+def florence2(folder: Path, size: str) -> int:
+    """As `qwen2vl`. Tokens of the published vocabulary beyond the tokenizer's have no text."""
+    small, processor = models.untrained("florence2")
+    config = small.config
+    if size == "mid":
+        models.learn_words(processor.tokenizer, pages.words("full"), models.VOCABULARY)
+        config = dimensions.florence2_base(config)
+    small.generation_config.forced_bos_token_id = processor.tokenizer.bos_token_id  # as in the published checkpoints
+    return _written(folder, small, processor, config)
+
+
+BUILD = {"qwen2vl": qwen2vl, "florence2": florence2}
+
+
+def _written(folder: Path, small: Any, processor: Any, config: Any) -> int:
     torch.manual_seed(0)
     net = type(small)(config)
     net.generation_config = small.generation_config
@@ -87,20 +115,27 @@ def build(folder: Path, size: str) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
+def _budget(options: argparse.Namespace) -> list[str]:
+    if options.model in SIDES:
+        return [f"budget.{name}={side}" for name, side in SIDES[options.model][options.size].items()]
+    budget = pages.budget(options.tokens)
+    return [f"budget.min_pixels={budget.min_pixels}", f"budget.max_pixels={budget.max_pixels}"]
+
+
 def exported(folder: Path, dtype: str, number: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Train one step and export: what the export measured of each format."""
-    budget, run = pages.budget(options.tokens), folder / f"run-{dtype}"
+    run = folder / f"run-{dtype}"
     shared = ["scale=tiny", f"data.source={folder / 'pages'}", f"data.max_new_tokens={options.new}", "offline=true"]
     if not run.exists():
         command(
-            *("docvlm.train", "model=qwen2vl", "data=folder", *shared, "rerun=true", f"hydra.run.dir={run}"),
+            *("docvlm.train", f"model={options.model}", "data=folder", *shared, "rerun=true", f"hydra.run.dir={run}"),
             *(f"model.checkpoint={folder / 'model'}", f"model.dtype={dtype}", f"trainer.precision={DTYPES[dtype]}"),
-            *(f"budget.min_pixels={budget.min_pixels}", f"budget.max_pixels={budget.max_pixels}"),
+            *_budget(options),
             *("trainer.max_steps=1", "data.batch_size=1", "data.eval_batch_size=1", "callbacks=none"),
         )
     out = folder / f"export-{dtype}-{number}"
     kept = [f"data.folder.{word.removeprefix('data.')}" for word in shared[1:3]]
-    formats = FORMATS[dtype]
+    formats = FORMATS[dtype].removesuffix("" if options.model == "qwen2vl" else ",gguf")
     loose = [f"tolerance.{name}={ANY}" for name in (*formats.split(","), "merged_16bit")]
     command(
         *("docvlm.export", f"run={run}", "scale=tiny", f"formats=[{formats}]", f"output={out}", *kept, *loose),

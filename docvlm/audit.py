@@ -88,5 +88,7 @@ def _codec(cfg: AuditConfig) -> Codec | None:
         return None
 
 
+script = startup.script(main)
+
 if __name__ == "__main__":
-    main()
+    script()

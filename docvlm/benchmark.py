@@ -3,6 +3,7 @@
     python -m docvlm.benchmark run=DIR                                     a run
     python -m docvlm.benchmark run=DIR budgets=[1003520,501760,250880]     at several page sizes: the frontier
     python -m docvlm.benchmark run=DIR selectors=[none,text] selector_pages=[1,2]    all pages, or those handed on
+    python -m docvlm.benchmark run=DIR endpoint=http://localhost:8000/v1   and as a server such as vLLM answers
     python -m docvlm.benchmark best=true                                   the best run of each family
     python -m docvlm.benchmark model=florence2 checkpoint=DIR              a checkpoint as it comes
 
@@ -43,7 +44,7 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
     from docvlm.reporting.figures import measured as figures
     from docvlm.reporting.inputs.measured import Measured
     from docvlm.tables import show
-    from docvlm.timing import chosen, frontier, record, runtimes, selectors
+    from docvlm.timing import chosen, frontier, record, runtimes, selectors, served
 
     def say(line: str) -> None:
         print(line, flush=True)
@@ -53,8 +54,10 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
     planned = selectors.plan(cfg, subject, data, say)
     vlm = subject.vlm()
     own = vlm.codec.budget
+    endpoint = None if cfg.endpoint is None else served.connected(cfg, vlm)
     base, about = chosen.base(cfg, subject, vlm), record.identity(subject, vlm, data.label)
     others = record.other_machines(base, about, cfg.measured)
+    asked = None if endpoint is None else served.ask(cfg, endpoint, data, say)
     measured = frontier.measure(cfg, subject, vlm, data, say)
     compared = selectors.measure(cfg, subject, vlm, planned, say)
     found = record.record(cfg, subject, vlm, about, data.source, measured, compared)
@@ -62,6 +65,8 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
         found, left_out = runtimes.beside(found, Path(subject.described["run"]), own)
         for line in left_out:
             say(line)
+    if asked is not None:
+        found = served.beside(found, asked)
     folder, tables, files = record.write(base, found, others, price_list)
     figures.frontier(folder, Measured(((shown(folder), found),), {}))
     files += [folder / "frontier.pdf", folder / "frontier.svg"]
@@ -69,5 +74,7 @@ def _benchmark(cfg: BenchmarkConfig, subject: Subject, name: str, price_list: Pr
     print(*(f"written: {file}" for file in files), sep="\n")
 
 
+script = startup.script(main)
+
 if __name__ == "__main__":
-    main()
+    script()

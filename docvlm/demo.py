@@ -88,5 +88,7 @@ def _started(command: str) -> int:
     return subprocess.run([sys.executable, "-m", f"docvlm.{verb}", *words]).returncode
 
 
+script = startup.script(main)
+
 if __name__ == "__main__":
-    main()
+    script()

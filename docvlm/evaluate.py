@@ -89,5 +89,7 @@ def _beyond(cfg: EvaluateConfig, rows: list[Row], folder: Path) -> list[Path]:
     return files
 
 
+script = startup.script(main)
+
 if __name__ == "__main__":
-    main()
+    script()

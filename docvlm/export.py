@@ -40,5 +40,7 @@ def main(cfg: ExportConfig, job: Job) -> None:
     remove_unused(job.folder, "export")
 
 
+script = startup.script(main)
+
 if __name__ == "__main__":
-    main()
+    script()

@@ -187,5 +187,7 @@ def _is_number(text: str) -> bool:
     return text.isdecimal() and 0 < int(text) <= LAST_PAGE
 
 
+script = startup.script(main)
+
 if __name__ == "__main__":
-    main()
+    script()

@@ -36,5 +36,7 @@ def main(cfg: TrainConfig, job: Job) -> float:
         return run.selection
 
 
+script = startup.script(main)
+
 if __name__ == "__main__":
-    main()
+    script()

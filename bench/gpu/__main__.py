@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import torch
     from transformers.utils.logging import set_verbosity_error
 
-    from bench.gpu import answering, freezing, training
+    from bench.gpu import answering, chats, freezing, training
     from bench.gpu.report import Deadline, Report, free
     from bench.gpu.settings import Settings
 
@@ -50,11 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = Report(options.out, _facts(device, options.tiny))
     sections: dict[str, tuple[float, Callable[[Settings, Report, Deadline], None]]] = {
         "exactness": (0.10, training.exactness),
-        "training": (0.40, training.throughput),
-        "evaluation": (0.18, answering.throughput),
-        "freezing": (0.13, freezing.training),
+        "training": (0.32, training.throughput),
+        "chats": (0.16, chats.throughput),
+        "evaluation": (0.16, answering.throughput),
+        "freezing": (0.11, freezing.training),
         "cross-entropy": (0.03, answering.cross_entropy),
-        "largest": (0.16, training.largest),
+        "largest": (0.12, training.largest),
     }
     failed, share = [], 0.0
     for name, (part, section) in sections.items():

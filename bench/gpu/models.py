@@ -7,12 +7,14 @@ weights say ids, not words, so a text here is its ids. `tiny` builds the embedde
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from transformers import Florence2ForConditionalGeneration, Qwen2VLConfig
@@ -94,18 +96,40 @@ class _SpokenIds(Qwen2VLCodec):
         return [" ".join(map(str, row[: row.index(self.end)] if self.end in row else row)) for row in rows]
 
 
-def qwen(device: torch.device, dtype: torch.dtype, *, tiny: bool, attn: str = "sdpa") -> Qwen2VL:
-    """Qwen2-VL-2B with LoRA r=16 on q, k, v, o and a frozen tower; adapters start away from zero, so that all count."""
+def qwen(
+    device: torch.device, dtype: torch.dtype, *, tiny: bool, attn: str = "sdpa", freeze_language: int = 0
+) -> Qwen2VL:
+    """Qwen2-VL-2B with LoRA r=16 on q, k, v, o and a frozen tower; adapters start away from zero, so that all count.
+
+    Of the decoder's blocks `freeze_language` percent, from the input, get no adapter.
+    """
     small, processor = qwen2vl()
-    config = _shallow(small.config) if tiny else qwen2vl_2b(small.config)
-    net = _made(Qwen2VLNet, config, device, dtype, attn)
-    net.generation_config = small.generation_config
+    net, config = _qwen_net(small, device, dtype, tiny=tiny, attn=attn)
     Qwen2VL.adjust(net)
     longest = config.get_text_config().max_position_embeddings
     codec = _SpokenIds(processor, Budget(min_pixels=CELL**2, max_pixels=4096 * CELL**2), longest)
     vlm = Qwen2VL(net, codec, "random", dtype)
-    _prepared(vlm, 100, RANK)
+    _prepared(vlm, 100, RANK, freeze_language)
     return vlm
+
+
+def stock_qwen(vlm: VLM, *, tiny: bool) -> PeftModel:
+    """The same weights and adapter as of `qwen` in untouched Transformers and PEFT classes, for others' trainers."""
+    net, _ = _qwen_net(qwen2vl()[0], vlm.device, vlm.dtype, tiny=tiny, attn="sdpa")
+    net.requires_grad_(False)
+    assert isinstance(vlm.net, PeftModel)
+    wrapped = get_peft_model(net, deepcopy(vlm.net.peft_config["default"]))
+    assert isinstance(wrapped, PeftModel)
+    set_peft_model_state_dict(wrapped, get_peft_model_state_dict(vlm.net, save_embedding_layers=False))
+    return wrapped
+
+
+def _qwen_net(small: Any, device: torch.device, dtype: torch.dtype, *, tiny: bool, attn: str) -> tuple[Any, Any]:
+    """A net as Transformers has it, and its config."""
+    config = _shallow(small.config) if tiny else qwen2vl_2b(small.config)
+    net = _made(Qwen2VLNet, config, device, dtype, attn)
+    net.generation_config = small.generation_config
+    return net, config
 
 
 def florence(device: torch.device, dtype: torch.dtype, freeze: float, *, tiny: bool) -> Florence2:
@@ -128,9 +152,9 @@ def _made(cls: Any, config: Any, device: torch.device, dtype: torch.dtype, attn:
     return net.to(device)
 
 
-def _prepared(vlm: VLM, freeze: float, rank: int) -> None:
+def _prepared(vlm: VLM, freeze: float, rank: int, freeze_language: int = 0) -> None:
     torch.manual_seed(1)
-    apply(vlm, freeze, Lora(rank))
+    apply(vlm, freeze, Lora(rank), freeze_language)
     for name, parameter in vlm.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.02)

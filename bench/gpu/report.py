@@ -92,14 +92,24 @@ def synchronize(device: torch.device) -> None:
 
 def seconds(step: Callable[[], Any], device: torch.device, repeats: int, deadline: Deadline) -> float:
     """Median duration of `step` after one call to warm up; fewer repeats, but one, where the time runs out."""
+    return median(lambda: once(step, device), repeats, deadline)
+
+
+def once(step: Callable[[], Any], device: torch.device) -> float:
+    """Duration of `step`, between two synchronisations."""
+    synchronize(device)
+    began = time.perf_counter()
     step()
+    synchronize(device)
+    return time.perf_counter() - began
+
+
+def median(timed: Callable[[], float], repeats: int, deadline: Deadline) -> float:
+    """Of what `timed` returns, after one call to warm up; fewer repeats, but one, where the time runs out."""
+    timed()
     found: list[float] = []
     while not found or (len(found) < repeats and deadline.left() > found[-1]):
-        synchronize(device)
-        began = time.perf_counter()
-        step()
-        synchronize(device)
-        found.append(time.perf_counter() - began)
+        found.append(timed())
     return statistics.median(found)
 
 

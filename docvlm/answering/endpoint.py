@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from docvlm.answering.elsewhere import Answered
     from docvlm.config import EvaluateConfig
+    from docvlm.config.endpoint import Asks
     from docvlm.data.example import Example, Page
     from docvlm.data.reading import Reading
 
@@ -84,7 +85,7 @@ class Endpoint(Elsewhere):
         def document(group: Sequence[Example]) -> Answered:
             answered: Answered = []
             try:
-                pages = [] if stop.is_set() else self._sent(group[0])
+                pages = [] if stop.is_set() else self.sent(group[0])
                 for example in group:
                     if not stop.is_set():
                         text = example.question + example.instruction
@@ -109,7 +110,8 @@ class Endpoint(Elsewhere):
             (key, *_) = self.structured.described
             print(f"{key}: {cut} answers ended at max_new_tokens={max_new_tokens} before they were whole", flush=True)
 
-    def _sent(self, example: Example) -> list[str]:
+    def sent(self, example: Example) -> list[str]:
+        """The pages of an example as messages hold them."""
         return [data_url(self.seen(page, len(example.pages))) for page in example.pages]
 
     def seen(self, page: Page, pages: int = 1) -> Image:
@@ -126,13 +128,21 @@ class Endpoint(Elsewhere):
 
 def connected(cfg: EvaluateConfig) -> Endpoint:
     """The endpoint of the config, which has been asked what it serves. Raises `DocvlmError` if it cannot be used."""
-    assert cfg.endpoint is not None
     allowed = structured(cfg)  # before anything is asked
-    chat = Chat(cfg.endpoint, cfg.served, timeout=cfg.timeout, retries=cfg.retries, logprobs=cfg.logprobs)
+    budget = Budget(**asdict(cfg.budget))
+    return asked_as(cfg, cfg.model.family, budget, logprobs=cfg.logprobs, structured=allowed)
+
+
+def asked_as(
+    cfg: Asks, family: str, budget: Budget, *, logprobs: bool = True, structured: Structured | None = None
+) -> Endpoint:
+    """The endpoint of a config, asked in the words of `family` about pages of `budget`. Raises `DocvlmError`."""
+    how = FAMILIES[family].served
+    if cfg.endpoint is None or how is None:
+        raise DocvlmError(f"endpoint={cfg.endpoint}: {FAMILIES[family].label} is not asked by chat; leave it out")
+    chat = Chat(cfg.endpoint, cfg.served, timeout=cfg.timeout, retries=cfg.retries, logprobs=logprobs)
     print(f"endpoint: {chat.served} at {chat.endpoint}, {cfg.concurrency} documents at once", flush=True)
-    how = FAMILIES[cfg.model.family].served
-    assert how is not None  # `docvlm.config.evaluate`
-    return Endpoint(chat, Budget(**asdict(cfg.budget)), cfg.concurrency, how, allowed)
+    return Endpoint(chat, budget, cfg.concurrency, how, structured)
 
 
 def folder(served: str) -> Path:

@@ -136,7 +136,7 @@ class Outside(Elsewhere):
                 " leave it out, or ask an export that Transformers reads (formats=[merged])"
             )
         return Said(
-            text=str(found["text"]).strip(),
+            text=self._text(found),
             tokens=int(found["tokens"]),
             prompt_tokens=int(found["prompt_tokens"]),
             truncated=bool(found["truncated"]),
@@ -146,10 +146,14 @@ class Outside(Elsewhere):
             total=time.perf_counter() - began,
         )
 
-    def _prepared(self, example: Example, max_new_tokens: int) -> tuple[str, Sequence[Image]]:
-        """The chat of an example as text, and its resized pages."""
+    def _prepared(self, example: Example, max_new_tokens: int) -> tuple[Any, Sequence[Image]]:
+        """What the worker takes for a prompt, here the chat of an example as text, and its resized pages."""
         prompt, pages = self.codec.chat_and_pages(example)
         return prompt, pages
+
+    def _text(self, found: Mapping[str, Any]) -> str:
+        """The answer, of what the worker says."""
+        return str(found["text"]).strip()
 
     def memory(self, *, reset: bool = False) -> tuple[float, float]:
         """What its process holds and held at most, in MiB; `reset` starts a new peak."""

@@ -1,12 +1,15 @@
 """A runtime without torch in a process of its own: requests in, answers out, a line of JSON each.
 
     python runtime_worker.py openvino FOLDER THREADS
+    python runtime_worker.py openvino_steps FOLDER THREADS
     python runtime_worker.py llamacpp FOLDER THREADS CONTEXT PAGE_TOKENS
 
 It is run as a file and imports nothing of docvlm, so that neither torch nor Transformers is in its memory: what is
 measured of it is what a machine without them needs. A request is `{"pages": […], "prompt": …, "max_new_tokens": …}`,
-whose pages are `{"height": …, "width": …, "pixels": RGB in base64}` and whose prompt is the whole chat; or
-`{"memory": "reset"}`, which says what is held and starts a new peak; or `{"memory": "peak"}`. Memory is in MiB.
+whose pages are `{"height": …, "width": …, "pixels": RGB in base64}` and whose prompt is the whole chat, or for
+`openvino_steps` `{"ids": …, "start": …, "ends": …, "most": …}`: the tokens of a question, how an answer begins, what
+ends it, and how many it may have. Others are `{"memory": "reset"}`, which says what is held and starts a new peak, and
+`{"memory": "peak"}`. Memory is in MiB.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,7 +59,6 @@ def main() -> None:
 
 def openvino(folder: Path, threads: int) -> tuple[str, Answer]:
     """The version of OpenVINO GenAI, and its answers from the graphs in the folder."""
-    import numpy
     import openvino
     import openvino_genai
 
@@ -66,10 +68,7 @@ def openvino(folder: Path, threads: int) -> tuple[str, Answer]:
         config = pipeline.get_generation_config()  # with the tokens that end an answer
         config.max_new_tokens, config.do_sample, config.apply_chat_template = request["max_new_tokens"], False, False
         config.logprobs = 1  # makes it add up the logarithms of the tokens' probabilities
-        pages = []
-        for page in request["pages"]:
-            pixels = numpy.frombuffer(base64.b64decode(page["pixels"]), numpy.uint8)
-            pages.append(openvino.Tensor(pixels.reshape(page["height"], page["width"], 3)))
+        pages = [openvino.Tensor(_pixels(page)) for page in request["pages"]]
         try:
             found = pipeline.generate(request["prompt"], images=pages, generation_config=config)
         except RuntimeError as error:
@@ -86,6 +85,65 @@ def openvino(folder: Path, threads: int) -> tuple[str, Answer]:
         }
 
     return str(openvino_genai.__version__), answer
+
+
+def openvino_steps(folder: Path, threads: int) -> tuple[str, Answer]:
+    """The version of OpenVINO, and answers from graphs of a page, a question and a step of its answer."""
+    import numpy
+    import openvino
+
+    core = openvino.Core()
+    vision, encoder, decoder = (
+        core.compile_model(
+            folder / f"openvino_{part}_model.xml", "CPU", {"INFERENCE_NUM_THREADS": threads}
+        ).create_infer_request()
+        for part in ("vision", "encoder", "decoder")
+    )
+    decoder.set_tensor("beam_idx", openvino.Tensor(numpy.zeros(1, numpy.int32)))
+
+    def encode(page: dict[str, Any], ids: list[int]) -> int:
+        """Hand the decoder what it looks up. Returns how many tokens that is."""
+        vision.infer({"pixels": _pixels(page)[None]})
+        encoder.set_tensor("page", vision.get_tensor("page"))
+        encoder.infer({"input_ids": numpy.array([ids])})
+        for port in encoder.model_outputs:
+            decoder.set_tensor(port.any_name, encoder.get_tensor(port.any_name))
+        return int(encoder.get_tensor("page").shape[1]) + len(ids)
+
+    def decode(prompt: dict[str, Any], longest: int) -> Iterator[tuple[int, float]]:
+        """Tokens up to and with the end, and the probability of each."""
+        decoder.reset_state()
+        step = prompt["start"]
+        for _ in range(min(longest, prompt["most"])):
+            decoder.infer({"input_ids": numpy.array([step])})
+            logits = decoder.get_tensor("logits").data[0, -1]
+            step = [int(logits.argmax())]
+            yield step[0], 1 / float(numpy.exp(logits - logits.max()).sum())
+            if step[0] in prompt["ends"]:
+                return
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        began, prompt = time.perf_counter(), request["prompt"]
+        (page,) = request["pages"]
+        try:
+            read = encode(page, prompt["ids"])
+            said = decode(prompt, request["max_new_tokens"])
+            steps = [next(said)]
+            first = time.perf_counter() - began
+            steps += said
+        except RuntimeError as error:
+            return {"error": str(error)}
+        ids, sure = [token for token, _ in steps], [probability for _, probability in steps]
+        return {
+            "ids": ids,
+            "confidence": sum(sure) / len(sure),
+            "tokens": len(ids),
+            "prompt_tokens": read,
+            "first_token_s": first,
+            "truncated": ids[-1] not in prompt["ends"],
+        }
+
+    return str(openvino.__version__), answer
 
 
 def llamacpp(folder: Path, threads: int, context: int, page_tokens: int) -> tuple[str, Answer]:
@@ -141,7 +199,19 @@ def llamacpp(folder: Path, threads: int, context: int, page_tokens: int) -> tupl
     return str(xllamacpp.__version__), answer
 
 
-RUNTIMES: dict[str, Callable[..., tuple[str, Answer]]] = {"openvino": openvino, "llamacpp": llamacpp}
+RUNTIMES: dict[str, Callable[..., tuple[str, Answer]]] = {
+    "openvino": openvino,
+    "openvino_steps": openvino_steps,
+    "llamacpp": llamacpp,
+}
+
+
+def _pixels(page: dict[str, Any]) -> Any:
+    """A page of a request (H x W x 3)."""
+    import numpy
+
+    pixels = numpy.frombuffer(base64.b64decode(page["pixels"]), numpy.uint8)
+    return pixels.reshape(page["height"], page["width"], 3)
 
 
 def _ppm(request: dict[str, Any]) -> list[str]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from docvlm.answering.llamacpp import LlamaCpp
-from docvlm.answering.openvino import OpenVino
+from docvlm.answering.openvino import OpenVino, OpenVinoSteps
+from docvlm.vlms import FAMILIES, forms, loading
 
 if TYPE_CHECKING:
     from docvlm.answering.outside import Outside
 
-RUNTIMES: dict[str, type[Outside]] = {form: runtime for runtime in (OpenVino, LlamaCpp) for form in runtime.forms}
-"""By the format of the folder (`docvlm.vlms.forms.OUTSIDE`)."""
+
+def of(record: dict[str, Any]) -> type[Outside] | None:
+    """By the `docvlm.json` of the folder; None where Transformers reads it."""
+    word = loading.form(record)
+    if word in forms.GGUF:
+        return LlamaCpp
+    if word in forms.OPENVINO:
+        return OpenVino if FAMILIES[record["family"]].genai else OpenVinoSteps
+    return None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from docvlm.config.base import SPLITS, need
 from docvlm.config.data import DataConf, check_data
+from docvlm.config.endpoint import check_endpoint
 from docvlm.config.model import BudgetConf, ModelVerbConfig, check_budget, check_retriever, check_revision
 from docvlm.data.reading import RETRIEVER, SELECTORS
 from docvlm.vlms.families import FAMILIES
@@ -21,6 +22,7 @@ class BenchmarkConfig(ModelVerbConfig):
 
     `selectors` are compared at each number of `selector_pages`; `none` among them is all pages.
     `batch` is a number or `auto`; each of `budgets` a number of pixels, `HEIGHTxWIDTH`, `edgeN` or `tilesN`.
+    `endpoint` serves the model that is measured here, which is one more point then.
     """
 
     budget: BudgetConf
@@ -38,6 +40,13 @@ class BenchmarkConfig(ModelVerbConfig):
     batch: str
     max_batch: int
     memory_limit_gb: float | None
+    endpoint: str | None
+    served: str | None
+    served_on: str | None
+    concurrency: int
+    timeout: float
+    retries: int
+    logprobs: bool
     split: str
     limit: int | None
     prices: str | None
@@ -76,6 +85,11 @@ class BenchmarkConfig(ModelVerbConfig):
         repeated = len(set(self.budgets or [])) < len(self.budgets or [])
         need(not repeated, "budgets", self.budgets, "name each only once")
         self._check_selectors()
+        check_endpoint(self)
+        advice = "it serves one model; give run=DIR or checkpoint=… with it"
+        need(self.endpoint is None or not self.best, "endpoint", self.endpoint, advice)
+        advice = "the device of endpoint=URL; give that too"
+        need(self.served_on is None or self.endpoint is not None, "served_on", self.served_on, advice)
         batch = self.batch == "auto" or re.fullmatch(r"[1-9]\d*", self.batch) is not None
         need(batch, "batch", self.batch, "a number of questions of 1 or more, or auto for the largest that fits")
         for key in ("pages", "warmup", "max_batch"):

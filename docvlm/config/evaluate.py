@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from docvlm.config.base import SPLITS, need
 from docvlm.config.data import DataConf, check_data
+from docvlm.config.endpoint import check_endpoint
 from docvlm.config.model import BudgetConf, ReadingVerbConfig, check_budget, check_revision
 from docvlm.metrics import METRICS
 from docvlm.vlms.families import FAMILIES
@@ -107,14 +107,9 @@ def _corruptions(cfg: EvaluateConfig) -> None:
 
 def _endpoint(cfg: EvaluateConfig) -> None:
     """Raise `DocvlmError` for the first impossible value of `endpoint` and of what goes with it."""
-    need(cfg.served is None or cfg.endpoint is not None, "served", cfg.served, "a model of endpoint=URL; give that too")
+    check_endpoint(cfg)
     if cfg.endpoint is None:
         return
-    _address(cfg.endpoint)
-    need(cfg.served != "", "served", "''", "the model's name at the endpoint, or null for the only one there")
-    need(cfg.concurrency >= 1, "concurrency", cfg.concurrency, "1 or more documents that are asked about at once")
-    need(cfg.timeout > 0, "timeout", cfg.timeout, "seconds, above 0")
-    need(cfg.retries >= 0, "retries", cfg.retries, "0 or more tries after the first")
     asked = [family for family in FAMILIES.values() if family.served is not None]
     labels = " or ".join(f"{family.label}'s" for family in asked if family.served and family.served.page)
     advice = f"a served model is asked by chat, and its pages are resized as {labels}; leave model=… out"
@@ -142,16 +137,3 @@ def _structured(cfg: EvaluateConfig) -> None:
         need(len(set(cfg.choices)) == len(cfg.choices), "choices", cfg.choices, "name each only once")
     advice = "the part of a JSON answer that is scored; give json_schema=FILE too"
     need(cfg.json_field is None or cfg.json_schema is not None, "json_field", cfg.json_field, advice)
-
-
-def _address(endpoint: str) -> None:
-    try:
-        parts = urlsplit(endpoint)
-        wanted = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port that is no number
-        wanted = False
-    shown = endpoint.rpartition("@")[2]  # what stands before it is a secret
-    need(wanted, "endpoint", shown, "give the address of an OpenAI-compatible API, such as http://localhost:8000/v1")
-    bare = "@" not in parts.netloc and not parts.query and not parts.fragment
-    advice = "an address is written into results; give it without user, key or query, and the key in DOCVLM_API_KEY"
-    need(bare, "endpoint", shown.partition("?")[0], advice)

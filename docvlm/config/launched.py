@@ -6,6 +6,7 @@ process. Hydra tells its callbacks of a sweep in the process that launches it.
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from omegaconf import DictConfig
 from docvlm.config import marks
 from docvlm.config.compose import basic
 from docvlm.config.job import CELLS, Job
+from docvlm.errors import DocvlmError
 from docvlm.files import write_json
 
 _REQUEST = (
@@ -56,8 +58,11 @@ class Launched(Callback):
         hydra = config.hydra
         folder = Path(hydra.runtime.cwd, str(hydra.sweep.dir))
         self.outcome.sweeps.add(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.until_the_end.enter_context(marks.lives(folder))
+        try:
+            self.until_the_end.enter_context(marks.lives(folder))
+        except DocvlmError as error:  # Hydra makes a warning of it, and goes on
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(1) from error
         target = str(hydra.launcher._target_)
         self.outcome.launcher = "" if target == BASIC else target.rpartition(".")[2]
         if self.outcome.launcher == "SlurmLauncher":

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from docvlm import process
+from docvlm import locks, process
 from docvlm.config.job import Job
 from docvlm.files import read_json, write_json
 
@@ -40,16 +40,16 @@ def begun(job: Job) -> Iterator[None]:
 @contextmanager
 def lives(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder, unless another process has it: two commands in one folder live while either does."""
-    lock = FileLock(folder / _LIVES, timeout=GLANCE)
+    held = locks.lock(folder / _LIVES, timeout=GLANCE)
     try:
-        lock.acquire()
+        held.acquire()
     except Timeout:
         yield
         return
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
 def alive(folder: Path) -> bool:
@@ -57,7 +57,7 @@ def alive(folder: Path) -> bool:
     if not (folder / _LIVES).exists():
         return False
     try:
-        with FileLock(folder / _LIVES, timeout=0):
+        with locks.lock(folder / _LIVES, timeout=0):
             return False
     except Timeout:
         return True

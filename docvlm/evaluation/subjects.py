@@ -109,7 +109,7 @@ def of_saved(
 
     `budget` takes the place of the one it was saved with. Raises `DocvlmError` if it holds no complete record.
     """
-    from docvlm.answering.runtimes import RUNTIMES
+    from docvlm.answering import runtimes
     from docvlm.vlms import forms, loading, saved
 
     record, named = saved.read(folder), named or folder
@@ -118,8 +118,8 @@ def of_saved(
     whole = word in forms.ALONE
 
     def load() -> VLM | Outside:
-        if word in RUNTIMES:
-            return RUNTIMES[word](folder, budget=budget, named=named)
+        if (runtime := runtimes.of(record)) is not None:
+            return runtime(folder, budget=budget, named=named)
         vlm = loading.load(folder, attn=attn, offline=offline)
         if budget is not None:
             vlm.set_budget(budget)
@@ -232,7 +232,13 @@ def served(cfg: EvaluateConfig, output: Path | None) -> Subject:
     """The model of an endpoint, which has been asked what it serves."""
     from docvlm.answering import endpoint
 
-    found = endpoint.connected(cfg)
+    return of_endpoint(endpoint.connected(cfg), output)
+
+
+def of_endpoint(found: Endpoint, output: Path | None) -> Subject:
+    """A model that is asked at an endpoint."""
+    from docvlm.answering import endpoint
+
     address, name = found.chat.endpoint, found.chat.served
     described = {"run": None, "trained_on": None, "status": None, "endpoint": address, "served": name}
 

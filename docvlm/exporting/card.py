@@ -52,12 +52,13 @@ def write(folder: Path, source: Source, outcomes: Sequence[Outcome], row: Mappin
         f" {seen['equal']} of the run's answers to the character. {timed['p50_ms']:.0f} ms a page (median of"
         f" {timed['n']}, one question each, from opening the file to the text) on {row['device']}."
     )
-    code = {}
+    code, needs = {}, formats.RECORDS[word].needs
     if word in forms.OPENVINO:
+        needs = openvino.needs(source)
         code = {"code": openvino.example(source), "library": "openvino"}
     elif word in forms.GGUF:
         code = {"code": gguf.example(source), "library": "gguf"}
-    about = card.Format(word, word == "adapter", formats.RECORDS[word].needs, facts, _table(row), **code)
+    about = card.Format(word, word == "adapter", needs, facts, _table(row), **code)
     return card.write(folder, run, [examine(one) for one in answers], about)
 
 

@@ -6,8 +6,8 @@ whatever else reads the base's own folder reads it. Merged in float32 and stored
 all that can differ from the run. Costs the size of the checkpoint on disk and once in memory as float32.
 `int8`, `int4`: the merged model with the linear layers of its language side quantised as Transformers reads it, and
 written so that plain `from_pretrained` reads it back.
-`openvino`, `openvino_int4`: the merged model as graphs with packed weights, which OpenVINO GenAI runs on a processor
-without torch.
+`openvino`, `openvino_int4`: the merged model as graphs with packed weights, which OpenVINO runs on a processor without
+torch.
 `gguf`: the merged model as the two files of llama.cpp, its language side in 8 bits.
 """
 

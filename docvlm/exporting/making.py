@@ -16,9 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError
 
+from docvlm import locks
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
 from docvlm.exporting import canary, card, formats, measuring, records, verdict
@@ -125,9 +126,9 @@ def _written(place: Path) -> Iterator[None]:
 @contextmanager
 def _alone(output: Path) -> Iterator[None]:
     """Two processes that export into one folder would take each other's half-made ones for interrupted."""
-    lock = FileLock(output / ".lock", timeout=0)
+    held = locks.lock(output / ".lock", timeout=0)
     try:
-        lock.acquire()
+        held.acquire()
     except Timeout as error:
         raise DocvlmError(
             f"{output}: another process is exporting into it; wait for it, or give another output"
@@ -135,4 +136,4 @@ def _alone(output: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        held.release()

@@ -1,9 +1,10 @@
-"""A model as OpenVINO GenAI reads it: graphs of its parts with packed weights, tokenizer, settings of its processor.
+"""A model as OpenVINO reads it: graphs of its parts with packed weights, tokenizer, settings of its processor.
 
 Graphs are traced from the modules that docvlm trains with, in this environment, by `openvino.convert_model`; weights
-are packed by NNCF from the weights alone, without calibration data. optimum-intel would do both, but its newest release
-takes no Transformers beyond 5.0 for the family that can be exported so, and docvlm needs a later one. Whoever runs the
-folder needs `openvino-genai` and Pillow, and no torch.
+are packed by NNCF from the weights alone, without calibration data. optimum-intel would do both for one family, but its
+newest release takes no Transformers beyond 5.0 for it, and docvlm needs a later one. Whoever runs the folder needs no
+torch: `openvino-genai` and Pillow where OpenVINO GenAI has a pipeline for the family, else `openvino`, `tokenizers` and
+Pillow, and a loop over encoder and decoder.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from docvlm.data.benchmarks import BENCHMARKS
 from docvlm.errors import DocvlmError
 from docvlm.exporting.example import parts
 from docvlm.vlms.checkpoint import no_progress_bar
 from docvlm.vlms.families import FAMILIES, imported
-from docvlm.vlms.loading import complete
+from docvlm.vlms.loading import codec, complete
 
 if TYPE_CHECKING:
     from docvlm.exporting.source import Source
@@ -55,19 +57,22 @@ def missing(source: Source) -> str | None:
 
 def write(source: Source, folder: Path, bits: int) -> None:
     """Put everything into a new `folder`. `bits`: of the language side's weights, 8 or 4; all others have 8."""
+    family = FAMILIES[source.record["family"]]
     with source.merged(folder) as weights, no_progress_bar(), _without_telemetry(), _quiet():
         import openvino
 
+        processor = AutoProcessor.from_pretrained(weights, local_files_only=True)
         net = AutoModelForImageTextToText.from_pretrained(
             weights, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
         ).eval()
         folder.mkdir()
         copyfile(weights / "config.json", folder / "config.json")
-        parts = imported(FAMILIES[source.record["family"]].openvino[net.config.model_type])
-        for name, graph in parts(net).items():
-            model = _packed(_traced(name, graph), bits if name == "language" else 8)
+        graphs = imported(family.openvino[net.config.model_type])
+        for name, graph in graphs(net, processor).items():
+            model = _packed(_traced(name, graph), bits if graph.language else 8)
             openvino.save_model(model, folder / f"openvino_{name}_model.xml", compress_to_fp16=False)
-        _write_processor(weights, folder)
+        if family.genai:
+            _write_processor(processor, folder)
     complete(folder, source.best, source.about("openvino" if bits == 8 else f"openvino_int{bits}"))
 
 
@@ -111,8 +116,7 @@ def _with_state(model: Any, graph: Graph) -> Any:
             user.replace_source_output(chosen.output(0))
     model.validate_nodes_and_infer_types()
     apply_make_stateful_transformation(model, pairs)
-    embeddings = model.input("inputs_embeds")
-    batch = ops.gather(ops.shape_of(embeddings, output_type="i64"), ops.constant([0]), ops.constant(0))
+    batch = ops.gather(ops.shape_of(model.inputs[0], output_type="i64"), ops.constant([0]), ops.constant(0))
     for node in model.get_ops():
         if node.get_type_name() == "ReadValue":
             _, heads, _, head = node.get_output_partial_shape(0)
@@ -132,19 +136,18 @@ def _packed(model: Any, bits: int) -> Any:
     return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT4_ASYM, group_size=GROUP, ratio=1.0)
 
 
-def _write_processor(weights: Path, folder: Path) -> None:
-    """The tokenizer as graphs, and the image processor's settings in the file where the runtime looks for them."""
+def _write_processor(processor: Any, folder: Path) -> None:
+    """What GenAI reads: the tokenizer as graphs, and the image processor's settings in the file where it looks."""
     import openvino
     from openvino_tokenizers import convert_tokenizer
 
-    processor = AutoProcessor.from_pretrained(weights, local_files_only=True)
     pair = convert_tokenizer(processor.tokenizer, with_detokenizer=True, skip_special_tokens=True)
     for name, model in zip(("tokenizer", "detokenizer"), pair, strict=True):
         openvino.save_model(model, folder / f"openvino_{name}.xml")
     processor.image_processor.save_pretrained(folder)
 
 
-_EXAMPLE = """\
+_GENAI = """\
 import numpy as np
 from openvino import Tensor
 from openvino_genai import VLMPipeline
@@ -159,9 +162,46 @@ image = Tensor(np.array(page.resize(sides)))
 print(pipeline.generate(question, images=[image], generation_config=settings).texts[0])"""
 
 
+_STEPS = """\
+import numpy as np
+from openvino import Core, Tensor
+from PIL import Image
+from tokenizers import Tokenizer
+
+question = "What is the total?"
+words = Tokenizer.from_file("tokenizer.json")  # where these files are
+ids = [{bos}, *words.encode({task!r} + question, add_special_tokens=False).ids, {end}]
+page = Image.open("page.png").convert("RGB").resize({size}, Image.Resampling.{resample})
+core = Core()
+vision, encoder, decoder = (
+    core.compile_model(f"openvino_{{part}}_model.xml", "CPU").create_infer_request()
+    for part in ("vision", "encoder", "decoder")
+)
+vision.infer({{"pixels": np.array(page)[None]}})
+encoder.set_tensor("page", vision.get_tensor("page"))
+encoder.infer({{"input_ids": np.array([ids])}})
+for port in encoder.model_outputs:
+    decoder.set_tensor(port.any_name, encoder.get_tensor(port.any_name))
+decoder.set_tensor("beam_idx", Tensor(np.zeros(1, np.int32)))
+answer, step = [], {start}  # how an answer begins
+while not set(answer[-1:]) & set({ends}) and len(answer) < {longest}:
+    decoder.infer({{"input_ids": np.array([step])}})  # which remembers what came before
+    step = [int(decoder.get_tensor("logits").data.argmax())]
+    answer += step
+print(words.decode(answer).strip())"""
+
+
 def example(source: Source) -> str:
-    """Python that asks a question of the folder it lies in, with `openvino-genai` and Pillow only."""
-    return _EXAMPLE.format(**parts(source, "the runtime would shrink without smoothing"))
+    """Python that asks a question of the folder it lies in, with what `needs` names and Pillow only."""
+    if FAMILIES[source.record["family"]].genai:
+        return _GENAI.format(**parts(source, "the runtime would shrink without smoothing"))
+    found: Any = codec(source.best, offline=source.offline)
+    return _STEPS.format(**found.in_steps, longest=BENCHMARKS[source.benchmark].max_new_tokens)
+
+
+def needs(source: Source) -> str:
+    """What is installed, beside Pillow, to ask the folder."""
+    return "openvino-genai" if FAMILIES[source.record["family"]].genai else "openvino tokenizers"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from docvlm import locks
 from docvlm.config import Job
 from docvlm.errors import DocvlmError, TrainedElsewhere
 from docvlm.files import read_json, shown
@@ -76,7 +77,7 @@ def _alone(job: Job) -> Iterator[None]:
     if job.sweep is None:
         yield
         return
-    with FileLock(job.sweep.parent / LOCK):
+    with locks.lock(job.sweep.parent / LOCK):
         yield
 
 

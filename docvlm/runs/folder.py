@@ -16,6 +16,7 @@ from pickle import UnpicklingError
 
 from filelock import FileLock, Timeout
 
+from docvlm import locks
 from docvlm.config import Job
 from docvlm.config.marks import GLANCE
 from docvlm.files import read_json, write_json
@@ -84,14 +85,14 @@ class RunFolder:
         One that only asks whether it is held has it for a moment, which is waited for.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / LOCK, timeout=GLANCE)
-        lock.acquire()
-        return lock
+        taken = locks.lock(self.root / LOCK, timeout=GLANCE)
+        taken.acquire()
+        return taken
 
     def held(self) -> bool:
         """Whether another live process has the folder."""
         try:
-            with FileLock(self.root / LOCK, timeout=0):
+            with locks.lock(self.root / LOCK, timeout=0):
                 return False
         except Timeout:
             return True

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docvlm import locks
 from docvlm.data.lines import contents, dumps, objects
 from docvlm.data.page_ids import STORED
 from docvlm.data.pages import digest
@@ -49,6 +50,7 @@ class Kept:
         self.known: dict[int, list[Answer]] = {}
         self.count = 0
         self._mine = False
+        locks.check(path.parent)
         self._file = GrowingFile(path)
         self._files: dict[str, str] = {}  # path of a PDF → its content
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
+from docvlm.answering import runtimes
 from docvlm.answering.answer import device as default_device
 from docvlm.answering.outside import Outside
-from docvlm.answering.runtimes import RUNTIMES
 from docvlm.data.benchmarks import BENCHMARKS, DEFAULT
 from docvlm.data.example import Example, Page
 from docvlm.data.loading.packing import by_pages
@@ -198,8 +198,8 @@ def load(
     else:
         folder, attn, phrase = _saved(source)
         record = saved.read(folder)
-        if loading.form(record) in RUNTIMES:
-            return _outside(folder, device, base, benchmark or phrase)
+        if (runtime := runtimes.of(record)) is not None:
+            return _outside(runtime, folder, device, base, benchmark or phrase)
         if base is None and record["lora"]["r"] and loading.form(record) not in forms.ALONE:
             _check_base(folder, record)
         vlm = loading.load(folder, checkpoint=base, attn=attn, offline=offline)
@@ -252,13 +252,15 @@ def _reader(vlm: VLM, place: torch.device, benchmark: str, offline: bool) -> Rea
     return Reader(vlm.to(place).eval(), BENCHMARKS[benchmark], choose=choose)
 
 
-def _outside(folder: Path, device: str | None, base: str | Path | None, benchmark: str) -> Reader:
+def _outside(
+    runtime: type[Outside], folder: Path, device: str | None, base: str | Path | None, benchmark: str
+) -> Reader:
     """A folder that another runtime answers from, in a process of its own on the processor."""
     if base is not None:
         raise DocvlmError(f"{folder}: a whole model, so {base} is of no use; leave base out")
     if device not in (None, "cpu"):
         raise DocvlmError(f"device={device}: {folder} is for a processor; leave device out, or export merged")
-    vlm = RUNTIMES[loading.form(saved.read(folder))](folder)
+    vlm = runtime(folder)
     return Reader(vlm, BENCHMARKS[benchmark], choose=chooser(vlm.codec.reading.selection, offline=True))
 
 

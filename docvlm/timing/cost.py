@@ -62,9 +62,13 @@ class OnMachine:
 
 
 def on_machine(record: Mapping[str, Any], file: str) -> list[OnMachine]:
-    """The points of a benchmark's record that are priced: the first, and those of other runtimes."""
+    """The points of a benchmark's record that are priced: the first, and those of other runtimes.
+
+    A served model is on a device of its own, and has no price where nobody said which.
+    """
     points = [point for place, point in enumerate(record["points"]) if not place or "runtime" in point]
-    return [_of_point(point, record["device"], file) for point in points]
+    devices = [point["device"] if "device" in point else record["device"] for point in points]
+    return [_of_point(point, device, file) for point, device in zip(points, devices, strict=True) if device is not None]
 
 
 def _of_point(point: Mapping[str, Any], device: str, file: str) -> OnMachine:
@@ -83,13 +87,13 @@ def _of_point(point: Mapping[str, Any], device: str, file: str) -> OnMachine:
 def costs(prices: Prices, measured: Sequence[OnMachine], pages: Sequence[tuple[int, int]]) -> list[Cost]:
     """Every row of the prices, once for each machine it fits; then machines that no price fits; then the APIs."""
     rows: list[Cost] = []
-    fitted: set[str] = set()
+    fitted: set[OnMachine] = set()
     for machine in prices.machines:
         fitting = [one for one in measured if re.search(machine.device, one.device)]
-        fitted |= {one.file for one in fitting}
+        fitted |= set(fitting)
         rows += [_measured(machine, one) for one in fitting] or [_unmeasured(machine)]
     nobody = Machine("", "", None, None, None, "no row of the prices fits this device: add one")
-    rows += [_measured(nobody, one) for one in measured if one.file not in fitted]
+    rows += [_measured(nobody, one) for one in measured if one not in fitted]
     return rows + [_api(api, pages) for api in prices.apis]
 
 

@@ -43,7 +43,7 @@ def beside(found: dict[str, Any], run: Path, own: Budget) -> tuple[dict[str, Any
             left_out.append(f"{shown(file)}: {row['format']} is no point here: {why}")
         else:
             points.append(_point(row, scores[0], found["points"][0]))
-    return found | {"points": _judged(points)}, left_out
+    return found | {"points": judged(points)}, left_out
 
 
 def _comparable(row: Mapping[str, Any], found: Mapping[str, Any], own: Budget) -> tuple[list[Mapping[str, Any]], str]:
@@ -75,7 +75,7 @@ def _point(row: Mapping[str, Any], score: Mapping[str, Any], first: Mapping[str,
     }
 
 
-def _judged(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def judged(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The points, each with whether it is on the frontier of all."""
     at = [(p["single"]["p50_ms"], goodness(p["score"]["metric"], p["score"]["mean"])) for p in points]
     return [{**point, "pareto": best} for point, best in zip(points, pareto(at), strict=True)]

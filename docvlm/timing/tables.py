@@ -11,8 +11,9 @@ from docvlm.scoring.intervals import Difference, Interval
 from docvlm.tables import Column, Table
 from docvlm.timing.cost import Cost
 
+RUNTIME = Column("resolution", "page size, runtime", kind="text")
 _SPEEDS = (
-    Column("resolution", "page size, export", kind="text"),
+    RUNTIME,
     Column("batch", "batch"),
     Column("n", "n"),
     Column("p50_ms", "p50 ms", 0),
@@ -43,15 +44,25 @@ def latency(found: Mapping[str, Any]) -> Table:
         if point["largest"] is not None
     ]
     title = f"{found['family']} {found['subject']} ({found['dtype']}) on {found['device']}"
-    notes = ["from opening the page to the text, of a whole batch; one question a page", *bounds]
+    notes = ["from opening the page to the text, of a whole batch; one question a page", *bounds, *about_served(found)]
     return Table("latency", title, _SPEEDS, rows, notes)
 
 
+def about_served(found: Mapping[str, Any]) -> list[str]:
+    """Where a server computes that is among the points, and what its times are of; nothing without one."""
+    return [
+        f"{point['resolution']}: {point['served']}, on {point['device'] or 'a machine that served_on did not name'};"
+        " times of requests, each with a page of its own"
+        for point in found["points"]
+        if "served" in point
+    ]
+
+
 def frontier(found: Mapping[str, Any]) -> Table:
-    """A row for each page size and export: the score, its difference to the first, and the median latency alone."""
+    """A row for each page size and runtime: the score, its difference to the first, and the median latency alone."""
     score = found["points"][0]["score"]
     columns = (
-        Column("resolution", "page size, export", kind="text"),
+        RUNTIME,
         Column("prompt_tokens", "tokens", 0),
         Column("metric"),
         Column("score", score["metric"], ends=("low", "high")),
@@ -62,8 +73,9 @@ def frontier(found: Mapping[str, Any]) -> Table:
         Column("best", "frontier", filed=False),
     )
     title = f"accuracy, latency, resolution: {found['benchmark']}, {found['split']} split, {score['n']} questions"
+    rows = [_frontier_row(point) for point in found["points"]]
     note = f"mean with 95 % interval over {score['clusters']} documents; Δ paired on the same questions"
-    return Table("frontier", title, columns, [_frontier_row(point) for point in found["points"]], [note])
+    return Table("frontier", title, columns, rows, [note, *about_served(found)])
 
 
 def _frontier_row(point: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +95,7 @@ def _frontier_row(point: Mapping[str, Any]) -> dict[str, Any]:
 
 _COSTS = (
     Column("name", "machine or API", kind="text", filed=False),
-    Column("resolution", "page size, export", filed=False),
+    Column("resolution", "page size, runtime", filed=False),
     Column("latency_ms", "latency ms", 0, filed=False),
     Column("usd_per_1000_pages", "USD alone", filed=False),
     Column("batch", "batch", filed=False),

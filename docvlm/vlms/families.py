@@ -116,7 +116,9 @@ class Family:
     embedded: Miniature | None = None
     """Its embedded checkpoint; None: it has none."""
     openvino: Mapping[str, str] = field(default_factory=dict)
-    """Path of what cuts a model into the graphs that OpenVINO GenAI runs, by `model_type`; empty: nothing does."""
+    """Path of what cuts a model into graphs for OpenVINO (`docvlm.vlms.graphs`), by `model_type`; empty: none does."""
+    genai: bool = True
+    """Whether OpenVINO GenAI has a pipeline for these graphs; else a loop of docvlm's own asks encoder and decoder."""
     gguf: Mapping[str, str] = field(default_factory=dict)
     """Path of what llama.cpp calls the halves of a model (`docvlm.vlms.ggml`), by `model_type`; empty: nothing does."""
     published: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -210,6 +212,8 @@ FAMILIES: Registry[Family] = Registry(
                 "embedded": APACHE,
             },
             pages=1,
+            openvino={"florence2": "docvlm.vlms.florence2.graphs:graphs"},
+            genai=False,
             embedded=Miniature(
                 _EMBEDDED / "florence2",
                 {"036e7958fedea917": Weights(1, "0.1.0"), "0e4ca9cadc8dd75c": Weights(2, "0.2.0")},

@@ -12,7 +12,8 @@ class Graph:
     """A part: `module` takes tensors like those of `example` by position, and gives the tensors named by `outputs`.
 
     `shapes` are the inputs' by their names, -1 for a length that varies. The last inputs and outputs are the cache,
-    where `cached` names it: a runtime keeps it from one call to the next.
+    where `cached` names it: a runtime keeps it from one call to the next. `language`: of the language side, whose
+    weights are those that 4 bits are for.
     """
 
     module: nn.Module
@@ -20,3 +21,4 @@ class Graph:
     shapes: dict[str, tuple[int, ...]]
     outputs: tuple[str, ...]
     cached: tuple[str, ...] = ()
+    language: bool = False

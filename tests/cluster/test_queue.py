@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from submitit.slurm.slurm import SlurmJob
 from docvlm.config import Job, TrainConfig, slurm
 from docvlm.sweep import main as sweep
 from tests.support.launched import Ended, command
-from tests.support.slurm import Cluster, until
+from tests.support.slurm import CGROUPS, CannotStart, Cluster, until
 
 LIMIT = 300  # seconds
 WORDS = (
@@ -28,18 +29,20 @@ WORDS = (
 
 
 def work(cfg: TrainConfig, job: Job) -> float:
-    """A cell by its seed: 3 is killed at once, 2 ends after 10 s."""
+    """A cell by its seed: 3 is killed at once, 2 ends after 10 s, 4 takes twice the memory that it asked for."""
     (job.folder / "began").write_text(os.environ["SLURMD_NODENAME"])
     if cfg.seed == 2:
         time.sleep(10)
         (job.folder / "ended").touch()
     if cfg.seed == 3:
         os.kill(os.getpid(), signal.SIGKILL)
+    if cfg.seed == 4:
+        return float(len(b"1" * (2 << 30)))
     return float(cfg.seed)
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path, cluster: Cluster) -> Iterator[None]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[None]:
     def late(number: int, frame: object) -> None:
         raise TimeoutError(f"still waiting after {LIMIT} s")
 
@@ -53,7 +56,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path, cluster: C
 
 
 def test_a_job_that_is_killed_is_a_line_once_the_other_cells_have_ended(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cluster: Cluster
 ) -> None:
     monkeypatch.setattr(SlurmJob, "_results_timeout_s", 1)  # what it gives a slow file system outlasts the other cell,
     monkeypatch.setattr(slurm, "EVERY", 1)  # as may the time between two looks
@@ -65,6 +68,31 @@ def test_a_job_that_is_killed_is_a_line_once_the_other_cells_have_ended(
     assert re.match(r"error: cell 0 \(seed=3 .*\): its job \d+_0 ended: FAILED \(n[12]: task 0: Killed\); what", line)
     assert line.endswith("the same command continues it")
     assert "sacct" not in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_job_that_the_kernel_ends_for_its_memory_is_a_line_that_says_so(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under cgroups, as most clusters are; without, Slurm looks at memory itself. 22.05 calls both FAILED."""
+    monkeypatch.setattr(SlurmJob, "_results_timeout_s", 1)
+    monkeypatch.setattr(slurm, "EVERY", 1)
+    with ExitStack() as stack:
+        try:
+            constrained = stack.enter_context(Cluster(cgroups=True))
+        except CannotStart as reason:
+            pytest.skip(f"no Slurm with cgroups: {reason}")
+        for name in ("SLURM_CONF", "PATH"):
+            monkeypatch.setenv(name, constrained.environment[name])
+        ended = Ended()
+        assert command(work, ended, "seed=4,5", *WORDS) == 1
+    assert "began" in ended.found["0"] and "began" in ended.found["1"]
+    said = capfd.readouterr().err
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    how = r"(FAILED|OUT_OF_MEMORY) \(Detected 1 oom-kill event.*: task 0: Out Of Memory\)"
+    assert re.match(rf"error: cell 0 \(seed=4 .*\): its job \d+_0 ended: {how}; what", line)
+    assert line.endswith("the same command continues it") and "Traceback" not in said
+    assert not list(CGROUPS.glob("*/slurm*")), "nothing of the cluster is left"
 
 
 @pytest.mark.slow
@@ -84,7 +112,7 @@ def test_jobs_outlive_ctrl_c_and_are_named(capfd: pytest.CaptureFixture[str], cl
 
 @pytest.mark.slow
 def test_cells_are_followed_to_their_ends_when_the_launching_command_is_gone(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], cluster: Cluster
 ) -> None:
     code = "from tests.cluster.test_queue import *; command(work, Ended(), 'seed=2,2', *WORDS)"
     launching = subprocess.Popen([sys.executable, "-c", code])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -30,7 +32,7 @@ QUEUE = (
 )  # fmt: skip
 DISTURBED = '''
 """In a job of Slurm: a step takes `SLOW` seconds; in the third the cell or rank of `KILLED` is killed, and the cell of
-`HOG` takes a gigabyte more than it asked for."""
+`HOG` takes a gigabyte more than it asked for. A batch of the final test takes `SLOW_TEST` seconds."""
 
 import os
 import signal
@@ -56,6 +58,15 @@ if "SUBMITIT_EXECUTOR" in os.environ:
         return step(module, *args, **kwargs)
 
     AnswerModule.training_step = disturbed
+    answer = AnswerModule.test_step
+
+    def slowed(module, *args, **kwargs):
+        if "SLOW_TEST" in os.environ:
+            open("testing", "w").close()
+            time.sleep(float(os.environ["SLOW_TEST"]))
+        return answer(module, *args, **kwargs)
+
+    AnswerModule.test_step = slowed
 '''.replace("LIMIT", str(LIMIT))
 OF_THE_MACHINE = {"run", "minutes", "peak_memory_mb", "done", "cell"}  # columns of a table that are not its numbers
 
@@ -212,6 +223,64 @@ def test_a_cell_that_slurm_queues_again_goes_on_by_itself(
     said = "".join(file.read_text() for file in (place.folder / "multirun").glob("*/.submitit/*/*_log.err"))
     signals = {preempt: "SIGTERM: stopping after this step", time_limit: "SIGUSR2: stopping after this step"}
     assert signals.get(disturb, "") in said and "Traceback" not in said
+
+
+def test_a_preempted_cell_that_may_not_be_queued_again_is_a_row_and_the_same_command_goes_on(
+    place: Place, basic, cluster: Cluster
+) -> None:
+    once = "+hydra.launcher.additional_parameters={no-requeue:true}"
+    words = [*RANKS, *QUEUE, "lora.r=4"]
+    words.remove("lora.r=4,8,16")
+    command = place.begin(*words, once, SLOW="3")
+    during(command, lambda: place.saved(0), "a checkpoint")
+    (job,) = cluster.jobs()
+    preempt(cluster, job)
+    code, _, err = ended(command)
+    assert code == 1 and "Traceback" not in err
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert re.search(r" ended: (PREEMPTED|no longer in the queue)", line), "Slurm forgets jobs after 15 s here"
+    assert line.endswith("the same command continues it")
+    assert [row["status"] for row in place.table()] == ["interrupted"], "it saved in its seconds of grace"
+    cluster.clear()
+    code, _, err = place(*words)
+    assert code == 0, err[-3000:]
+    (row,), (expected, *_) = numbers(place.table()), numbers(basic(RANKS))
+    assert row == {**expected, "settings": row["settings"]}
+
+
+SEVERAL = (
+    "model=qwen2vl", "lora.r=4", *SMALL, *QUEUE, "trainer.accelerator=cpu", "trainer.devices=2",
+    "hydra.launcher.tasks_per_node=2", "hydra.launcher.mem_gb=6",
+)  # fmt: skip
+
+
+def test_devices_that_share_a_model_out_are_a_cell_as_those_that_each_have_it(place: Place) -> None:
+    """The processes that srun starts of a cell: FSDP2 comes to DDP's numbers, to float error."""
+    code, _, err = place(*SEVERAL, "trainer=ddp,fsdp")
+    assert code == 0, err[-3000:]
+    ddp, fsdp = (
+        json.loads((cell / "result.json").read_text()) for cell in sorted((place.folder).glob("multirun/*/[01]"))
+    )
+    assert [row["status"] for row in place.table()] == ["finished"] * 2
+    assert fsdp["headline"]["value"] == ddp["headline"]["value"]
+    assert fsdp["selection"]["value"] == pytest.approx(ddp["selection"]["value"], rel=1e-4)
+
+
+def test_several_processes_that_are_preempted_in_the_final_test_go_on_with_it(place: Place, cluster: Cluster) -> None:
+    words = (*SEVERAL, "trainer=ddp", "hydra.launcher.timeout_min=10")
+    command = place.begin(*words, SLOW_TEST="2")
+    during(command, (place.folder / "testing").exists, "the final test")
+    (job,) = cluster.jobs()
+    preempt(cluster, job)
+    during(command, lambda: cluster.jobs().get(job) == "PENDING", "the cell in the queue again")
+    code, _, err = ended(command)
+    assert code == 0, err[-3000:]
+    log = "".join(file.read_text() for file in (place.folder / "multirun").glob("*/.submitit/*/*_log.out"))
+    said = "".join(file.read_text() for file in (place.folder / "multirun").glob("*/.submitit/*/*_log.err"))
+    assert "SIGTERM: stopping after this step" in said and "Traceback" not in said
+    assert log.count("epoch 1/1") == 1, "nothing is trained again"
+    (row,) = place.table()
+    assert row["status"] == "finished"
 
 
 def test_two_commands_at_once_train_each_cell_once(place: Place, basic) -> None:

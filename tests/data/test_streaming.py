@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -25,6 +26,7 @@ from docvlm.data.benchmarks.infovqa import InfoVQA
 from docvlm.data.loading import datamodule
 from docvlm.data.loading.ahead import Ahead
 from docvlm.data.loading.datamodule import BenchmarkDataModule
+from docvlm.data.loading.mix import Mix
 from docvlm.data.loading.samplers import epoch_order
 from docvlm.data.loading.windows import homes_of
 from docvlm.data.pages import BytesPage
@@ -107,7 +109,8 @@ def test_questions_are_read_without_pictures(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_epoch_fetches_each_row_group_once(given: Given, tmp_path: Path) -> None:
-    data = streamed(given.url, tmp_path)
+    """Where three windows fit: a batch may read of one, the next is here, and the one after it is on its way."""
+    data = streamed(given.url, tmp_path, cache_gb=9 * GROUP / 1e9)
     loader = data.train_dataloader()
     for epoch in range(2):
         list(data.test_dataloader())  # pushes row groups of train out
@@ -118,7 +121,7 @@ def test_an_epoch_fetches_each_row_group_once(given: Given, tmp_path: Path) -> N
         )
         counts = row_groups(given)
         homes = {(e.pages[0].shard.url, e.pages[0].group) for e in data.train}
-        assert set(counts.values()) == {1} and len(homes) - 8 <= len(counts) <= len(homes)
+        assert set(counts.values()) == {1} and len(homes) - 9 <= len(counts) <= len(homes)
         assert data.streaming.store.held() <= data.streaming.cache
 
 
@@ -152,6 +155,34 @@ def test_pages_of_sparse_row_groups_are_kept_by_themselves(given: Given, tmp_pat
         len(row_groups(given)) == 1
         and data.fingerprint() == streamed(given.url, tmp_path, val_fraction=0.1).fingerprint()
     )
+
+
+def test_a_disk_that_is_full_before_the_cache_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the setting that is too large for it, and leaves no half page."""
+
+    def no_room(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    data = streamed(folder, tmp_path)
+    monkeypatch.setattr(packs.os, "fsync", no_room)
+    with pytest.raises(DocvlmError, match=r"data\.cache_gb=0\.000\d+: the disk of .* is full before that"):
+        data.train[0].pages[0].open()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_parts_of_a_mixture_share_what_is_kept_by_itself(folder: Path, tmp_path: Path) -> None:
+    """As many pages of each as leave room for those of the others."""
+
+    def alone(**parts: BenchmarkDataModule) -> list[int]:
+        Mix(parts=parts, weights={}, batch_size=4)
+        return [sum(e.pages[0].single for e in part.val) for part in parts.values()]
+
+    def part() -> BenchmarkDataModule:
+        return streamed(folder, tmp_path, val_fraction=0.1, cache_gb=9 * GROUP / 1e9)
+
+    assert alone(one=part()) == [2 * count for count in alone(one=part(), other=part())[:1]] and alone(one=part()) > [0]
 
 
 def test_pages_by_themselves_take_a_share_of_the_cache(folder: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from docvlm.data.leakage import audit as audit_room
 from docvlm.data.leakage.audit import Audit, audit
 from docvlm.data.leakage.hash_cache import HashCache, hashing
 from docvlm.data.streaming import remote
-from docvlm.data.streaming.packs import lock
+from docvlm.locks import lock
 from tests.support.audit_pages import encoded
 from tests.support.hub_schemas import DOCVQA
 from tests.support.ranges import serving

@@ -17,14 +17,15 @@ from filelock import FileLock
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from docvlm import benchmark, evaluate, predict
+from docvlm import benchmark, evaluate, predict, report
 from docvlm import load as load_reader
-from docvlm.config import BenchmarkConfig, EvaluateConfig, ExportConfig, Job
+from docvlm.config import BenchmarkConfig, EvaluateConfig, ExportConfig, Job, ReportConfig
 from docvlm.config.compose import load, rehearse
 from docvlm.errors import DocvlmError
 from docvlm.evaluation import subjects
 from docvlm.export import main
 from docvlm.exporting import formats, records
+from docvlm.reporting.tables import scores
 from docvlm.vlms import loading
 from docvlm.vlms.forms import OUTSIDE
 from tests.support.runs import after, copied
@@ -214,6 +215,54 @@ def test_an_export_can_be_evaluated(here: Path) -> None:
         assert row["ours"]["run"] == str(EXPORT / word), "it does not pass for the checkpoint as it comes"
     with pytest.raises(DocvlmError, match="weights of qwen2vl; give model=qwen2vl with it"):
         subjects.configured(replace(cfg, model=replace(cfg.model, family="florence2")), Job(Path("outputs")), None)
+
+
+def evaluated(*words: str) -> None:
+    """Evaluate in this process."""
+    given = ["scale=tiny", "data.docvqa.max_new_tokens=3", *words]
+    evaluate.main.__wrapped__(load("evaluate", EvaluateConfig, given), Job(Path("outputs"), tuple(given)))  # type: ignore[attr-defined]
+
+
+def reported() -> tuple[list[dict[str, str]], str]:
+    """Rows of the report's main table, and its page."""
+    report.main.__wrapped__(load("report", ReportConfig), Job(Path("outputs")))  # type: ignore[attr-defined]
+    folder = Path("outputs/report")
+    with (folder / "tables/main-generated.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)), (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_exports_stand_below_their_run_in_the_report(here: Path) -> None:
+    """With what the format costs, where both answered the same questions; others are named."""
+    evaluated("run=outputs/run", "limit=12", "baseline=true")
+    (run, *others), page = reported()
+    assert [row["run"] for row in others] == [str(EXPORT / word) for word in ("adapter", "merged")]
+    for row in others:
+        word = Path(row["run"]).name
+        assert (row["model"], row["seeds"], row["to_run"]) == (f"{run['model']}, {word}", "", "0.0")
+        assert row["ours"] == run["ours"] and row["difference"] == run["difference"] and row["baseline"], row
+    assert scores.EXPORTS in page and run["to_run"] == ""
+
+    answers = Path(rows()["merged"]["scores"][0]["answers"]) / "predictions.jsonl"
+    lines = [json.loads(line) for line in answers.read_text().splitlines()]
+    answers.write_text("".join(json.dumps(row | {"prediction": row["answers"][0]}) + "\n" for row in lines))
+    assert float(run["ours"]) < 1 and [row["ours"] for row in reported()[0]] == [run["ours"], run["ours"], "1.0"]
+
+    evaluated(f"checkpoint={EXPORT / 'merged'}", "limit=12", "rerun=true", "output=outputs/again/eval")
+    assert [row["ours"] for row in reported()[0]] == [run["ours"]] * 3, "an evaluation of the export is taken"
+    shutil.move("outputs/run/eval/table.json", "outputs/run/eval/old.json")
+    (row,), page = reported()
+    assert row["questions"] == "5", "the run's own test"
+    assert f"{EXPORT}/merged: on docvqa-generated, test split, its run was not asked the same questions" in page
+    assert "not the best run of its family" not in page
+
+
+def test_exports_of_a_run_with_another_name_are_found_and_lost_answers_named(here: Path) -> None:
+    shutil.rmtree(rows()["merged"]["scores"][0]["answers"])
+    shutil.move("outputs/run", "outputs/named")
+    _, page = reported()
+    where = "outputs/named/export/{}: on docvqa-generated, test split, {}"
+    assert where.format("adapter", "its run was not asked the same questions") in page
+    assert where.format("merged", "its answers are gone") in page
 
 
 @pytest.mark.parametrize("word", ["adapter", "merged"])

@@ -21,7 +21,7 @@ from qwen_vl_utils.vision_process import smart_resize
 from docvlm import load as load_reader
 from docvlm import predict
 from docvlm.answering import outside
-from docvlm.answering.openvino import OpenVino
+from docvlm.answering.openvino import OpenVino, OpenVinoSteps
 from docvlm.config import ExportConfig
 from docvlm.config.compose import load
 from docvlm.data.reading import ALL_PAGES
@@ -32,6 +32,7 @@ from docvlm.exporting.canary import Reply
 from docvlm.exporting.source import Source
 from docvlm.exporting.verdict import beyond
 from docvlm.vlms import loading
+from docvlm.vlms.trainable import Lora
 from tests.exporting.test_exporting import source
 from tests.support.tiny import Paper, example
 
@@ -86,14 +87,16 @@ def test_who_cannot_have_it(run: Source, tmp_path: Path, monkeypatch: pytest.Mon
         assert formats.RECORDS[word].missing(run) == formats.chosen(None, run)[1][word] == reason
     monkeypatch.setattr(openvino, "find_spec", lambda name: object())
     assert formats.RECORDS["openvino"].missing(run) is None
-    with pytest.raises(DocvlmError, match=r"formats=openvino: .*for checkpoints of qwen2_vl, and this run's is flor"):
-        formats.chosen(["openvino"], source(tmp_path / "other", "florence2"))
+    assert formats.RECORDS["openvino"].missing(source(tmp_path / "other", "florence2")) is None
+    monkeypatch.setattr(Source, "config", SimpleNamespace(model_type="qwen2_5_vl"))
+    with pytest.raises(DocvlmError, match=r"formats=openvino: .*for checkpoints of florence2 and qwen2_vl, and this"):
+        formats.chosen(["openvino"], run)
 
 
 def test_its_logits_cannot_be_asked_for() -> None:
     usual = load("export", ExportConfig, ["scale=tiny"])
     asked = usual.tolerance | {"openvino": replace(usual.tolerance["openvino"], logits=0.1)}
-    with pytest.raises(DocvlmError, match=r"tolerance\.openvino\.logits=0\.1: OpenVINO GenAI shows no logits"):
+    with pytest.raises(DocvlmError, match=r"tolerance\.openvino\.logits=0\.1: OpenVINO shows no logits"):
         replace(usual, tolerance=asked).check()
     before = [Reply("a", torch.ones(1, 3)), Reply("b", torch.ones(1, 3))]
     seen = canary.compare(before, [Reply("a", None), Reply("c", None)])
@@ -165,6 +168,39 @@ def test_a_question_with_the_token_of_pages_is_refused(folder: Path) -> None:
         OpenVino(folder).ask(example(0, question="What is <|image_pad|>?"), 9)
 
 
+STEPS = """
+import json, sys
+kind, folder, threads = sys.argv[1:]
+assert kind == "openvino_steps" and int(threads) >= 1
+print(json.dumps({"version": "0"}), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    prompt, (page,) = asked["prompt"], asked["pages"]
+    assert (page["height"], page["width"], asked["max_new_tokens"]) == (112, 196, 9)
+    assert (prompt["start"], prompt["ends"], prompt["most"]) == ([2, 0], [2, 7], 511)
+    said = {"ids": prompt["ids"], "tokens": 3, "prompt_tokens": 7, "confidence": 0.5, "first_token_s": 0.1}
+    print(json.dumps(said | {"truncated": False}), flush=True)
+"""
+
+
+def test_an_encoder_and_a_decoder_are_told_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the checkpoint's answers begin and end, and how many tokens there are positions for; no page's among them."""
+    run, place = source(tmp_path / "run", "florence2", lora=Lora(r=0)), tmp_path / "openvino"
+    settings = json.loads((run.best / "generation_config.json").read_text())
+    changed = settings | {"forced_bos_token_id": 0, "eos_token_id": [2, 7]}
+    (run.best / "generation_config.json").write_text(json.dumps(changed))
+    place.mkdir()
+    shutil.copy(Path(run.record["checkpoint"]) / "config.json", place)
+    loading.complete(place, run.best, run.about("openvino"))
+    (tmp_path / "worker.py").write_text(STEPS)
+    monkeypatch.setattr(outside, "WORKER", tmp_path / "worker.py")
+    monkeypatch.setattr(outside, "find_spec", lambda name: object())
+    model = subjects.of_saved(place, None, True).load()
+    assert isinstance(model, OpenVinoSteps) and model.described["runtime"] == "openvino 0"
+    assert model.ask(example(0, question="What"), 9).text == "<DocVQA>What ?"
+    assert "answer, step = [], [2, 0]" in openvino.example(run) and "set([2, 7])" in openvino.example(run)
+
+
 def test_docvlm_predict_answers_from_the_folder(
     folder: Path, run: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,7 +222,7 @@ def test_what_such_a_folder_is_not_for(options: dict[str, str], message: str, fo
 
 
 def test_other_verbs_say_who_reads_it(folder: Path) -> None:
-    with pytest.raises(DocvlmError, match="OpenVINO GenAI reads it and Transformers does not"):
+    with pytest.raises(DocvlmError, match="OpenVINO reads it and Transformers does not"):
         loading.load(folder)
     with pytest.raises(DocvlmError, match="OpenVINO GenAI runs it, which is measured at its export"):
         subjects.of_saved(folder, None, True).vlm()

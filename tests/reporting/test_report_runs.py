@@ -202,15 +202,17 @@ def test_latency_costs_and_robustness_are_taken_from_their_files(swept: Path, mo
         "pages_per_s": 8.0, "peak_memory_mb": 900.0,
     }  # fmt: skip
     price = {
-        "kind": "machine", "name": "T4", "latency_ms": 123.0, "usd_per_1000_pages": 0.012, "batch": None,
-        "usd_per_hour": 0.35, "usd_per_1000_pages_batched": None, "date": "2026-11-01", "note": "",
+        "kind": "machine", "name": "T4", "resolution": "65536", "latency_ms": 123.0, "usd_per_1000_pages": 0.012,
+        "batch": None, "usd_per_hour": 0.35, "usd_per_1000_pages_batched": None, "date": "2026-11-01", "note": "",
         "source": "a price list",
     }  # fmt: skip
     point = {"resolution": "65536", "score": interval(0.5) | {"metric": "anls"}, "difference_to_first": None}
+    served = point | {"resolution": "served", "runtime": True, "served": "tiny", "device": "NVIDIA H100 80GB"}
     record = {
         "family": "qwen2vl", "subject": "ours", "run": "r", "benchmark": "docvqa-generated", "device": "T4",
         "checkpoint": {"name": "embedded", "fingerprint": "c"},
-        "points": [point | {"single": timed, "batched": None, "pareto": True}], "costs": [price],
+        "points": [one | {"single": timed, "batched": None, "pareto": True} for one in (point, served)],
+        "costs": [price],
     }  # fmt: skip
     answered = {"family": "qwen2vl", "subject": "ours", "run": "r", "benchmark": "docvqa-generated", "split": "test"}
     corrupted = {
@@ -247,6 +249,12 @@ def test_latency_costs_and_robustness_are_taken_from_their_files(swept: Path, mo
         with (tables / f"{name}.csv").open(newline="", encoding="utf-8") as file:
             row = next(csv.DictReader(file))
         assert row[column] == value and row["run"] == "multirun/2026-11-22/1/eval"
+    with (tables / "latency.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["device"] for row in csv.DictReader(file)] == ["T4", "NVIDIA H100 80GB"], "a server has its own"
+    assert (
+        "served: tiny, on NVIDIA H100 80GB; times of requests" in seen
+        and ",T4,65536," in (tables / "costs.csv").read_text()
+    )
     assert "docvlm.benchmark run=" not in seen and "robustness=true" not in seen
 
 

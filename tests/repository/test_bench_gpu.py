@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.gpu import answering, freezing, training
+from bench.gpu import answering, chats, freezing, training
 from bench.gpu.__main__ import main
 from bench.gpu.flops import tower_flops, training_flops, work
 from bench.gpu.models import RANK, asked, qwen, sheets
@@ -20,6 +20,7 @@ from bench.gpu.settings import PLAIN, SHARED, STORED, Settings, micro_batches
 CPU = torch.device("cpu")
 SECTIONS = [
     *((training, name) for name in ("exactness", "throughput", "largest")),
+    (chats, "throughput"),
     *((answering, name) for name in ("throughput", "cross_entropy")),
     (freezing, "training"),
 ]
@@ -30,16 +31,18 @@ def test_every_section_measures_and_agrees(tmp_path: Path, capsys: pytest.Captur
     assert main(["--tiny", "--device", "cpu", "--out", str(tmp_path)]) == 0, capsys.readouterr().out
     found = json.loads((tmp_path / "bench-gpu.json").read_text())
     assert found["failed"] == [] and found["versions"]["torch"] and found["tiny"]
-    exact, steps, evaluation, tower, entropy, largest = (table["rows"] for table in found["tables"])
+    exact, steps, beside, evaluation, tower, entropy, largest = (table["rows"] for table in found["tables"])
     assert all(row["loss differs"] < 1e-6 and row["gradient differs"] < 1e-5 for row in exact[:3])
     assert all(row["equal answers"] == "2 of 2" for row in exact[:3]), "in float32"
     assert [row["variant"] for row in steps[:3]] == [PLAIN, SHARED, STORED]
+    assert all(row["chat / this"] > 0 for row in beside if row["way"] != chats.ROWS)
+    assert [row["way"] for row in beside[-4:]] == [chats.OFF, chats.SHARED, chats.STORED, chats.PREFILL]
     assert all(row["questions/s"] > 0 for row in steps + evaluation + tower)
     plain, shared, stored = (row["TFLOP a question"] for row in steps[:3])
     assert plain > shared > stored > 0 and steps[0]["MFU %"] is None
     assert len(entropy) == 2 and [row["pages"] for row in largest] == [1] * 4
     printed = capsys.readouterr().out
-    assert printed.count("|---|") >= 6 and "MFU stays empty" in printed
+    assert printed.count("|---|") >= 7 and "MFU stays empty" in printed
 
 
 def test_what_does_not_fit_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,14 +50,21 @@ def test_what_does_not_fit_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise torch.OutOfMemoryError
 
     report = Report(tmp_path, {"peak FLOP/s": None})
-    for module in (training, answering, freezing):
-        monkeypatch.setattr(module, "seconds", full)
-    for section in (training.throughput, training.largest, answering.throughput, freezing.training):
+    for module in (training, answering, freezing, chats):
+        monkeypatch.setattr(module, "median" if module is chats else "seconds", full)
+    for section in (training.throughput, training.largest, answering.throughput, freezing.training, chats.throughput):
         section(Settings.small(CPU), report, Deadline(60))
     for table in report.tables:
         assert table["rows"] and all("out of memory" in str(list(row.values())) for row in table["rows"])
     training.throughput(Settings.small(CPU), report, Deadline(-1))
     assert {row["variant"] for row in report.tables[-1]["rows"]} == {"left out for time"}
+    chats.throughput(Settings.small(CPU), report, Deadline(-1))
+    rows = report.tables[-1]["rows"]
+    assert {row["ms a question"] for row in rows} == {"left out for time"}
+    frozen = {
+        way: {row["decoder frozen, %"] for row in rows if row["way"] == way} for way in (chats.CHAT, chats.SHARED)
+    }
+    assert frozen[chats.CHAT] == frozen[chats.SHARED] == {0, chats.SHARE}, "what is compared learns in the same blocks"
 
 
 def test_a_section_that_fails_does_not_take_the_others_along(
@@ -65,7 +75,7 @@ def test_a_section_that_fails_does_not_take_the_others_along(
         monkeypatch.setattr(module, name, lambda *_: done.append(1))
     monkeypatch.setattr(training, "throughput", lambda *_: 1 / 0)
     assert main(["--tiny", "--device", "cpu", "--out", str(tmp_path)]) == 1
-    assert len(done) == 5 and "ZeroDivisionError" in capsys.readouterr().out
+    assert len(done) == 6 and "ZeroDivisionError" in capsys.readouterr().out
     assert json.loads((tmp_path / "bench-gpu.json").read_text())["failed"] == ["training"]
 
 

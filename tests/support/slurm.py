@@ -61,6 +61,19 @@ PartitionName=high Nodes=n1,n2 PriorityTier=2 PreemptMode=OFF
 """
 
 
+CGROUPS = Path("/sys/fs/cgroup")
+CGROUP_CONF = f"""
+CgroupPlugin=cgroup/v1
+CgroupMountpoint={CGROUPS}
+ConstrainRAMSpace=yes
+ConstrainSwapSpace=yes
+"""
+CONSTRAINED = {
+    "proctrack/linuxproc": "proctrack/cgroup", "task/none": "task/cgroup", "JobAcctGatherParams=OverMemoryKill\n": "",
+}  # fmt: skip
+"""What of the configuration is otherwise where the kernel watches over memory."""
+
+
 class CannotStart(Exception):
     """Slurm is not installed here, or its daemons do not come up."""
 
@@ -71,6 +84,13 @@ def until(there: Callable[[], object], seconds: float, what: str) -> None:
     while not there():
         assert time.monotonic() < late, f"{what}: not within {seconds:g} s"
         time.sleep(0.1)
+
+
+def _can_constrain() -> None:
+    if os.geteuid() or not os.access(CGROUPS / "memory" / "memory.limit_in_bytes", os.R_OK):
+        raise CannotStart("root and cgroups of version 1 are needed for limits by the kernel")
+    if any(CGROUPS.glob("*/slurm*")):
+        raise CannotStart("this machine is part of another cluster")
 
 
 def _goes_with_us() -> None:
@@ -97,10 +117,13 @@ class Cluster:
     """A context with two nodes of two processors. `environment` is what its commands need; leaving it ends everything.
 
     `low` is the default partition; jobs in `high` preempt its jobs, which get SIGTERM, `GRACE` seconds, and a place in
-    the queue again.
+    the queue again. With `cgroups`, a job that takes more memory than it asked for is ended by the kernel.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, cgroups: bool = False) -> None:
+        self.cgroups = cgroups
+        if cgroups:
+            _can_constrain()
         self.environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:{SBIN}"}
         missing = [name for name in PROGRAMS if shutil.which(name, path=self.environment["PATH"]) is None]
         if missing:
@@ -133,6 +156,9 @@ class Cluster:
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if self.cgroups:
+            for group in CGROUPS.glob("*/slurm_n[12]"):
+                subprocess.run(["find", str(group), "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> None:
@@ -142,6 +168,10 @@ class Cluster:
             server.close()
         names = dict(zip(("ctld", *NODES), ports, strict=True))
         conf = CONF.format(folder=self.folder, user=getpass.getuser(), grace=GRACE, **names)
+        if self.cgroups:
+            (self.folder / "cgroup.conf").write_text(CGROUP_CONF)
+            for usual, this in CONSTRAINED.items():
+                conf = conf.replace(usual, this)
         (self.folder / "slurm.conf").write_text(conf)
         (self.folder / "state").mkdir()
         key = self.folder / "key"

@@ -1,4 +1,4 @@
-"""Qwen2-VL's parts for another runtime are the model: tower with a mask between pages, language side with its cache."""
+"""The parts of a model for another runtime are the model: Qwen2-VL's with masks and a cache, Florence-2's three."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import Qwen2VLForConditionalGeneration
+from transformers import Florence2ForConditionalGeneration, Qwen2VLForConditionalGeneration
 
 from docvlm.errors import DocvlmError
+from docvlm.vlms.florence2.graphs import graphs as florence_graphs
 from docvlm.vlms.qwen2vl.graphs import Graph, graphs
-from tests.support.tiny import checkpoint
+from tests.support.tiny import Paper, checkpoint, example, load
 
 GRIDS = ((4, 6), (8, 2))  # rows and columns of patches
 
@@ -84,3 +85,32 @@ def test_attention_with_windows_is_refused(net: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(net.config.text_config, "layer_types", kinds)
     with pytest.raises(DocvlmError, match="layer_types has sliding_attention; only full_attention is read"):
         graphs(net)
+
+
+@torch.no_grad()
+def test_a_page_a_question_and_steps_are_florence(monkeypatch: pytest.MonkeyPatch) -> None:
+    net: Any = Florence2ForConditionalGeneration.from_pretrained(checkpoint("florence2"), dtype=torch.float32).eval()
+    codec, asked = load("florence2").codec, example(0, pages=(Paper("invoice", 500, 340),))
+    images = codec.processor.image_processor
+    monkeypatch.setattr(images, "image_mean", [0.4, 0.5, 0.6])  # no channel like another
+    parts = florence_graphs(net, codec.processor)
+    assert [name for name, graph in parts.items() if graph.language] == ["encoder", "decoder"]
+    ids, (page,) = codec.ids_and_pages(asked)
+    pixels = torch.frombuffer(bytearray(page.tobytes()), dtype=torch.uint8).reshape(parts["vision"].shapes["pixels"])
+    batch = codec.prompt_batch([asked])
+    features = parts["vision"].module(pixels)
+    assert torch.allclose(features, net.model.get_image_features(batch["pixel_values"]).pooler_output, atol=1e-4)
+    cross = parts["encoder"].module(features, torch.tensor([ids]))
+    said = torch.tensor([[2, 0, 11, 7, 13, 9]])
+    whole = net(**batch, decoder_input_ids=said).logits
+    decoder = parts["decoder"]
+    cache = [torch.zeros(1, *keys.shape[1:2], 0, keys.shape[3]) for keys in cross]
+    for first, last in ((0, 2), (2, 5), (5, 6)):
+        logits, *cache = decoder.module(said[:, first:last], *cross, *cache)
+        assert torch.allclose(logits[:, 0], whole[:, last - 1], atol=1e-3)
+    assert list(decoder.shapes) == [
+        "input_ids",
+        *parts["encoder"].outputs,
+        *(f"past_key_values.{n}" for n in decoder.cached),
+    ]
+    assert whole.std() > 1 and not torch.allclose(whole[:, 1], whole[:, 4], atol=0.1)

@@ -75,7 +75,7 @@ def _places_of(contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     edge = PATCH // 2
     inside = np.zeros(strength.shape, dtype=bool)
     inside[edge:-edge, edge:-edge] = True
-    y, x = np.nonzero(inside & (strength > FAINT) & (_highest(_highest(strength).T).T == strength))
+    y, x = np.nonzero(inside & (strength > FAINT) & (strength == _highest(_highest(strength).T).T))
     here = contrast[y, x]
     along = contrast[y, x + 2] + contrast[y, x - 2] - 2 * here
     down = contrast[y + 2, x] + contrast[y - 2, x] - 2 * here

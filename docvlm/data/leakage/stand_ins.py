@@ -15,8 +15,9 @@ from docvlm.data.example import Page
 from docvlm.data.leakage import registration
 from docvlm.data.leakage.parallel import parallel_map
 from docvlm.data.pages import FilePage
-from docvlm.data.streaming.packs import lock, shared_lock
+from docvlm.data.streaming.packs import shared_lock
 from docvlm.data.streaming.page import StreamedPage
+from docvlm.locks import lock
 from docvlm.writing import written
 
 _PREFIX, _OWNER = "sketches-", "owner.lock"

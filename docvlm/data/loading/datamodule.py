@@ -38,9 +38,8 @@ from docvlm.data.sources.quarantine import Quarantine
 from docvlm.data.sources.reader import Reader
 from docvlm.data.sources.remembered import Remembered
 from docvlm.data.streaming.index import Look
-from docvlm.data.streaming.packs import GB, SINGLE
-from docvlm.data.streaming.page import StreamedPage, singled
-from docvlm.data.streaming.settings import Streaming
+from docvlm.data.streaming.packs import GB
+from docvlm.data.streaming.settings import Streaming, account
 from docvlm.errors import DocvlmError
 from docvlm.metrics import METRICS
 
@@ -225,18 +224,7 @@ class DocumentDataModule(LightningDataModule):
         return [*lines, *self._streamed(), *self._overlong(), *self._documents()]
 
     def _streamed(self) -> list[str]:
-        """What of the pages that stay where they are is read, and where that is kept; none where all are here."""
-        pages = {p for split in self._splits.values() for e in split for p in e.pages if isinstance(p, StreamedPage)}
-        if not pages:
-            return []
-        groups = {(page.shard.key, page.group): page.shard.sizes[page.group] for page in pages}
-        single = sum(page.single for page in pages)
-        alone = f"; {single} pages of row groups that are sparsely read are kept by themselves" if single else ""
-        store = next(iter(pages)).shard.store
-        return [
-            f"streaming: {sum(groups.values()) / GB:.3g} GB of pages in {len(groups)} row groups stay where they are;"
-            f" {store.folder} holds {store.limit / GB:g} GB of them, mixed in windows of {self.window_gb:g} GB{alone}"
-        ]
+        return account([example for split in self._splits.values() for example in split], self.window_gb)
 
     def _overlong(self) -> list[str]:
         """How many questions have no accepted answer that fits `max_new_tokens`, and what would fit."""
@@ -495,7 +483,7 @@ class BenchmarkDataModule(DocumentDataModule):
                 self._splits[role] = self._generated(role)
             else:
                 limited = splits.limit(self._unlimited(role), self.limits[role], self.split_seed)
-                self._splits[role] = limited if self.streaming is None else _sparse(limited, self.streaming)
+                self._splits[role] = limited if self.streaming is None else self.streaming.sparse(limited)
         return self._splits[role]
 
     def _generated(self, role: Role) -> list[Example]:
@@ -528,15 +516,3 @@ class BenchmarkDataModule(DocumentDataModule):
 
     def _parts(self) -> Sequence[tuple[int, float]]:
         return ((len(self.learned()), 1.0),)
-
-
-def _sparse(examples: Sequence[Example], streaming: Streaming) -> list[Example]:
-    """A split of which pages that stand alone in their row groups are kept by themselves; a share of the cache each."""
-    pages = (page for example in examples for page in example.pages if isinstance(page, StreamedPage))
-    single = singled(pages, int(SINGLE * streaming.cache / len(ROLES[None])))
-    if not single:
-        return list(examples)
-    return [
-        replace(e, pages=tuple(single[p] if isinstance(p, StreamedPage) and p in single else p for p in e.pages))
-        for e in examples
-    ]

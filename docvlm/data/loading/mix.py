@@ -44,6 +44,8 @@ class Mix(DocumentDataModule):
         for part in self.parts.values():
             self.quarantine.remembered = self.quarantine.remembered or part.quarantine.remembered
             part.quarantine = part.reader.quarantine = self.quarantine
+            if part.streaming is not None:  # all parts have the one cache
+                part.streaming.splits *= len(parts)
 
     @property
     def label(self) -> str:

@@ -13,9 +13,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from docvlm import locks
 from docvlm.data.pages import BytesPage, check
 from docvlm.data.streaming.kept import Kept
-from docvlm.data.streaming.packs import GB, Pack, lock
+from docvlm.data.streaming.packs import GB, Pack
 from docvlm.data.streaming.shards import Shard
 from docvlm.errors import DocvlmError
 
@@ -114,7 +115,7 @@ class _turn:  # read as a word: `with _turn(folder, say):`
 
     def __init__(self, folder: Path, say: Say) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock, self._say = lock(folder / "index.lock"), say
+        self._lock, self._say = locks.lock(folder / "index.lock"), say
 
     def __enter__(self) -> None:
         from filelock import Timeout

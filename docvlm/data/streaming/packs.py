@@ -24,7 +24,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from docvlm.writing import discard, unwritable
+from docvlm import locks
+from docvlm.errors import Unwritable
+from docvlm.writing import discard, full, unwritable
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -77,20 +79,13 @@ class Pack:
         return _MAGIC + len(header).to_bytes(_LENGTH, "little") + header
 
 
-def lock(path: Path) -> FileLock:
-    """A lock between processes. Commands that stream nothing do without the import."""
-    from filelock import FileLock
-
-    return FileLock(path)
-
-
 def shared_lock(folder: str | Path, name: str) -> FileLock:
     """The lock of this name in a cache folder. Raises `DocvlmError` where it cannot be made."""
     try:
         Path(folder, "locks").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(f"data.cache_folder: {folder}", error) from error
-    return lock(Path(folder, "locks", f"{name}.lock"))
+    return locks.lock(Path(folder, "locks", f"{name}.lock"))
 
 
 def digest_of(content: bytes | memoryview) -> str:
@@ -207,7 +202,7 @@ class PackStore:
         """
         part = whole.with_name(f"{whole.name}.part")
         try:
-            with lock(Path(self.folder, "locks", "room.lock")):
+            with locks.lock(Path(self.folder, "locks", "room.lock")):
                 self._make_room(sum(map(len, contents)))
                 with part.open("wb") as file:
                     for content in contents:
@@ -217,6 +212,11 @@ class PackStore:
                 part.replace(whole)
         except OSError as error:
             discard(part)
+            if full(error):
+                raise Unwritable(
+                    f"data.cache_gb={self.limit / GB:g}: the disk of {self.folder} is full before that"
+                    f" ({error.strerror}); give less, or free space; the same command goes on"
+                ) from error
             raise unwritable(f"data.cache_folder: {whole}", error) from error
 
     def _make_room(self, needed: int) -> None:

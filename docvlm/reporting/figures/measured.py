@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +25,40 @@ def frontier(folder: Path, found: Measured) -> Figure:
         for i, (_, record) in enumerate(found.records):
             colour, marker = SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]
             name = f"{model(record)} on {record['benchmark']}, {record['device']}"
+            below = _below(record["points"])
             for j, point in enumerate(record["points"]):
                 score, at = Interval.of(point["score"]), point["single"]["p50_ms"]
                 spread = [[score.mean - score.low], [score.high - score.mean]]
                 face = colour if point["pareto"] else "none"
                 label = name if j == 0 else None
                 axes.errorbar(at, score.mean, spread, fmt=marker, color=colour, mfc=face, capsize=3, label=label)
-                _named(axes, point, at, score)
+                _named(axes, point, at, score, below=j in below)
                 kind = "as" if "runtime" in point else "at page size"
                 said.append(f"{name} {kind} {point['resolution']}: {score} in {at:.0f} ms")
         axes.set_xlabel("median latency of one page, ms")
         axes.set_ylabel(f"{metric_name(found.records[0][1]['points'][0]['score']['metric'])}, 95 % interval")
-        axes.margins(x=0.2, y=0.2 if any("runtime" in p for _, r in found.records for p in r["points"]) else None)
+        axes.margins(x=0.2, y=0.3 if any("runtime" in p for _, r in found.records for p in r["points"]) else None)
         panels.figure.legend(loc="outside upper left")
         return finish(
             panels, folder, "frontier", title, f"{title}. Hollow points are beaten on both. {'; '.join(said)}."
         )
 
 
-def _named(axes: Any, point: dict[str, Any], at: float, score: Interval) -> None:
-    """Write what a point is beside it; of an export above its interval and slanted, since exports lie side by side."""
+def _below(points: Sequence[dict[str, Any]]) -> set[int]:
+    """Every other runtime in the order of latency: neighbours would write over each other."""
+    runtimes = [number for number, point in enumerate(points) if "runtime" in point]
+    return set(sorted(runtimes, key=lambda number: points[number]["single"]["p50_ms"])[1::2])
+
+
+def _named(axes: Any, point: dict[str, Any], at: float, score: Interval, *, below: bool) -> None:
+    """Write what a point is beside it; of a runtime at an end of its interval, slanted: they lie side by side."""
     style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 7.5}
-    if "runtime" in point:
-        axes.annotate(point["resolution"], (at, score.high), (-2, 5), rotation=60, ha="left", va="bottom", **style)
-    else:
+    if "runtime" not in point:
         axes.annotate(point["resolution"], (at, score.mean), (6, 4), **style)
+    elif below:
+        axes.annotate(point["resolution"], (at, score.low), (2, -5), rotation=60, ha="right", va="top", **style)
+    else:
+        axes.annotate(point["resolution"], (at, score.high), (-2, 5), rotation=60, ha="left", va="bottom", **style)
 
 
 def robustness(folder: Path, found: Measured) -> Figure:

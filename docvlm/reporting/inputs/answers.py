@@ -25,7 +25,8 @@ class Answers:
     """Answers of one model to one benchmark's questions, with a baseline's where there are any.
 
     `source` and `base` are the run folders or files they came from. `run` is None for a checkpoint as it comes,
-    a served model, and answers from a file. `siblings` are the answers of the setting's other seeds to these questions.
+    a served model, an export, and answers from a file. To the same questions, `siblings` are the answers of the
+    setting's other seeds, `exports` those of the run in other formats (`docvlm.reporting.inputs.exports`).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Answers:
     before: Sequence[Prediction] | None = None
     pages: str = ""
     siblings: Sequence[Sequence[Prediction]] = ()
+    exports: Sequence[Answers] = ()
     served: bool = False  # asked over HTTP: latency is that of requests, many at once
 
     @property
@@ -56,13 +58,16 @@ def evaluated(
     Beside them the answers of the other seeds of its setting, from their evaluations or from their own test. `runs` are
     all there are: what was evaluated as it comes is not called as another checkpoint of theirs is.
     """
-    rows = _named(_rows(roots, own), runs, roots)
+    rows = _named(evaluations(roots, own), runs, roots)
     wanted = {one.run.folder.root.resolve(): one.run for one in chosen}
     others_of = {one.run.folder.root.resolve(): [run for run in one.runs if run is not one.run] for one in chosen}
     answers, others, seen = [], [], set()
     for key, row in rows.items():
-        folder = None if row["ours"]["run"] is None else _located(row["ours"]["run"], roots).resolve()
+        folder = None if row["ours"]["run"] is None else located(row["ours"]["run"], roots).resolve()
         run = wanted[folder] if folder in wanted else None
+        made_of = None if folder is None else exported_from(folder)
+        if made_of is not None and located(made_of, roots).resolve() in wanted:
+            continue  # it stands below its run
         if run is None and (folder is not None or any(one.run.model == row["family"] for one in chosen)):
             others.append(f"{shown(key[0])}: evaluated on {key[1]}, and not the best run of its family")
             continue
@@ -88,22 +93,29 @@ def _with_siblings(
     for run in others[one.run.folder.root.resolve()]:
         row = evaluations.get((run.folder.root.resolve(), one.benchmark, one.split))
         if row is not None:
-            found.append(read(_located(row["ours"]["folder"], roots) / "predictions.jsonl"))
+            found.append(read(located(row["ours"]["folder"], roots) / "predictions.jsonl"))
         elif one.split == "test" and run.folder.predictions.exists():
             found.append([record for record in read(run.folder.predictions) if record.benchmark == one.benchmark])
     return replace(one, siblings=[part for part in found if {record.key for record in part} == asked])
 
 
-def _rows(roots: Sequence[Path], own: Path) -> dict[tuple[Path, str, str], dict[str, Any]]:
+def evaluations(roots: Sequence[Path], own: Path) -> dict[tuple[Path, str, str], dict[str, Any]]:
     """Rows of every `table.json`; of two on the same weights, benchmark and split the later one."""
     rows: dict[tuple[Path, str, str], dict[str, Any]] = {}
     for file in tables(roots, own):
         for row in read_json(file)["rows"]:
             ours = row["ours"]
-            where = _located(ours["folder"] if ours["run"] is None else ours["run"], roots)
-            if (_located(ours["folder"], roots) / "predictions.jsonl").exists():
+            where = located(ours["folder"] if ours["run"] is None else ours["run"], roots)
+            if (located(ours["folder"], roots) / "predictions.jsonl").exists():
                 rows[where, row["benchmark"], row["split"]] = row
     return rows
+
+
+def exported_from(folder: Path) -> str | None:
+    """The run that an export in `folder` was made of; None for any other folder."""
+    file = folder / "export.json"
+    record = read_json(file) if file.exists() else {}
+    return str(record["run"]) if "row" in record else None
 
 
 def _named(
@@ -112,7 +124,7 @@ def _named(
     """The rows with checkpoints of one name told apart; rows of runs are called as these are."""
     marks = {}
     for key, row in rows.items():
-        file = _located(row["ours"]["folder"], roots) / "evaluation.json"
+        file = located(row["ours"]["folder"], roots) / "evaluation.json"
         found = read_json(file).get("checkpoint") if row["ours"]["run"] is None and file.exists() else None
         if found is not None:
             marks[key] = (row["family"], found["fingerprint"])
@@ -128,8 +140,8 @@ def tables(roots: Sequence[Path], own: Path) -> list[Path]:
 
 
 def _of_row(row: dict[str, Any], run: Run | None, roots: Sequence[Path]) -> Answers:
-    ours, before = _located(row["ours"]["folder"], roots), row["baseline"]
-    base = None if before is None else _located(before["folder"], roots)
+    ours, before = located(row["ours"]["folder"], roots), row["baseline"]
+    base = None if before is None else located(before["folder"], roots)
     return Answers(
         name(row["family"], run, row["ours"]["subject"]),
         row["family"],
@@ -223,7 +235,7 @@ def _by_label(file: Path) -> dict[str, list[Prediction]]:
     return parts
 
 
-def _located(text: str, roots: Sequence[Path]) -> Path:
+def located(text: str, roots: Sequence[Path]) -> Path:
     """A path some command wrote down, found again where the folders have moved since."""
     path = Path(text)
     if path.exists():

@@ -18,6 +18,7 @@ from docvlm.files import read_json, shown
 from docvlm.metrics import METRICS
 from docvlm.metrics.registry import current_names
 from docvlm.reporting.inputs.answers import Answers, evaluated, given, scored, tables
+from docvlm.reporting.inputs.exports import with_exports
 from docvlm.reporting.inputs.measured import Measured, benchmarks, results
 from docvlm.reporting.sweeps.comparisons import compare
 from docvlm.reporting.sweeps.seeds import gather as over_seeds
@@ -95,6 +96,7 @@ def gather(cfg: ReportConfig) -> Inputs:
     settings = _best(found)
     sweeps, older = _sweeps(roots, found)
     answers, others = evaluated(roots, own, settings, found)
+    answers, other_exports = with_exports(answers, roots, own)
     answers += given([Path(name).expanduser() for name in cfg.predictions])
     answers += scored(roots, own, {Path(name).expanduser().resolve() for name in cfg.predictions})
     evaluations = sorted({file.parent for file in tables(roots, own)})
@@ -107,7 +109,7 @@ def gather(cfg: ReportConfig) -> Inputs:
         benchmarks(roots, own, found),
         results(roots, own, "robustness.json", "corruptions", found),
         results(roots, own, "controls.json", "controls", found),
-        [*passed_over, *older, *others],
+        [*passed_over, *older, *others, *other_exports],
     )
 
 

@@ -32,7 +32,7 @@ class Exam:
     """One model on one benchmark: its score, the baseline's, their paired difference, and both taken apart.
 
     `setting` and `setting_difference` are those of the run's setting over documents and seeds, None where the run is
-    its only one, or where there is no run or baseline.
+    its only one, or where there is no run or baseline. `exports` are exams of the run in other formats.
     """
 
     answers: Answers
@@ -42,6 +42,7 @@ class Exam:
     analysis: Analysis
     setting: Interval | None = None
     setting_difference: Difference | None = None
+    exports: tuple[Exam, ...] = ()
 
     @property
     def seeds(self) -> int | None:
@@ -66,11 +67,12 @@ def examine(answers: Answers) -> Exam:
     found, setting = score(answers.records, metric), over_seeds(runs, metric) if len(runs) > 1 else None
     siblings = None if answers.run is None else answers.siblings
     analysis = analyse(answers.name, answers.benchmark, metric, answers.records, before, siblings)
+    exports = tuple(map(examine, answers.exports))
     if before is None:
-        return Exam(answers, found, None, None, analysis, setting)
+        return Exam(answers, found, None, None, analysis, setting, exports=exports)
     change = compare_over_seeds(before, runs, metric) if len(runs) > 1 else None
     difference = compare(before, answers.records, metric)
-    return Exam(answers, found, score(before, metric), difference, analysis, setting, change)
+    return Exam(answers, found, score(before, metric), difference, analysis, setting, change, exports)
 
 
 def kind(benchmark: str) -> str:

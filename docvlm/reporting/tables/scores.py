@@ -10,17 +10,23 @@ from docvlm.metrics.registry import shown_for
 from docvlm.reporting.inputs.scored import GENERATED, KINDS, Exam
 from docvlm.scoring.gains import FEWEST, Gains
 from docvlm.scoring.groups import BEYOND, GROUPINGS, TYPES, By
+from docvlm.scoring.score import compare
 from docvlm.tables import Column, Table
 
 RUN = Column("run", "run", kind="run")
 INTERVALS = "Brackets: 95 % interval over documents."
 OVER_SEEDS = "Brackets: 95 % interval over documents, and over seeds in rows with more than one."
+EXPORTS = (
+    "A name that ends with a format (adapter, merged, ...) is an export of the run above it, which was asked the same"
+    " questions. Δ to the run: paired with the answers of the very run that was exported, one seed."
+)
 
 
 def main(exams: Sequence[Exam], *, settings: bool = True) -> list[Table]:
     """Baseline, ours and Δ: a table for each kind of pages, so that drawn pages never stand beside public scores.
 
-    With `settings`, rows of a setting with several seeds are over documents and seeds; without, all are of the run.
+    With `settings`, rows of a setting with several seeds are over documents and seeds; without, all are of the run. A
+    run's exports stand below it.
     """
     tables = []
     for kind, title in KINDS.items():
@@ -30,11 +36,15 @@ def main(exams: Sequence[Exam], *, settings: bool = True) -> list[Table]:
             notes = [OVER_SEEDS if seeded else INTERVALS, "p: of no difference, for each row alone."]
             if kind == GENERATED:
                 notes.append("Drawn pages are easier and smaller than real ones: not comparable with public scores.")
-            rows = [_main(exam, settings=settings) for exam in part]
-            tables.append(Table(f"main-{kind}", f"Test scores on {title}", _MAIN, rows, notes))
+            if any(exam.exports for exam in part):
+                notes.append(EXPORTS)
+            columns = [column for column in _MAIN if column is not _TO_RUN or any(exam.exports for exam in part)]
+            rows = [row for exam in part for row in (_main(exam, settings=settings), *_exports(exam))]
+            tables.append(Table(f"main-{kind}", f"Test scores on {title}", columns, rows, notes))
     return tables
 
 
+_TO_RUN = Column("to_run", "Δ to the run")
 _MAIN = (
     Column("model", "model", kind="text"),
     Column("benchmark", "benchmark", kind="text"),
@@ -42,6 +52,7 @@ _MAIN = (
     Column("ours", "ours"),
     Column("difference", "Δ"),
     Column("p", "p", kind="p"),
+    _TO_RUN,
     Column("metric", "metric", kind="text"),
     Column("questions", "questions"),
     Column("documents", "documents"),
@@ -63,7 +74,14 @@ def _main(exam: Exam, *, settings: bool) -> dict[str, object]:
         "ours": over or found.interval,
         "difference": change,
         "p": None if change is None else change.p,
+        "to_run": None,
     }
+
+
+def _exports(exam: Exam) -> list[dict[str, object]]:
+    """A run in its other formats, each also against the run itself."""
+    metric, run = exam.answers.metric, exam.answers.records
+    return [_main(one, settings=False) | {"to_run": compare(run, one.answers.records, metric)} for one in exam.exports]
 
 
 def secondary(exams: Sequence[Exam]) -> list[Table]:

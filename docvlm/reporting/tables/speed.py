@@ -9,11 +9,10 @@ from docvlm.reporting.inputs.measured import Measured
 from docvlm.reporting.tables.scores import INTERVALS, RUN
 from docvlm.scoring.intervals import Difference, Interval
 from docvlm.tables import Column, Table
-from docvlm.timing.tables import DOCUMENTS, SELECTED, about_selectors, selected
+from docvlm.timing.tables import DOCUMENTS, RUNTIME, SELECTED, about_selectors, about_served, selected
 from docvlm.vlms.families import label
 
 _MODEL = Column("model", "model", kind="text")
-_SIZE = Column("resolution", "page size", kind="text")
 
 
 def tables(found: Measured) -> list[Table]:
@@ -25,13 +24,13 @@ def tables(found: Measured) -> list[Table]:
 def latency(found: Measured) -> Table:
     """One row a page size and batch: median, 95th percentile, first token, rates, memory."""
     columns = (
-        *_where(found), _SIZE, Column("batch", "batch"), Column("n", "timed"), Column("p50_ms", "p50, ms", 0),
+        *_where(found), RUNTIME, Column("batch", "batch"), Column("n", "timed"), Column("p50_ms", "p50, ms", 0),
         Column("p95_ms", "p95, ms", 0), Column("first_token_p50_ms", "first token p50, ms", 0),
         Column("tokens_per_s", "tokens/s", 0), Column("pages_per_s", "pages/s", 1),
         Column("peak_memory_mb", "peak memory, MB", 0), RUN,
     )  # fmt: skip
     rows = [
-        {**_head(record, source), "resolution": point["resolution"], **point[kind]}
+        {**_of_point(record, source, point), **point[kind]}
         for source, record in found.records
         for point in record["points"]
         for kind in ("single", "batched")
@@ -40,6 +39,7 @@ def latency(found: Measured) -> Table:
     notes = [
         "From opening the page to the text, of a whole batch, one question a page; the adapter is not merged.",
         f"p95 only where 20 batches or more were timed. Machine: {', '.join(_devices(found))}.",
+        *_served(found),
     ]
     return Table("latency", "Latency and memory", columns, rows, notes)
 
@@ -47,15 +47,14 @@ def latency(found: Measured) -> Table:
 def frontier(found: Measured) -> Table:
     """Score, its difference to the first page size, and latency of every page size."""
     columns = (
-        *_where(found), Column("benchmark", "benchmark", kind="text"), _SIZE, Column("score", "score"),
+        *_where(found), Column("benchmark", "benchmark", kind="text"), RUNTIME, Column("score", "score"),
         Column("difference", "Δ to the first"), Column("p50_ms", "p50, ms", 0),
         Column("pareto", "on the frontier", kind="text"), RUN,
     )  # fmt: skip
     rows = [
         {
-            **_head(record, source),
+            **_of_point(record, source, point),
             "benchmark": record["benchmark"],
-            "resolution": point["resolution"],
             "score": Interval.of(point["score"]),
             "difference": Difference.of(point["difference_to_first"]),
             "p50_ms": point["single"]["p50_ms"],
@@ -64,15 +63,14 @@ def frontier(found: Measured) -> Table:
         for source, record in found.records
         for point in record["points"]
     ]
-    return Table(
-        "frontier", "Score, latency and page size", columns, rows, [INTERVALS, "Δ: the same questions, paired."]
-    )
+    notes = [INTERVALS, "Δ: the same questions, paired.", *_served(found)]
+    return Table("frontier", "Score, latency and page size", columns, rows, notes)
 
 
 def costs(found: Measured) -> Table:
     """US dollars for 1 000 pages: machines by the hour where they were timed, APIs by the token."""
     columns = (
-        _MODEL, Column("name", "machine or API", kind="text"), Column("latency_ms", "p50, ms", 0),
+        _MODEL, Column("name", "machine or API", kind="text"), RUNTIME, Column("latency_ms", "p50, ms", 0),
         Column("usd_per_1000_pages", "USD, one by one"), Column("batch", "batch"),
         Column("usd_per_1000_pages_batched", "USD, in batches"), Column("usd_per_hour", "USD an hour", 2),
         Column("date", "price of", kind="text"), RUN,
@@ -128,8 +126,22 @@ def _head(record: Mapping[str, Any], source: str) -> dict[str, Any]:
     return {"model": model(record), "device": record["device"], "run": source}
 
 
+def _of_point(record: Mapping[str, Any], source: str, point: Mapping[str, Any]) -> dict[str, Any]:
+    """A served model is on a device of its own."""
+    return {**_head(record, source), "resolution": point["resolution"], "device": point.get("device", record["device"])}
+
+
+def _served(found: Measured) -> list[str]:
+    return list(dict.fromkeys(f"{note}." for _, record in found.records for note in about_served(record)))
+
+
 def _devices(found: Measured) -> list[str]:
-    return list(dict.fromkeys(record["device"] for _, record in found.records))
+    devices = [
+        device
+        for _, record in found.records
+        for device in (record["device"], *(point["device"] for point in record["points"] if point.get("device")))
+    ]
+    return list(dict.fromkeys(devices))
 
 
 def _where(found: Measured) -> list[Column]:

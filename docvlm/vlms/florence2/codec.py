@@ -7,10 +7,11 @@ learned. Source: huggingface.co/blog/finetune-florence2.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import Florence2Processor
 
@@ -52,6 +53,8 @@ class Florence2Codec(Codec):
         self.start = [generation.decoder_start_token_id]
         if generation.forced_bos_token_id is not None:
             self.start.append(generation.forced_bos_token_id)
+        ends = generation.eos_token_id
+        self.ends = ends if isinstance(ends, list) else [ends]  # what ends an answer of this checkpoint
         self.bos, self.end, self.pad = (self.tokenizer.convert_tokens_to_ids(t) for t in ("<s>", "</s>", "<pad>"))
         self.longest = config.text_config.max_position_embeddings
 
@@ -136,6 +139,26 @@ class Florence2Codec(Codec):
         """The encoder's `input_ids` and `attention_mask` (B x T)."""
         mask = padded([[1] * len(row) for row in prompts.rows], 0)
         return prompts.pages | {"input_ids": padded(prompts.rows, self.pad), "attention_mask": mask}
+
+    def ids_and_pages(self, example: Example) -> tuple[list[int], list[Image.Image]]:
+        """What stands behind the page's tokens in a prompt, and the resized page.
+
+        For a runtime that has the rest of the image processor in its graph. Raises `DocvlmError` as a prompt does.
+        """
+        self._single([example])
+        images = self.processor.image_processor
+        sized = images(
+            images=open_pages([example], open_page)[0], do_rescale=False, do_normalize=False, return_tensors="pt"
+        )["pixel_values"]
+        return self._prompt(example)[len(self.page) :], [Image.fromarray(sized[0].permute(1, 2, 0).numpy())]
+
+    @property
+    def in_steps(self) -> dict[str, Any]:
+        """What whoever asks the graphs without this codec has to know: tokens, and how a page is resized."""
+        resample = Image.Resampling(self.processor.image_processor.resample)
+        size = (self.budget.width, self.budget.height)
+        tokens = {"bos": self.bos, "end": self.end, "start": self.start, "ends": self.ends}
+        return tokens | {"task": TASK, "size": size, "resample": resample.name}
 
     def _prompt(self, example: Example) -> list[int]:
         question = self._tokens(TASK + example.question)

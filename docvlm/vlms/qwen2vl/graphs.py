@@ -100,10 +100,11 @@ class _Cache:
         return self.states[2 * layer], self.states[2 * layer + 1]
 
 
-def graphs(net: PreTrainedModel) -> dict[str, Graph]:
+def graphs(net: PreTrainedModel, processor: object = None) -> dict[str, Graph]:
     """The parts of a plain Transformers model by the names their files have. Raises `DocvlmError` for other attention.
 
-    Lengths of the examples differ from each other, so that none is taken for another.
+    Pages are of any size, so nothing is asked of a `processor`. Lengths of the examples differ from each other, so that
+    none is taken for another.
     """
     whole: Any = net  # its attributes are those of its class
     vision, text = whole.config.vision_config, whole.config.text_config
@@ -145,4 +146,5 @@ def _language(net: Any, text: Any) -> Graph:
         shapes | {f"past_key_values.{name}": (-1, heads, -1, head) for name in names},
         ("logits", *(f"present.{name}" for name in names)),
         tuple(names),
+        language=True,
     )
